@@ -1,0 +1,22 @@
+//! What a run is (RunSpec), what it left behind (RunRecord), and the random
+//! numbers it drew (Stream). No tensors, no files, no clock: this crate is the
+//! same in a tab, on a server and in the results viewer.
+
+mod canonical;
+mod record;
+mod spec;
+mod stream;
+
+pub use canonical::{canonical_json, content_id};
+pub use record::{
+    DeviceInfo, Eval, Header, Line, ModelInfo, Note, RECORD_VERSION, RecordError, RunRecord,
+    SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo,
+};
+pub use spec::{
+    Head, Layers, Method, Module, Optimizer, Pool, Pooling, RunSpec, Schedule, Seeds, SpecError,
+    TaskSpec, Train,
+};
+pub use stream::Stream;
+
+/// The largest seed: 2^53 - 1, so that a seed survives JavaScript's numbers.
+pub const MAX_SEED: u64 = (1 << 53) - 1;

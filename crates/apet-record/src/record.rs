@@ -1,0 +1,590 @@
+//! RunRecord: what a run left behind, one JSON object a line.
+//!
+//! ```text
+//! {"kind":"header", ...}     once, first
+//! {"kind":"step", ...}       every optimizer step
+//! {"kind":"eval", ...}       every evaluation
+//! {"kind":"note", ...}       what a reader should know (resumed, dev split made, ...)
+//! {"kind":"summary", ...}    once, last; a record without one was interrupted
+//! ```
+//! Fields and lines this version does not know are kept through a read and a write.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{MAX_SEED, RunSpec};
+
+/// Version of the record's schema. Another major version is refused.
+pub const RECORD_VERSION: &str = "1.0";
+
+type Extra = Map<String, Value>;
+
+/// First line: what ran, where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Schema version, `major.minor`.
+    pub record: String,
+    /// Run id: the content hash of `spec`.
+    pub run: String,
+    /// What decided the run.
+    pub spec: RunSpec,
+    /// The model that was found under the spec's name.
+    pub model: ModelInfo,
+    /// What is tuned.
+    pub theta: ThetaInfo,
+    /// The data that was found under the spec's task.
+    pub task: TaskInfo,
+    /// Where it ran.
+    pub device: DeviceInfo,
+    /// With what.
+    pub software: SoftwareInfo,
+    /// Start, RFC 3339 in UTC, as the host's clock had it.
+    #[serde(default)]
+    pub started: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A pretrained language model as found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Name as in the spec.
+    pub name: String,
+    /// Model family: `"bert"`.
+    pub family: String,
+    /// Blocks.
+    pub layers: usize,
+    /// Width of the hidden states.
+    pub hidden: usize,
+    /// Parameters in all.
+    pub parameters: u64,
+    /// Parameters without the embedding tables.
+    pub parameters_without_embeddings: u64,
+    /// BLAKE3 of the weights file, hexadecimal.
+    pub weights_hash: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Counts of theta, the head apart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThetaInfo {
+    /// Method name.
+    pub method: String,
+    /// Parameters asked for (APET) or given by the method's closed form.
+    pub nominal: u64,
+    /// Parameters that are tuned, the head not counted.
+    pub realised: u64,
+    /// Parameters of the head.
+    pub head: u64,
+    /// L: how many tunable weights W_i theta consists of, the head not counted.
+    pub weights: usize,
+    /// Parameters in the pool they were drawn from (APET); 0 elsewhere.
+    #[serde(default)]
+    pub pool: u64,
+    /// Hash of every position, so that two runs can be compared; empty where there are none.
+    #[serde(default)]
+    pub positions_hash: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A task as found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// Name as in the spec.
+    pub name: String,
+    /// Class names in label order.
+    pub labels: Vec<String>,
+    /// Rows used for training.
+    pub train_rows: usize,
+    /// Rows of dev, on which the best checkpoint is chosen.
+    pub dev_rows: usize,
+    /// Rows of test, scored once at the end.
+    pub test_rows: usize,
+    /// Accuracy of a uniform guess: 1 / classes.
+    pub uniform_guess: f64,
+    /// Accuracy of always answering dev's most frequent class, on dev.
+    pub majority_guess: f64,
+    /// How splits were made where the source has none; empty elsewhere.
+    #[serde(default)]
+    pub split_note: String,
+    /// Hash of the rows, so that two runs can be compared.
+    #[serde(default)]
+    pub data_hash: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Where a run ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Device by name: `cpu`, `wgpu`, `vulkan:0`, `webgpu`, ...
+    pub name: String,
+    /// What the driver calls itself; the processor's threads for `cpu`.
+    #[serde(default)]
+    pub adapter: String,
+    /// `native` or `browser`.
+    pub host: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// With what a run ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SoftwareInfo {
+    /// Version of APET Lab.
+    pub apet: String,
+    /// Version of burn.
+    pub burn: String,
+    /// Target triple or `wasm32`.
+    pub target: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// One optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// From 1.
+    pub step: usize,
+    /// Mean loss of the step's rows before the update, nats.
+    pub loss: f64,
+    /// Learning rate of the update.
+    pub rate: f64,
+    /// Norm of theta's gradient before clipping.
+    pub grad_norm: f64,
+    /// Tokens of the step, padding not counted.
+    pub tokens: u64,
+    /// Milliseconds since the run (or its resumption) began.
+    pub ms: f64,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Eval {
+    /// Steps done when it was made.
+    pub step: usize,
+    /// `dev` or `test`.
+    pub split: String,
+    /// `accuracy`.
+    pub metric: String,
+    /// Score, 0 to 1.
+    pub score: f64,
+    /// Mean loss, nats.
+    pub loss: f64,
+    /// Rows scored.
+    pub rows: usize,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Something a reader should know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// Steps done when it was written.
+    pub step: usize,
+    /// One sentence.
+    pub text: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All steps, or early stop as the spec asked.
+    Done,
+    /// The user stopped it.
+    Stopped,
+    /// The loss was not a number; what was best before is kept.
+    Diverged,
+    /// No summary: the process or tab ended in the middle.
+    Unfinished,
+}
+
+/// Last line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// How it ended.
+    pub status: Status,
+    /// Steps done.
+    pub steps: usize,
+    /// Step of the best dev score.
+    pub best_step: usize,
+    /// Best dev score.
+    #[serde(default)]
+    pub dev: Option<f64>,
+    /// Test score of the best checkpoint, scored once.
+    #[serde(default)]
+    pub test: Option<f64>,
+    /// Seconds in all, pauses not counted.
+    pub seconds: f64,
+    /// One sentence where the run did not end as planned.
+    #[serde(default)]
+    pub message: String,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// One line of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// `kind: header`
+    Header(Box<Header>),
+    /// `kind: step`
+    Step(Step),
+    /// `kind: eval`
+    Eval(Eval),
+    /// `kind: note`
+    Note(Note),
+    /// `kind: summary`
+    Summary(Summary),
+    /// A kind of a later minor version, kept as it is.
+    Other(Value),
+}
+
+impl Line {
+    /// The line as JSON text, without the line break.
+    pub fn to_json(&self) -> String {
+        let (kind, value) = match self {
+            Self::Header(x) => ("header", serde_json::to_value(x)),
+            Self::Step(x) => ("step", serde_json::to_value(x)),
+            Self::Eval(x) => ("eval", serde_json::to_value(x)),
+            Self::Note(x) => ("note", serde_json::to_value(x)),
+            Self::Summary(x) => ("summary", serde_json::to_value(x)),
+            Self::Other(value) => return value.to_string(),
+        };
+        let mut object = Map::new();
+        object.insert("kind".into(), kind.into());
+        if let Ok(Value::Object(fields)) = value {
+            object.extend(fields);
+        }
+        Value::Object(object).to_string()
+    }
+
+    fn from_json(text: &str, number: usize) -> Result<Self, RecordError> {
+        let wrong = |problem: String| RecordError::Line { number, problem };
+        let mut value: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        let kind = match value.get("kind").and_then(Value::as_str) {
+            Some(kind) => kind.to_owned(),
+            None => {
+                return Err(wrong(
+                    "no field \"kind\", expected a line of a run record".into(),
+                ));
+            }
+        };
+        if kind == "header" {
+            check_version(&value, number)?;
+        }
+        let known = ["header", "step", "eval", "note", "summary"].contains(&kind.as_str());
+        if !known {
+            return Ok(Self::Other(value));
+        }
+        if let Value::Object(fields) = &mut value {
+            fields.remove("kind");
+        }
+        fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
+            serde_path_to_error::deserialize(value)
+                .map_err(|e| format!("field \"{}\": {}", e.path(), e.inner()))
+        }
+        let line = match kind.as_str() {
+            "header" => read(value).map(|h| Self::Header(Box::new(h))),
+            "step" => read(value).map(Self::Step),
+            "eval" => read(value).map(Self::Eval),
+            "note" => read(value).map(Self::Note),
+            _ => read(value).map(Self::Summary),
+        };
+        line.map_err(|problem| wrong(format!("{kind}: {problem}")))
+    }
+}
+
+fn check_version(header: &Value, number: usize) -> Result<(), RecordError> {
+    let found = header
+        .get("record")
+        .and_then(Value::as_str)
+        .unwrap_or("none");
+    let major = |v: &str| v.split('.').next().map(str::to_owned);
+    if major(found) == major(RECORD_VERSION) {
+        return Ok(());
+    }
+    Err(RecordError::Version {
+        number,
+        found: found.chars().take(20).collect(),
+    })
+}
+
+/// Why a record can not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A line is not what a record holds.
+    #[error("line {number}: {problem}")]
+    Line {
+        /// From 1.
+        number: usize,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// A schema this version can not read.
+    #[error(
+        "line {number}: record version \"{found}\", this version of APET Lab reads {RECORD_VERSION}; open it with the version that wrote it"
+    )]
+    Version {
+        /// From 1.
+        number: usize,
+        /// As it stands in the file.
+        found: String,
+    },
+    /// No header came first.
+    #[error(
+        "line {number}: a {kind} line before any header, expected a record that begins with its header"
+    )]
+    NoHeader {
+        /// From 1.
+        number: usize,
+        /// Kind of the line.
+        kind: String,
+    },
+    /// Nothing in it.
+    #[error("no lines, expected a record that begins with its header")]
+    Empty,
+}
+
+/// What one run left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// The first line.
+    pub header: Header,
+    /// All other lines, in the order they were written.
+    pub lines: Vec<Line>,
+    /// The last line was cut in its middle, as a killed process leaves it.
+    pub truncated: bool,
+}
+
+impl RunRecord {
+    /// Reads the records of a JSONL text, each beginning with its header.
+    ///
+    /// A last line without a line break that can not be read is what a kill
+    /// leaves: it is dropped and `truncated` is set.
+    ///
+    /// # Errors
+    /// Names the line, what was found and what was expected.
+    pub fn parse(text: &str) -> Result<Vec<Self>, RecordError> {
+        let mut records: Vec<Self> = Vec::new();
+        let last = text.lines().count();
+        for (i, line) in text.lines().enumerate() {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let number = i + 1;
+            let line = match (Line::from_json(line, number), records.last_mut()) {
+                (Ok(line), _) => line,
+                (Err(RecordError::Line { .. }), Some(record))
+                    if number == last && !text.ends_with('\n') =>
+                {
+                    record.truncated = true;
+                    break;
+                }
+                (Err(error), _) => return Err(error),
+            };
+            match (line, records.last_mut()) {
+                (Line::Header(header), _) => records.push(Self {
+                    header: *header,
+                    lines: Vec::new(),
+                    truncated: false,
+                }),
+                (line, Some(record)) => record.lines.push(line),
+                (line, None) => {
+                    let kind = serde_json::from_str::<Value>(&line.to_json())
+                        .ok()
+                        .and_then(|v| v["kind"].as_str().map(|k| k.chars().take(20).collect()))
+                        .unwrap_or_default();
+                    return Err(RecordError::NoHeader { number, kind });
+                }
+            }
+        }
+        if records.is_empty() {
+            return Err(RecordError::Empty);
+        }
+        Ok(records)
+    }
+
+    /// The record as JSONL, the last line ended by a line break.
+    pub fn to_jsonl(&self) -> String {
+        let mut text = Line::Header(Box::new(self.header.clone())).to_json();
+        text.push('\n');
+        for line in &self.lines {
+            text.push_str(&line.to_json());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The steps in order. Where a resumed run did a step again, the later line counts.
+    pub fn steps(&self) -> Vec<&Step> {
+        let steps = self.lines.iter().filter_map(|l| match l {
+            Line::Step(s) => Some((s.step, s)),
+            _ => None,
+        });
+        steps
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into_values()
+            .collect()
+    }
+
+    /// The evaluations on `split` in order of steps, later lines counting as in [`Self::steps`].
+    pub fn evals(&self, split: &str) -> Vec<&Eval> {
+        let evals = self.lines.iter().filter_map(|l| match l {
+            Line::Eval(e) if e.split == split => Some((e.step, e)),
+            _ => None,
+        });
+        evals
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into_values()
+            .collect()
+    }
+
+    /// The summary, if the run came to one and was not gone on with after it.
+    pub fn summary(&self) -> Option<&Summary> {
+        match self.lines.last() {
+            Some(Line::Summary(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// How the run ended.
+    pub fn status(&self) -> Status {
+        self.summary().map_or(Status::Unfinished, |s| s.status)
+    }
+
+    /// Whether the header's id is the content hash of its spec: a record edited by hand is not.
+    pub fn id_is_true(&self) -> bool {
+        self.header.run == self.header.spec.id() && self.header.spec.seeds.init <= MAX_SEED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> RunRecord {
+        let spec = RunSpec::new("minilm-l6", "sst2");
+        RunRecord {
+            header: Header {
+                record: RECORD_VERSION.into(),
+                run: spec.id(),
+                spec,
+                model: ModelInfo::default(),
+                theta: ThetaInfo::default(),
+                task: TaskInfo::default(),
+                device: DeviceInfo::default(),
+                software: SoftwareInfo::default(),
+                started: "2026-01-01T00:00:00Z".into(),
+                extra: Extra::new(),
+            },
+            lines: vec![
+                Line::Step(Step {
+                    step: 1,
+                    loss: 0.7,
+                    rate: 1e-3,
+                    grad_norm: 2.0,
+                    tokens: 300,
+                    ms: 12.0,
+                    extra: Extra::new(),
+                }),
+                Line::Eval(Eval {
+                    step: 1,
+                    split: "dev".into(),
+                    metric: "accuracy".into(),
+                    score: 0.5,
+                    loss: 0.69,
+                    rows: 10,
+                    extra: Extra::new(),
+                }),
+            ],
+            truncated: false,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_equal() {
+        let one = record();
+        assert_eq!(RunRecord::parse(&one.to_jsonl()).unwrap(), [one.clone()]);
+        assert!(one.id_is_true());
+        assert_eq!(one.status(), Status::Unfinished);
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_survives() {
+        let mut text = record().to_jsonl().replacen(
+            "\"record\":\"1.0\"",
+            "\"record\":\"1.7\",\"colour\":{\"a\":[1]}",
+            1,
+        );
+        text.push_str("{\"kind\":\"energy\",\"joules\":3.5}\n");
+        let read = RunRecord::parse(&text).unwrap();
+        let written = read[0].to_jsonl();
+        assert!(written.contains("\"colour\":{\"a\":[1]}") && written.contains("\"joules\":3.5"));
+        assert_eq!(RunRecord::parse(&written).unwrap(), read);
+    }
+
+    #[test]
+    fn a_killed_writer_leaves_a_readable_record() {
+        let text = record().to_jsonl();
+        for cut in 1..40 {
+            let read = RunRecord::parse(&text[..text.len() - 1 - cut]).unwrap();
+            assert!(read[0].truncated && read[0].lines.len() == 1, "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn wrong_records_are_refused_in_one_sentence() {
+        let problem = |text: &str| RunRecord::parse(text).unwrap_err().to_string();
+        assert_eq!(
+            problem(""),
+            "no lines, expected a record that begins with its header"
+        );
+        assert!(problem("{}\n").starts_with("line 1: no field \"kind\""));
+        assert!(problem("{\"kind\":\"step\",\"step\":1}\n").starts_with("line 1: step: "));
+        let future = record()
+            .to_jsonl()
+            .replacen("\"record\":\"1.0\"", "\"record\":\"2.0\"", 1);
+        assert!(problem(&future).starts_with("line 1: record version \"2.0\""));
+        let text = record().to_jsonl();
+        let headless = text.split_once('\n').unwrap().1;
+        assert!(problem(headless).starts_with("line 1: a step line before any header"));
+    }
+
+    #[test]
+    fn a_resumed_step_counts_once() {
+        let mut r = record();
+        let Line::Step(first) = r.lines[0].clone() else {
+            panic!()
+        };
+        r.lines.push(Line::Step(Step { loss: 0.1, ..first }));
+        assert_eq!(r.steps().len(), 1);
+        assert_eq!(r.steps()[0].loss, 0.1);
+    }
+
+    proptest! {
+        /// Rubbish is refused or read, never a panic.
+        #[test]
+        fn rubbish_does_not_panic(text in "\\PC{0,200}") {
+            let _ = RunRecord::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! RunSpec: everything that decides a run, and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MAX_SEED, content_id};
+
+/// One run, as JSON. Every field has a default but `model` and `task.name`;
+/// unknown fields are refused by name. Equal specs have equal [`RunSpec::id`]s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// Name of the pretrained language model, as in `apet fetch`: `"minilm-l6"`.
+    pub model: String,
+    /// The task and how much of it is used.
+    pub task: TaskSpec,
+    /// What is tuned.
+    #[serde(default)]
+    pub method: Method,
+    /// How hidden states become class scores.
+    #[serde(default)]
+    pub head: Head,
+    /// Steps, batches, evaluation.
+    #[serde(default)]
+    pub train: Train,
+    /// The optimizer and its schedule.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// Seeds of the random streams.
+    #[serde(default)]
+    pub seeds: Seeds,
+}
+
+/// A task by name, with the limits of this run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSpec {
+    /// `"rotten_tomatoes"`, `"sst2"`, `"sentences"`, or a name of the user's own.
+    pub name: String,
+    /// Column of the (first) text; the task's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
+    /// Column of the second text of a sentence pair; the task's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair_column: Option<String>,
+    /// Column of the label; the task's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// Training rows used, drawn with `seeds.batches`; 0 uses all.
+    #[serde(default)]
+    pub train_rows: usize,
+    /// Development rows used, the first ones; 0 uses all.
+    #[serde(default)]
+    pub dev_rows: usize,
+    /// Test rows used, the first ones; 0 uses all.
+    #[serde(default)]
+    pub test_rows: usize,
+    /// Tokens a sequence is cut to, special tokens included.
+    #[serde(default = "max_length")]
+    pub max_length: usize,
+}
+
+fn max_length() -> usize {
+    128
+}
+
+/// What is tuned beside the head. Counts never include the head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Method {
+    /// Element-mode APET: `count` scalars drawn uniformly, without replacement, from `pool`.
+    Apet {
+        /// How many scalars; exact.
+        count: u64,
+        /// Where they may lie.
+        #[serde(default)]
+        pool: Pool,
+    },
+    /// Low-rank deltas B A on linear layers (Hu et al., 2022).
+    Lora {
+        /// Rank r of each delta.
+        #[serde(default = "lora_rank")]
+        rank: usize,
+        /// The delta is scaled by alpha / r.
+        #[serde(default = "lora_alpha")]
+        alpha: f64,
+        /// Last name component of the linear layers: `"query"`, `"value"`, ...
+        #[serde(default = "lora_targets")]
+        targets: Vec<String>,
+    },
+    /// Every true bias (Ben Zaken et al., 2022); LayerNorm biases included.
+    Bitfit {},
+    /// The head alone, on a frozen model.
+    Head {},
+    /// Every tensor of the model.
+    Full {},
+}
+
+fn lora_rank() -> usize {
+    8
+}
+fn lora_alpha() -> f64 {
+    16.0
+}
+fn lora_targets() -> Vec<String> {
+    vec!["query".into(), "value".into()]
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::Apet {
+            count: 10_000,
+            pool: Pool::default(),
+        }
+    }
+}
+
+impl Method {
+    /// The name as it stands in the spec.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Apet { .. } => "apet",
+            Self::Lora { .. } => "lora",
+            Self::Bitfit {} => "bitfit",
+            Self::Head {} => "head",
+            Self::Full {} => "full",
+        }
+    }
+}
+
+/// Where APET may place its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Kinds of sub-modules. The default is every kind inside a block: attention, ffn, norm, bias.
+    #[serde(default = "block_modules")]
+    pub modules: Vec<Module>,
+    /// Blocks; all where absent. Tensors outside the blocks (embeddings, pooler)
+    /// are in the pool only when no layers are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Layers>,
+}
+
+fn block_modules() -> Vec<Module> {
+    vec![Module::Attention, Module::Ffn, Module::Norm, Module::Bias]
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            modules: block_modules(),
+            layers: None,
+        }
+    }
+}
+
+/// A kind of sub-module; each tensor of a model belongs to exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Module {
+    /// Weights of query, key, value and attention output.
+    Attention,
+    /// Weights of the feed-forward layers.
+    Ffn,
+    /// LayerNorm scales and biases.
+    Norm,
+    /// Biases of linear layers.
+    Bias,
+    /// Token, position and token-type tables.
+    Embedding,
+    /// The pooler, where the head uses it.
+    Pooler,
+}
+
+/// Blocks `first..=last`, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layers {
+    /// First block.
+    pub first: usize,
+    /// Last block, included.
+    pub last: usize,
+}
+
+/// The classification head: a linear layer on pooled hidden states, always tuned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// How a sequence becomes one vector.
+    #[serde(default)]
+    pub pooling: Pooling,
+}
+
+/// How a sequence of hidden states becomes one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over the tokens that are not padding.
+    #[default]
+    Mean,
+    /// The first token's state.
+    First,
+    /// The model's own pooler over the first token (BertForSequenceClassification).
+    Pooler,
+}
+
+/// Steps, batches and evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Rows a batch.
+    pub batch_size: usize,
+    /// Batches whose gradients are averaged into one step.
+    pub accumulation: usize,
+    /// Steps between evaluations on dev; the last step is always evaluated.
+    pub eval_every: usize,
+    /// Evaluations without a better dev score after which the run stops early; 0 never stops.
+    pub patience: usize,
+    /// Steps between checkpoints; 0 writes them at evaluations only.
+    pub checkpoint_every: usize,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            steps: 500,
+            batch_size: 16,
+            accumulation: 1,
+            eval_every: 100,
+            patience: 0,
+            checkpoint_every: 0,
+        }
+    }
+}
+
+/// AdamW (Loshchilov and Hutter, 2019) with global-norm clipping; the paper's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// The gradient of all of theta is scaled down to this norm; 0 does not clip.
+    pub clip_norm: f64,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            schedule: Schedule::Linear,
+        }
+    }
+}
+
+impl Optimizer {
+    /// The learning rate of `step` (from 0) out of `steps`.
+    pub fn rate(&self, step: usize, steps: usize) -> f64 {
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Linear => {
+                self.learning_rate * steps.saturating_sub(step) as f64 / steps.max(1) as f64
+            }
+        }
+    }
+}
+
+/// How the learning rate moves over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Falls in a line to 0 after the last step, without warm-up.
+    Linear,
+    /// Stays.
+    Constant,
+}
+
+/// One seed a purpose, each at most 2^53 - 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Seeds {
+    /// Where APET's parameters lie.
+    pub placement: u64,
+    /// Which training rows are used, and in which order.
+    pub batches: u64,
+    /// Initial values of what is tuned.
+    pub init: u64,
+}
+
+impl Seeds {
+    /// The same seed for every purpose.
+    pub fn all(seed: u64) -> Self {
+        Self {
+            placement: seed,
+            batches: seed,
+            init: seed,
+        }
+    }
+}
+
+/// A spec that can not be run, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SpecError {
+    /// Path of the field: `method.count`.
+    pub field: String,
+    /// What was found, what was expected.
+    pub problem: String,
+}
+
+impl RunSpec {
+    /// A spec with the defaults for a model and a task.
+    pub fn new(model: impl Into<String>, task: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            task: TaskSpec {
+                name: task.into(),
+                text_column: None,
+                text_pair_column: None,
+                label_column: None,
+                train_rows: 0,
+                dev_rows: 0,
+                test_rows: 0,
+                max_length: max_length(),
+            },
+            method: Method::default(),
+            head: Head::default(),
+            train: Train::default(),
+            optimizer: Optimizer::default(),
+            seeds: Seeds::default(),
+        }
+    }
+
+    /// Reads a spec and checks it.
+    ///
+    /// # Errors
+    /// Names the field, what was found and what was expected.
+    pub fn from_json(text: &str) -> Result<Self, SpecError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let spec: Self = serde_path_to_error::deserialize(&mut json).map_err(|e| SpecError {
+            field: format!("spec.{}", e.path()),
+            problem: e.inner().to_string(),
+        })?;
+        json.end().map_err(|e| SpecError {
+            field: "spec".into(),
+            problem: e.to_string(),
+        })?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The run id: equal for equal specs, on every platform.
+    pub fn id(&self) -> String {
+        // A RunSpec is strings, numbers and lists: it can always be written as JSON.
+        content_id(self).unwrap_or_default()
+    }
+
+    /// Checks what can be checked without the model and the data.
+    ///
+    /// # Errors
+    /// The first field that can not be run.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let refuse = |field: &str, problem: String| {
+            Err(SpecError {
+                field: field.into(),
+                problem,
+            })
+        };
+        let at_least_1 = [
+            ("train.steps", self.train.steps),
+            ("train.batch_size", self.train.batch_size),
+            ("train.accumulation", self.train.accumulation),
+            ("train.eval_every", self.train.eval_every),
+        ];
+        for (field, value) in at_least_1 {
+            if value == 0 {
+                return refuse(field, "found 0, expected at least 1".into());
+            }
+        }
+        if self.task.max_length < 3 {
+            let found = self.task.max_length;
+            return refuse(
+                "task.max_length",
+                format!("found {found}, expected at least 3 ([CLS], one token, [SEP])"),
+            );
+        }
+        let o = &self.optimizer;
+        let ranges = [
+            ("learning_rate", o.learning_rate, 0.0, f64::MAX),
+            ("beta1", o.beta1, 0.0, 1.0 - 1e-12),
+            ("beta2", o.beta2, 0.0, 1.0 - 1e-12),
+            ("epsilon", o.epsilon, 0.0, 1.0),
+            ("weight_decay", o.weight_decay, 0.0, 1.0),
+            ("clip_norm", o.clip_norm, 0.0, f64::MAX),
+        ];
+        for (field, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return refuse(
+                    &format!("optimizer.{field}"),
+                    format!("found {value}, expected a number from {low} to {high}"),
+                );
+            }
+        }
+        let seeds = [
+            ("placement", self.seeds.placement),
+            ("batches", self.seeds.batches),
+            ("init", self.seeds.init),
+        ];
+        for (field, seed) in seeds {
+            if seed > MAX_SEED {
+                return refuse(
+                    &format!("seeds.{field}"),
+                    format!("found {seed}, expected at most 2^53 - 1 ({MAX_SEED})"),
+                );
+            }
+        }
+        match &self.method {
+            Method::Apet { count: 0, .. } => refuse(
+                "method.count",
+                "found 0, expected at least 1 (the method \"head\" tunes nothing but the head)"
+                    .into(),
+            ),
+            Method::Apet { pool, .. } if pool.modules.is_empty() => refuse(
+                "method.pool.modules",
+                "found an empty list, expected at least one of attention, ffn, norm, bias, embedding".into(),
+            ),
+            Method::Apet { pool: Pool { layers: Some(l), .. }, .. } if l.first > l.last => refuse(
+                "method.pool.layers",
+                format!("found first {} after last {}", l.first, l.last),
+            ),
+            Method::Lora { rank: 0, .. } => {
+                refuse("method.rank", "found 0, expected at least 1".into())
+            }
+            Method::Lora { targets, .. } if targets.is_empty() => refuse(
+                "method.targets",
+                "found an empty list, expected names such as \"query\"".into(),
+            ),
+            Method::Lora { alpha, .. } if !alpha.is_finite() => {
+                refuse("method.alpha", format!("found {alpha}, expected a finite number"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str) -> String {
+        RunSpec::from_json(json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_short_spec_takes_the_defaults() {
+        let spec = RunSpec::from_json(r#"{"model":"minilm-l6","task":{"name":"sst2"}}"#).unwrap();
+        assert_eq!(spec, RunSpec::new("minilm-l6", "sst2"));
+        let again = RunSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(spec, again);
+    }
+
+    /// The promise that a spec keeps its id.
+    #[test]
+    fn the_id_is_pinned() {
+        assert_eq!(RunSpec::new("minilm-l6", "sst2").id(), "b69590d18286b867");
+    }
+
+    #[test]
+    fn what_decides_the_run_decides_the_id() {
+        let a = RunSpec::new("minilm-l6", "sst2");
+        let mut b = a.clone();
+        b.seeds.placement = 1;
+        assert_ne!(a.id(), b.id());
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"train":{"stepz":3}}"#);
+        assert!(
+            p.starts_with("spec.train.stepz: unknown field `stepz`"),
+            "{p}"
+        );
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"optimizer":{"learning_rate":"x"}}"#);
+        assert!(
+            p.starts_with("spec.optimizer.learning_rate: invalid type"),
+            "{p}"
+        );
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"method":{"name":"magic"}}"#);
+        assert!(
+            p.contains("unknown variant `magic`, expected one of `apet`"),
+            "{p}"
+        );
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"method":{"name":"apet","count":0}}"#);
+        assert!(p.starts_with("method.count: found 0"), "{p}");
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"method":{"name":"bitfit","rank":1}}"#);
+        assert!(p.contains("unknown field `rank`"), "{p}");
+        let p = problem(r#"{"model":"m","task":{"name":"t"},"seeds":{"init":9007199254740992}}"#);
+        assert!(p.starts_with("seeds.init: found 9007199254740992"), "{p}");
+        let p = problem(r#"{"model":"m","task":{"name":"t"}} x"#);
+        assert!(p.starts_with("spec: trailing characters"), "{p}");
+    }
+
+    #[test]
+    fn rates_follow_the_schedule() {
+        let mut o = Optimizer::default();
+        assert_eq!(o.rate(0, 10), 1e-3);
+        assert_eq!(o.rate(5, 10), 5e-4);
+        assert_eq!(o.rate(10, 10), 0.0);
+        o.schedule = Schedule::Constant;
+        assert_eq!(o.rate(9, 10), 1e-3);
+    }
+}

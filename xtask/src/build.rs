@@ -1,0 +1,173 @@
+//! wasm, page and binary. What has not changed is not built again: cargo knows
+//! by itself, the rest goes by the time of the last change.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::setup;
+use crate::step::{cargo, command, root, run, step, target};
+
+const TARGET: [&str; 3] = ["--release", "--target", "wasm32-unknown-unknown"];
+
+/// The crates of the page, and their folders in web/pkg.
+const WASM: [(&str, &str); 2] = [("apet_web", "lab"), ("apet_view", "view")];
+
+/// The packages of the page, for cargo.
+const WASM_PACKAGES: [&str; 4] = ["-p", "apet-web", "-p", "apet-view"];
+
+/// One selection of packages for every native build, so that features are the
+/// same and the long build of the dependencies is paid once.
+const NATIVE: [&str; 8] = [
+    "--release",
+    "--workspace",
+    "--exclude",
+    "apet-web",
+    "--exclude",
+    "apet-view",
+    "--exclude",
+    "xtask",
+];
+
+/// Cargo on the native crates.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn native(verb: &str) -> Result<Command> {
+    cargo([verb].into_iter().chain(NATIVE))
+}
+
+/// Cargo on the crates of the page.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn web(verb: &str) -> Result<Command> {
+    cargo([verb].into_iter().chain(TARGET).chain(WASM_PACKAGES))
+}
+
+/// The binary, once built.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn apet() -> Result<PathBuf> {
+    let name = format!("apet{}", std::env::consts::EXE_SUFFIX);
+    Ok(target()?.join("release").join(name))
+}
+
+/// Set-up, page and binary.
+///
+/// # Errors
+/// What is missing, or the command that failed.
+pub(crate) fn everything() -> Result<()> {
+    step("set-up", setup::for_build)?;
+    page()?;
+    binary()
+}
+
+/// The binary, with the page inside.
+///
+/// # Errors
+/// The command that failed.
+pub(crate) fn binary() -> Result<()> {
+    step("binary", || run(native("build")?))
+}
+
+/// The wasm modules, then the page around them.
+///
+/// # Errors
+/// The command that failed.
+pub(crate) fn page() -> Result<()> {
+    step("wasm", || run(web("build")?))?;
+    step("wasm-bindgen", || {
+        WASM.iter()
+            .try_for_each(|(name, folder)| bindgen(name, folder))
+    })?;
+    step("npm packages", packages)?;
+    step("page", || {
+        let root = root();
+        let inputs = ["index.html", "package-lock.json", "web"].map(|input| root.join(input));
+        let newest = inputs.iter().filter_map(|input| last_change(input)).max();
+        if up_to_date(&root.join("web/dist/index.html"), newest) {
+            println!("the page is up to date");
+            return Ok(());
+        }
+        run(npm(["run", "build"])?)
+    })
+}
+
+/// npm under the name it has on this platform.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn npm<const N: usize>(arguments: [&str; N]) -> Result<Command> {
+    command(if cfg!(windows) { "npm.cmd" } else { "npm" }, arguments)
+}
+
+fn packages() -> Result<()> {
+    let root = root();
+    let wanted = last_change(&root.join("package-lock.json"));
+    if up_to_date(&root.join("node_modules/.package-lock.json"), wanted) {
+        println!("the npm packages are up to date");
+        return Ok(());
+    }
+    run(npm(["ci", "--prefer-offline", "--no-audit", "--no-fund"])?)
+}
+
+/// JavaScript and types beside a wasm module, in web/pkg.
+fn bindgen(name: &str, folder: &str) -> Result<()> {
+    let module = target()?
+        .join("wasm32-unknown-unknown/release")
+        .join(format!("{name}.wasm"));
+    let out = root().join("web/pkg").join(folder);
+    let result = out.join(format!("{name}_bg.wasm"));
+    let program = std::env::current_exe()?; // another wasm-bindgen is another program
+    let newest = last_change(&module).max(last_change(&program));
+    if !up_to_date(&result, newest) {
+        if out.exists() {
+            fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
+        }
+        Bindgen::new()
+            .input_path(&module)
+            .out_name(name)
+            .web(true)?
+            .typescript(true)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            .generate(&out)
+            .with_context(|| module.display().to_string())?;
+    }
+    let bytes = fs::metadata(&result)
+        .with_context(|| result.display().to_string())?
+        .len();
+    println!("{name}: {:.1} MB of wasm", bytes as f64 / 1e6);
+    Ok(())
+}
+
+fn up_to_date(result: &Path, newest_input: Option<SystemTime>) -> bool {
+    let made = fs::metadata(result).and_then(|about| about.modified()).ok();
+    made.is_some_and(|made| newest_input.is_some_and(|input| input <= made))
+}
+
+/// The last change of a file, or of any file below a folder but the page's result.
+fn last_change(path: &Path) -> Option<SystemTime> {
+    if path.ends_with("web/dist") || path.ends_with("node_modules") {
+        return None;
+    }
+    let about = fs::metadata(path).ok()?;
+    if about.is_file() {
+        return about.modified().ok();
+    }
+    let entries = fs::read_dir(path).ok()?.flatten();
+    // The folder's own time changes when a file in it goes.
+    let own = (!path.ends_with("web"))
+        .then(|| about.modified().ok())
+        .flatten();
+    entries
+        .filter_map(|entry| last_change(&entry.path()))
+        .max()
+        .max(own)
+}

@@ -1,0 +1,44 @@
+//! `cargo xtask VERB`: set-up, build and test, as README has it.
+
+mod build;
+mod lab;
+mod setup;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
+                                       (--check: ask the server once and end)
+cargo xtask build                      build the page and the binary
+cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["lab", "--check"] => lab::check()?,
+        ["lab"] => lab::lab(None)?,
+        ["lab", "--port", port] => lab::lab(Some(port))?,
+        ["build"] => build::everything()?,
+        ["test"] => return test::test(None),
+        ["test", "--filter", text] => return test::test(Some(text)),
+        [] | ["help" | "--help" | "-h"] => print!("{HELP}"),
+        _ => bail!("\"{}\" is not one of\n{HELP}", words.join(" ")),
+    }
+    Ok(ExitCode::SUCCESS)
+}

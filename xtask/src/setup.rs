@@ -1,0 +1,135 @@
+//! What the build and the tests need on the machine: installed where that is
+//! possible, else named with the command that installs it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::step::{command, output, run};
+
+const WASM: &str = "wasm32-unknown-unknown";
+
+/// Oldest Node.js that the page's tools run on.
+const NODE: (u32, u32) = (20, 19);
+
+/// What a build needs: the wasm target and Node.js.
+///
+/// # Errors
+/// Names what is missing and how to install it.
+pub(crate) fn for_build() -> Result<()> {
+    wasm_target()?;
+    node()?;
+    if output("python3", &["-m", "pip", "--version"]).is_none() {
+        println!(
+            "note: python3 with pip is missing, so models can come from the Hugging Face hub only; \
+             on Debian: apt-get install python3-pip"
+        );
+    }
+    Ok(())
+}
+
+/// What the tests need besides: rustfmt, clippy, Chromium and a software Vulkan.
+///
+/// # Errors
+/// Names what is missing and how to install it.
+pub(crate) fn for_test() -> Result<()> {
+    for (component, program) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if output("cargo", &[program, "--version"]).is_none() {
+            rustup(&["component", "add", component])?;
+        }
+    }
+    packages()
+}
+
+fn wasm_target() -> Result<()> {
+    let library = output("rustc", &["--print", "target-libdir", "--target", WASM]);
+    if library.is_some_and(|library| Path::new(&library).is_dir()) {
+        return Ok(());
+    }
+    rustup(&["target", "add", WASM])
+}
+
+fn rustup(arguments: &[&str]) -> Result<()> {
+    let words = arguments.join(" ");
+    run(command("rustup", arguments)?)
+        .with_context(|| format!("install rustup, or what this would: rustup {words}"))
+}
+
+fn node() -> Result<()> {
+    let (major, minor) = NODE;
+    let wanted = format!("expected Node.js {major}.{minor} or later with npm");
+    let Some(found) = output("node", &["--version"]) else {
+        bail!("node is missing, {wanted}");
+    };
+    let mut numbers = found
+        .trim_start_matches('v')
+        .split('.')
+        .map(|n| n.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < NODE {
+        bail!("found Node.js {found}, {wanted}");
+    }
+    if output("npm", &["--version"]).is_none() {
+        bail!("npm is missing, {wanted}; on Debian: apt-get install npm");
+    }
+    Ok(())
+}
+
+/// Debian's packages for the browser tests and for native tests without a GPU.
+fn packages() -> Result<()> {
+    let mut missing = Vec::new();
+    if chromium().is_none() {
+        missing.push("chromium");
+    }
+    if cfg!(target_os = "linux") {
+        if !exists("/usr/lib", |name| name.starts_with("libvulkan.so.1")) {
+            missing.push("libvulkan1");
+        }
+        if !exists("/usr/share/vulkan/icd.d", |name| {
+            name.starts_with("lvp_icd")
+        }) {
+            missing.push("mesa-vulkan-drivers");
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install {}", missing.join(" "));
+    let apt = output("apt-get", &["--version"]).is_some();
+    let root = output("id", &["-u"]).is_some_and(|user| user == "0");
+    if !apt || !root {
+        bail!(
+            "missing for the tests: {}; on Debian, as root: {install}",
+            missing.join(", ")
+        );
+    }
+    run(command("apt-get", ["update", "--quiet"])?)?;
+    let mut apt = command(
+        "apt-get",
+        ["install", "--yes", "--quiet", "--no-install-recommends"],
+    )?;
+    apt.args(&missing).env("DEBIAN_FRONTEND", "noninteractive");
+    run(apt).with_context(|| format!("missing for the tests: {}", missing.join(", ")))
+}
+
+/// The browser of the tests: `$CHROMIUM`, or a known name in the path.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    if let Some(browser) = std::env::var_os("CHROMIUM") {
+        return Some(browser.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let mut candidates = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.find(|file| file.is_file())
+}
+
+/// Whether a file in `folder` or one folder below has such a name.
+fn exists(folder: &str, matches: impl Fn(&str) -> bool + Copy) -> bool {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let fits = |entry: &std::fs::DirEntry| matches(&entry.file_name().to_string_lossy());
+    entries(Path::new(folder))
+        .any(|entry| fits(&entry) || entries(&entry.path()).any(|entry| fits(&entry)))
+}

@@ -1,0 +1,119 @@
+//! Steps with a name and their seconds, and the commands they run.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Does `work` and says how long it took.
+///
+/// # Errors
+/// What `work` returns, with the step's name.
+pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("== {name}");
+    let start = Instant::now();
+    let result = work();
+    let end = if result.is_ok() { "done" } else { "failed" };
+    println!("== {name}: {end} in {:.1} s", start.elapsed().as_secs_f64());
+    result.with_context(|| name.to_owned())
+}
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Cargo's target directory: this program is in its folder `xtask`.
+///
+/// # Errors
+/// When the program does not know where it is.
+pub(crate) fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program does not know where it is")?;
+    let target = program.parent().and_then(Path::parent);
+    Ok(target
+        .context("this program is not in a target directory; run cargo xtask")?
+        .to_owned())
+}
+
+/// A command run in the repository, with the target directory of this program.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn command<I: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = I>,
+) -> Result<Command> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null());
+    command.env("CARGO_TARGET_DIR", target()?);
+    Ok(command)
+}
+
+/// Cargo, as it runs this program.
+///
+/// # Errors
+/// See [`target`].
+pub(crate) fn cargo<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Result<Command> {
+    command(
+        std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        arguments,
+    )
+}
+
+/// Runs it to a good end.
+///
+/// # Errors
+/// When it can not be started or ends otherwise.
+pub(crate) fn run(mut command: Command) -> Result<()> {
+    let name = shown(&command);
+    let status = command.status().with_context(|| name.clone())?;
+    ensure!(status.success(), "{name} ended with {status}");
+    Ok(())
+}
+
+/// Runs it, printing its standard output, and gives each line to `line` as well.
+/// Says whether it ended well.
+///
+/// # Errors
+/// When it can not be started or read.
+pub(crate) fn run_reading(mut command: Command, mut line: impl FnMut(&str)) -> Result<bool> {
+    let name = shown(&command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| name.clone())?;
+    let Some(output) = child.stdout.take() else {
+        bail!("{name}: no output")
+    };
+    for text in BufReader::new(output).split(b'\n') {
+        let text = text.with_context(|| name.clone())?;
+        let text = String::from_utf8_lossy(&text);
+        println!("{text}");
+        line(&text);
+    }
+    Ok(child.wait().with_context(|| name.clone())?.success())
+}
+
+/// What it prints, if it ends well.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = command(program, arguments)
+        .ok()?
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    words.join(" ")
+}

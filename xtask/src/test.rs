@@ -1,0 +1,300 @@
+//! `cargo xtask test`: every check and every test, with one count at the end.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::build::{self, apet, native, npm, web};
+use crate::lab;
+use crate::setup;
+use crate::step::{cargo, command, output, root, run, run_reading, step, target};
+
+/// What was counted. A check, such as the format, counts as one test.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Count {
+    /// Does a step that counts by itself: as one that failed where it can not count.
+    fn tests(&mut self, name: &str, work: impl FnOnce() -> Result<Self>) {
+        match step(name, work) {
+            Ok(found) => self.add(Some(found)),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                self.failed += 1;
+            }
+        }
+    }
+
+    /// Does a step that passes or fails, and says which.
+    fn check(&mut self, name: &str, work: impl FnOnce() -> Result<()>) -> bool {
+        let failed = self.failed;
+        self.tests(name, || work().map(|()| Self::one_passed()));
+        failed == self.failed
+    }
+
+    fn one_passed() -> Self {
+        Self {
+            passed: 1,
+            ..Self::default()
+        }
+    }
+
+    fn one_skipped(reason: &str) -> Self {
+        println!("skipped: {reason}");
+        Self {
+            skipped: 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// Runs everything, or only the tests whose name contains `filter`.
+///
+/// # Errors
+/// When the set-up is not complete: then nothing is run.
+pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
+    step("set-up", || {
+        setup::for_build()?;
+        setup::for_test()
+    })?;
+    let mut count = Count::default();
+    if filter.is_none() {
+        count.check("format", || run(cargo(["fmt", "--all", "--check"])?));
+    }
+    let page = count.check("page build", build::page);
+    let binary = count.check("binary build", build::binary);
+    let store = target()?.join("test-store").into_os_string();
+    let built = || ensured(page && binary, "the page and the binary were not built");
+    let fetched = count.check("models and tasks of the tests", || {
+        built()?;
+        lab::fetch(&["minilm-l6", "minilm-l3"], Some(&store))
+    });
+    if filter.is_none() {
+        lints(&mut count);
+        count.check("lab --check", || {
+            ensured(fetched, "the default model was not fetched")?;
+            lab::ask(Some(&store))
+        });
+    }
+    count.tests("native tests", || native_tests(filter, &store));
+    count.tests("browser tests", || {
+        built()?;
+        browser_tests(filter, &store)
+    });
+    if filter.is_none() {
+        count.tests("licences and sources of the crates", deny);
+        count.tests("known faults of the npm packages", audit);
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        count.passed, count.failed, count.skipped
+    );
+    let good = count.failed == 0 && count.passed > 0;
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn ensured(good: bool, reason: &str) -> Result<()> {
+    if good {
+        Ok(())
+    } else {
+        Err(anyhow!("not run: {reason}"))
+    }
+}
+
+fn lints(count: &mut Count) {
+    // The page's crates too, for this machine: another pass over all dependencies is saved.
+    count.check("lints of the crates", || {
+        run(cargo([
+            "clippy",
+            "--release",
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--all-targets",
+            "--",
+            "-Dwarnings",
+        ])?)
+    });
+    count.check("lints of xtask", || {
+        run(cargo([
+            "clippy",
+            "--profile",
+            "xtask",
+            "-p",
+            "xtask",
+            "--",
+            "-Dwarnings",
+        ])?)
+    });
+    count.check("types of the page and its tests", || {
+        run(npm(["run", "check"])?)
+    });
+}
+
+fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
+    let mut count = Count::default();
+    // xtask is not among the native crates: its dependencies are in a profile of their own.
+    for mut tests in [
+        native("test")?,
+        cargo(["test", "--profile", "xtask", "-p", "xtask"])?,
+    ] {
+        tests.arg("--no-fail-fast").env("APET_HOME", store);
+        tests.args(filter.into_iter().flat_map(|text| ["--", text]));
+        let failed = count.failed;
+        let good = run_reading(tests, |line| count.add(cargo_result(line)))?;
+        if !good && count.failed == failed {
+            eprintln!("error: cargo test failed outside of a test: does everything compile?");
+            count.failed += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
+    let files = browser_files()?;
+    let folder = target()?.join("browser-tests");
+    let screenshots = folder.join("screenshots");
+    fs::create_dir_all(&screenshots).with_context(|| screenshots.display().to_string())?;
+    let summary = folder.join("summary.tap");
+    let mut node = command("node", ["--test", "--test-concurrency=1"])?;
+    node.args(["--test-reporter=spec", "--test-reporter-destination=stdout"]);
+    node.arg("--test-reporter=tap");
+    node.arg(format!("--test-reporter-destination={}", summary.display()));
+    node.args(filter.map(|text| format!("--test-name-pattern={text}")));
+    node.args(files);
+    node.env("APET_BIN", apet()?)
+        .env("APET_HOME", store)
+        .env("SHOTS", &screenshots);
+    node.envs(setup::chromium().map(|browser| ("CHROMIUM", browser)));
+    let status = node.status().context("node --test")?;
+    println!("screenshots: {}", screenshots.display());
+    let text = fs::read_to_string(&summary).with_context(|| summary.display().to_string())?;
+    let count = tap_result(&text).context("node --test ended without a summary")?;
+    ensure!(
+        status.success() || count.failed > 0,
+        "node --test ended with {status}"
+    );
+    let ran = count.passed + count.failed + count.skipped;
+    ensure!(filter.is_some() || ran > 0, "node --test ran no test");
+    Ok(count)
+}
+
+fn browser_files() -> Result<Vec<PathBuf>> {
+    let folder = root().join("tests/browser");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.to_string_lossy().ends_with(".test.js"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("{}: found no *.test.js", folder.display());
+    }
+    Ok(files)
+}
+
+/// cargo-deny reads deny.toml. It is a tool of its own, so it may be missing.
+fn deny() -> Result<Count> {
+    if output("cargo", &["deny", "--version"]).is_none() {
+        return Ok(Count::one_skipped(
+            "cargo-deny is missing; cargo install cargo-deny",
+        ));
+    }
+    // Not the advisories: their list comes from the network.
+    run(cargo(["deny", "check", "bans", "licenses", "sources"])?)?;
+    Ok(Count::one_passed())
+}
+
+/// Needs the registry's list; where it can not be reached, that is said.
+fn audit() -> Result<Count> {
+    let mut audit = npm(["audit", "--audit-level=high", "--json"])?;
+    let output = audit.output().context("npm audit")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !text.contains("\"auditReportVersion\"") {
+        return Ok(Count::one_skipped("the npm registry gave no audit report"));
+    }
+    ensure!(
+        output.status.success(),
+        "npm audit found faults of high severity: {text}"
+    );
+    Ok(Count::one_passed())
+}
+
+impl Count {
+    fn add(&mut self, more: Option<Self>) {
+        let more = more.unwrap_or_default();
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
+}
+
+/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...`
+fn cargo_result(line: &str) -> Option<Count> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut count = Count::default();
+    for part in counts.split("; ") {
+        let (number, word) = part.split_once(' ')?;
+        let place = match word {
+            "passed" => &mut count.passed,
+            "failed" => &mut count.failed,
+            "ignored" => &mut count.skipped,
+            _ => continue,
+        };
+        *place = number.parse().ok()?;
+    }
+    Some(count)
+}
+
+/// The last lines of a TAP report by Node.js: `# pass 3`, `# fail 0`, ...
+fn tap_result(text: &str) -> Option<Count> {
+    let number = |word: &str| -> Option<usize> {
+        let start = format!("# {word} ");
+        text.lines()
+            .rev()
+            .find_map(|line| line.strip_prefix(&start)?.trim().parse().ok())
+    };
+    Some(Count {
+        passed: number("pass")?,
+        failed: number("fail")? + number("cancelled")?,
+        skipped: number("skipped")? + number("todo")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(passed: usize, failed: usize, skipped: usize) -> Count {
+        Count {
+            passed,
+            failed,
+            skipped,
+        }
+    }
+
+    #[test]
+    fn results_of_cargo_are_read() {
+        let line = "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 3 filtered out; finished in 0.10s";
+        assert_eq!(cargo_result(line), Some(count(12, 1, 2)));
+        assert_eq!(cargo_result("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn results_of_node_are_read() {
+        let text = "# tests 6\n# suites 0\n# pass 2\n# fail 1\n# cancelled 1\n# skipped 1\n# todo 1\n# duration_ms 3.5\n";
+        assert_eq!(tap_result(text), Some(count(2, 2, 2)));
+        assert_eq!(tap_result("TAP version 13\n"), None);
+    }
+}
