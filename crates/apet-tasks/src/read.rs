@@ -1,0 +1,169 @@
+//! Rows from the bytes of one split, of which only the wanted columns are kept.
+
+mod json;
+#[cfg(not(target_arch = "wasm32"))]
+mod parquet;
+mod table;
+
+use std::path::Path;
+
+use crate::error::{Place, TaskError, quoted};
+
+/// The form of a split's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// An array of JSON objects; one object a line is read too, as many sources name such files so.
+    Json,
+    /// Comma-separated values with a header line and `"` around fields that need it.
+    Csv,
+    /// Tab-separated values with a header line; `"` is an ordinary character, as in GLUE.
+    Tsv,
+    /// Apache Parquet, natively only.
+    Parquet,
+}
+
+impl Format {
+    /// The format a file's name ends with.
+    pub fn of(name: &str) -> Option<Self> {
+        let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
+        match ending.as_str() {
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of one split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitFile {
+    /// Name or path: its ending says the format, and errors name it.
+    pub name: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// A column that is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    /// The field of the spec that names the column, for errors.
+    pub(crate) field: &'static str,
+    /// A row without it is an error; else its cell is [`Cell::Absent`].
+    pub(crate) required: bool,
+}
+
+/// One value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    /// The row has no such column.
+    Absent,
+    Null,
+    Text(String),
+    Int(i64),
+    Real(f64),
+    Bool(bool),
+    /// Something that is neither text nor a number: what it is.
+    Other(&'static str),
+}
+
+impl Cell {
+    /// The value as it stands in a message.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Absent => "nothing".into(),
+            Self::Null => "null".into(),
+            Self::Text(text) => quoted(text),
+            Self::Int(n) => n.to_string(),
+            Self::Real(x) => x.to_string(),
+            Self::Bool(b) => b.to_string(),
+            Self::Other(what) => (*what).into(),
+        }
+    }
+}
+
+/// The wanted columns of one row, in the order they were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) place: Place,
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// Every row of `file`.
+///
+/// # Errors
+/// Names the file, the row, what was found and what was expected. No rows is an error.
+pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    let rows = match Format::of(&file.name) {
+        Some(Format::Jsonl) => json::lines(&file.name, text(file)?, wanted)?,
+        Some(Format::Json) => json::array_or_lines(&file.name, text(file)?, wanted)?,
+        Some(Format::Csv) => table::rows(&file.name, text(file)?, b',', wanted)?,
+        Some(Format::Tsv) => table::rows(&file.name, text(file)?, b'\t', wanted)?,
+        Some(Format::Parquet) => parquet_rows(file, wanted)?,
+        None => {
+            return Err(TaskError::file(
+                &file.name,
+                "found an unknown ending, expected .jsonl, .json, .csv, .tsv or .parquet",
+            ));
+        }
+    };
+    if rows.is_empty() {
+        return Err(TaskError::file(
+            &file.name,
+            "found no rows, expected at least 1",
+        ));
+    }
+    Ok(rows)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn parquet_rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    parquet::rows(file, wanted)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn parquet_rows(file: &SplitFile, _: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    Err(TaskError::file(
+        &file.name,
+        "Parquet is not read in the browser, expected .jsonl, .json, .csv or .tsv",
+    ))
+}
+
+/// The file's text, without a byte order mark.
+fn text(file: &SplitFile) -> Result<&str, TaskError> {
+    let text = std::str::from_utf8(&file.bytes).map_err(|e| {
+        let good = &file.bytes[..e.valid_up_to()];
+        let line = 1 + good.iter().filter(|&&b| b == b'\n').count();
+        let byte = file.bytes.get(e.valid_up_to()).copied().unwrap_or_default();
+        TaskError::Row {
+            file: file.name.clone(),
+            place: Place::Line(line),
+            problem: format!("found the byte 0x{byte:02x}, expected UTF-8; save the file as UTF-8"),
+        }
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// The error for a row without a required column, given the columns it has.
+fn missing<S: AsRef<str>>(
+    file: &str,
+    place: Place,
+    wanted: &Wanted<'_>,
+    found: impl IntoIterator<Item = S>,
+) -> TaskError {
+    TaskError::Column {
+        file: file.into(),
+        place,
+        column: wanted.name.into(),
+        found: crate::error::listed(found),
+        field: wanted.field,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

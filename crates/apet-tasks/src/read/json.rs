@@ -1,0 +1,91 @@
+//! JSON: one object a line, or an array of objects.
+
+use serde_json::{Map, Value};
+
+use super::{Cell, Row, Wanted, missing};
+use crate::error::{Place, TaskError};
+
+/// One object a line; empty lines are skipped.
+pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    let mut rows = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = Place::Line(i + 1);
+        let value = serde_json::from_str(line).map_err(|e| TaskError::Row {
+            file: file.into(),
+            place,
+            problem: format!("bad JSON, {}, expected one object a line", problem(&e)),
+        })?;
+        rows.push(row(file, place, value, wanted)?);
+    }
+    Ok(rows)
+}
+
+/// An array of objects, or one object a line where the text does not begin with `[`.
+pub(super) fn array_or_lines(
+    file: &str,
+    text: &str,
+    wanted: &[Wanted<'_>],
+) -> Result<Vec<Row>, TaskError> {
+    if !text.trim_start().starts_with('[') {
+        return lines(file, text, wanted);
+    }
+    let values: Vec<Value> = serde_json::from_str(text).map_err(|e| TaskError::Row {
+        file: file.into(),
+        place: Place::Line(e.line()),
+        problem: format!("bad JSON, {}, expected an array of objects", problem(&e)),
+    })?;
+    let rows = values.into_iter().enumerate();
+    rows.map(|(i, value)| row(file, Place::Row(i + 1), value, wanted))
+        .collect()
+}
+
+/// serde_json's message with the column only: the line is named before it.
+fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = format!(" at line {} column {}", error.line(), error.column());
+    let what = text.strip_suffix(&end).unwrap_or(&text);
+    format!("{what} at character {}", error.column())
+}
+
+fn row(file: &str, place: Place, value: Value, wanted: &[Wanted<'_>]) -> Result<Row, TaskError> {
+    let Value::Object(mut object) = value else {
+        return Err(TaskError::Row {
+            file: file.into(),
+            place,
+            problem: format!("found {}, expected an object", cell(value).shown()),
+        });
+    };
+    if let Some(absent) = wanted
+        .iter()
+        .find(|w| w.required && !object.contains_key(w.name))
+    {
+        return Err(missing(file, place, absent, object.keys()));
+    }
+    let cells = wanted.iter().map(|w| take(&mut object, w.name)).collect();
+    Ok(Row { place, cells })
+}
+
+fn take(object: &mut Map<String, Value>, name: &str) -> Cell {
+    object
+        .get_mut(name)
+        .map_or(Cell::Absent, |value| cell(value.take()))
+}
+
+fn cell(value: Value) -> Cell {
+    match value {
+        Value::Null => Cell::Null,
+        Value::Bool(b) => Cell::Bool(b),
+        Value::String(text) => Cell::Text(text),
+        Value::Array(_) => Cell::Other("an array"),
+        Value::Object(_) => Cell::Other("an object"),
+        Value::Number(n) => match n.as_i64() {
+            Some(int) => Cell::Int(int),
+            None => n
+                .as_f64()
+                .map_or(Cell::Other("a number out of range"), Cell::Real),
+        },
+    }
+}

@@ -1,0 +1,98 @@
+//! Parquet, natively only.
+
+use bytes::Bytes;
+use parquet::{
+    errors::ParquetError,
+    file::reader::{FileReader, SerializedFileReader},
+    record::Field,
+    schema::types::Type,
+};
+
+use super::{Cell, Row, SplitFile, Wanted, missing};
+use crate::error::{Place, TaskError};
+
+/// The rows of a Parquet file; other columns than the wanted ones are not decoded.
+///
+/// The parquet crate panics on some damaged files (negative offsets, pages that say
+/// more than they hold), so a panic in it is a refusal of the file here.
+pub(super) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    std::panic::catch_unwind(|| decoded(file, wanted)).unwrap_or_else(|_| {
+        Err(TaskError::file(
+            &file.name,
+            "can not be read as Parquet: the file is damaged",
+        ))
+    })
+}
+
+fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+    let unreadable =
+        |e: ParquetError| TaskError::file(&file.name, format!("can not be read as Parquet: {e}"));
+    let reader =
+        SerializedFileReader::new(Bytes::copy_from_slice(&file.bytes)).map_err(unreadable)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let fields = schema.get_fields();
+    let has = |w: &Wanted<'_>| fields.iter().any(|f| f.name() == w.name);
+    if let Some(absent) = wanted.iter().find(|w| w.required && !has(w)) {
+        let found = fields.iter().map(|f| f.name());
+        return Err(missing(&file.name, Place::Row(1), absent, found));
+    }
+    let is_wanted = |name: &str| wanted.iter().any(|w| w.name == name);
+    let kept = fields
+        .iter()
+        .filter(|f| is_wanted(f.name()))
+        .cloned()
+        .collect();
+    let projection = Type::group_type_builder(schema.name())
+        .with_fields(kept)
+        .build();
+    let table = reader
+        .get_row_iter(Some(projection.map_err(unreadable)?))
+        .map_err(unreadable)?;
+    let mut rows = Vec::new();
+    for (i, row) in table.enumerate() {
+        let place = Place::Row(i + 1);
+        let mut columns = row
+            .map_err(|e| TaskError::Row {
+                file: file.name.clone(),
+                place,
+                problem: format!("can not be read as Parquet: {e}"),
+            })?
+            .into_columns();
+        let cells = wanted.iter().map(|w| {
+            let column = columns.iter_mut().find(|(name, _)| name == w.name);
+            column.map_or(Cell::Absent, |(_, field)| {
+                cell(std::mem::replace(field, Field::Null))
+            })
+        });
+        rows.push(Row {
+            place,
+            cells: cells.collect(),
+        });
+    }
+    Ok(rows)
+}
+
+fn cell(field: Field) -> Cell {
+    match field {
+        Field::Null => Cell::Null,
+        Field::Bool(b) => Cell::Bool(b),
+        Field::Byte(n) => Cell::Int(n.into()),
+        Field::Short(n) => Cell::Int(n.into()),
+        Field::Int(n) => Cell::Int(n.into()),
+        Field::Long(n) => Cell::Int(n),
+        Field::UByte(n) => Cell::Int(n.into()),
+        Field::UShort(n) => Cell::Int(n.into()),
+        Field::UInt(n) => Cell::Int(n.into()),
+        Field::ULong(n) => i64::try_from(n).map_or(Cell::Real(n as f64), Cell::Int),
+        Field::Float(x) => Cell::Real(x.into()),
+        Field::Double(x) => Cell::Real(x),
+        Field::Str(text) => Cell::Text(text),
+        Field::Bytes(bytes) => {
+            String::from_utf8(bytes.data().to_vec()).map_or(Cell::Other("bytes"), Cell::Text)
+        }
+        Field::Group(_) => Cell::Other("a group"),
+        Field::ListInternal(_) => Cell::Other("a list"),
+        Field::MapInternal(_) => Cell::Other("a map"),
+        _ => Cell::Other("a date or decimal"),
+    }
+}

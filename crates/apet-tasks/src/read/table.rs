@@ -1,0 +1,98 @@
+//! Comma- and tab-separated values with a header line.
+
+use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
+
+use super::{Cell, Row, Wanted, missing};
+use crate::error::{Place, TaskError};
+
+/// The rows of a table whose first line names the columns.
+pub(super) fn rows(
+    file: &str,
+    text: &str,
+    delimiter: u8,
+    wanted: &[Wanted<'_>],
+) -> Result<Vec<Row>, TaskError> {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .quoting(delimiter == b',')
+        .trim(Trim::Headers)
+        .from_reader(text.as_bytes());
+    let header = reader
+        .headers()
+        .map_err(|e| unreadable(file, text, &e))?
+        .clone();
+    let positions: Vec<Option<usize>> = wanted
+        .iter()
+        .map(|w| position(file, &header, w))
+        .collect::<Result<_, _>>()?;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| unreadable(file, text, &e))?;
+        let place = place(text, record.position());
+        let cells = positions.iter().map(|p| {
+            p.and_then(|i| record.get(i))
+                .map_or(Cell::Absent, |text| Cell::Text(text.into()))
+        });
+        rows.push(Row {
+            place,
+            cells: cells.collect(),
+        });
+    }
+    Ok(rows)
+}
+
+fn position(
+    file: &str,
+    header: &StringRecord,
+    wanted: &Wanted<'_>,
+) -> Result<Option<usize>, TaskError> {
+    let mut found = header
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| *name == wanted.name);
+    match (found.next(), found.next()) {
+        (Some((i, _)), None) => Ok(Some(i)),
+        (None, _) if wanted.required && !header.is_empty() => {
+            Err(missing(file, Place::Line(1), wanted, header))
+        }
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(TaskError::Row {
+            file: file.into(),
+            place: Place::Line(1),
+            problem: format!(
+                "found the column \"{}\" twice, expected it once",
+                wanted.name
+            ),
+        }),
+    }
+}
+
+fn unreadable(file: &str, text: &str, error: &csv::Error) -> TaskError {
+    let problem = match error.kind() {
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
+            format!("found {len} fields, expected {expected_len} as in the header")
+        }
+        _ => error.to_string(),
+    };
+    TaskError::Row {
+        file: file.into(),
+        place: place(text, error.position()),
+        problem,
+    }
+}
+
+/// The line a record begins on. The reader's position may still be before the
+/// line breaks that end the record above.
+fn place(text: &str, position: Option<&Position>) -> Place {
+    let Some(position) = position else {
+        return Place::Line(1);
+    };
+    let rest = text
+        .as_bytes()
+        .get(position.byte() as usize..)
+        .unwrap_or_default();
+    let breaks = rest.iter().take_while(|&&b| b == b'\r' || b == b'\n');
+    Place::Line(position.line() as usize + breaks.filter(|&&b| b == b'\n').count())
+}

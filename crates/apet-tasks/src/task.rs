@@ -1,0 +1,175 @@
+//! A loaded task, its guess lines and its metric.
+
+use apet_record::TaskInfo;
+
+/// One row: a text or a pair of texts, and its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The (first) text.
+    pub text: String,
+    /// The second text of a sentence pair.
+    pub pair: Option<String>,
+    /// Class number: a position in [`Task::labels`].
+    pub label: usize,
+}
+
+/// A classification task, ready to be tokenized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Name as in the spec.
+    pub name: String,
+    /// Class names in label order.
+    pub labels: Vec<String>,
+    /// Rows for training.
+    pub train: Vec<Example>,
+    /// Rows on which the best checkpoint is chosen.
+    pub dev: Vec<Example>,
+    /// Rows scored once at the end.
+    pub test: Vec<Example>,
+    /// How splits were made where the source has none; empty elsewhere.
+    pub split_note: String,
+}
+
+impl Task {
+    /// What the record says of the task.
+    pub fn info(&self) -> TaskInfo {
+        TaskInfo {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            train_rows: self.train.len(),
+            dev_rows: self.dev.len(),
+            test_rows: self.test.len(),
+            uniform_guess: 1.0 / self.labels.len().max(1) as f64,
+            majority_guess: self.majority_guess(),
+            split_note: self.split_note.clone(),
+            data_hash: self.data_hash(),
+            ..TaskInfo::default()
+        }
+    }
+
+    /// Accuracy of always answering dev's most frequent class, on dev.
+    fn majority_guess(&self) -> f64 {
+        let rows_of = |class| self.dev.iter().filter(|e| e.label == class).count();
+        let most = (0..self.labels.len()).map(rows_of).max().unwrap_or(0);
+        most as f64 / self.dev.len().max(1) as f64
+    }
+
+    /// BLAKE3, hexadecimal, of the labels and of every row in use, in order.
+    fn data_hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        // Every text goes in behind its length: no two tasks give the same bytes.
+        let mut text = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        let mut number = |n: usize| text(&n.to_string());
+        number(self.labels.len());
+        for split in [&self.train, &self.dev, &self.test] {
+            number(split.len());
+        }
+        self.labels.iter().for_each(|label| text(label));
+        for example in [&self.train, &self.dev, &self.test].into_iter().flatten() {
+            text(&example.text);
+            let (kind, pair) = example
+                .pair
+                .as_deref()
+                .map_or(("single", ""), |pair| ("pair", pair));
+            text(kind);
+            text(pair);
+            text(&example.label.to_string());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.
+/// A row without a prediction is wrong.
+pub fn accuracy(predicted: &[usize], gold: &[usize]) -> f64 {
+    let right = predicted.iter().zip(gold).filter(|(p, g)| p == g).count();
+    right as f64 / gold.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(text: &str, pair: Option<&str>, label: usize) -> Example {
+        Example {
+            text: text.into(),
+            pair: pair.map(Into::into),
+            label,
+        }
+    }
+
+    fn task() -> Task {
+        Task {
+            name: "t".into(),
+            labels: vec!["no".into(), "yes".into(), "perhaps".into()],
+            train: vec![example("a", None, 0), example("bc", None, 1)],
+            dev: vec![
+                example("d", None, 1),
+                example("e", None, 1),
+                example("f", None, 0),
+            ],
+            test: vec![example("g", Some("h"), 2)],
+            split_note: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_info_has_counts_and_guess_lines() {
+        let info = task().info();
+        assert_eq!((info.train_rows, info.dev_rows, info.test_rows), (2, 3, 1));
+        assert_eq!(info.uniform_guess, 1.0 / 3.0);
+        assert_eq!(info.majority_guess, 2.0 / 3.0);
+        assert_eq!(info.data_hash.len(), 64);
+    }
+
+    #[test]
+    fn every_change_of_the_rows_changes_the_hash() {
+        let changes: [fn(&mut Task); 8] = [
+            |t| t.labels.swap(0, 1),
+            |t| t.train.swap(0, 1),
+            |t| t.train[0].label = 1,
+            |t| t.train[0].pair = Some(String::new()),
+            |t| {
+                let last = t.train.pop().unwrap();
+                t.dev.insert(0, last);
+            },
+            |t| (t.train[0].text, t.train[1].text) = ("ab".into(), "c".into()),
+            |t| (t.test[0].text, t.test[0].pair) = ("gh".into(), Some(String::new())),
+            |t| t.test[0].pair = None,
+        ];
+        let mut hashes = vec![task().info().data_hash];
+        for change in changes {
+            let mut changed = task();
+            change(&mut changed);
+            hashes.push(changed.info().data_hash);
+        }
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), changes.len() + 1);
+        let renamed = Task {
+            name: "u".into(),
+            split_note: "x".into(),
+            ..task()
+        };
+        assert_eq!(renamed.info().data_hash, task().info().data_hash);
+    }
+
+    /// The promise that equal data have equal hashes, between versions too.
+    #[test]
+    fn the_hash_is_pinned() {
+        assert_eq!(
+            task().info().data_hash,
+            "fd4d4d86f7275537eae3ee4eaeae1baa893227fe60b08a2e20401cc34531773f"
+        );
+    }
+
+    #[test]
+    fn accuracy_counts_rows_without_a_prediction_as_wrong() {
+        assert_eq!(accuracy(&[1, 0, 1], &[1, 1, 1]), 2.0 / 3.0);
+        assert_eq!(accuracy(&[1], &[1, 1]), 0.5);
+        assert_eq!(accuracy(&[], &[]), 0.0);
+    }
+}
