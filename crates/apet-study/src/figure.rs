@@ -1,0 +1,213 @@
+//! Accuracy against the number of tuned parameters.
+
+use std::collections::BTreeMap;
+
+use apet_record::{RunRecord, Seeds, Status, content_id};
+use serde::{Deserialize, Serialize};
+
+use crate::study::Entry;
+use crate::{interval95, mean};
+
+/// The split whose score is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Best score on dev, on which the checkpoint was chosen.
+    Dev,
+    /// Score of the best checkpoint on test.
+    #[default]
+    Test,
+}
+
+/// Which runs a figure shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// A task by name; all where absent.
+    pub task: Option<String>,
+    /// A model by name; all where absent.
+    pub model: Option<String>,
+    /// The split whose score is shown.
+    pub split: Split,
+}
+
+/// Accuracy against the number of tuned parameters, over seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// The task, where one was asked for.
+    pub task: Option<String>,
+    /// The split whose score is shown.
+    pub split: Split,
+    /// The points, in the order of model, task, method, count.
+    pub groups: Vec<Group>,
+    /// Those of full fine-tuning among the points: the line the others are compared with.
+    pub full: Vec<Group>,
+    /// Accuracy of a uniform guess, where all runs shown agree.
+    pub uniform_guess: Option<f64>,
+    /// Accuracy of dev's most frequent class on dev, where all runs shown agree.
+    pub majority_guess: Option<f64>,
+    /// How many runs are in the table but not here: unfinished, stopped, diverged, or
+    /// without a score from 0 to 1 on the split.
+    pub left_out: usize,
+    /// Keys of the runs that are left out.
+    pub left_out_runs: Vec<String>,
+}
+
+/// Runs that differ in nothing but their seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// Model by name.
+    pub model: String,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Task by name.
+    pub task: String,
+    /// Method by name.
+    pub method: String,
+    /// Parameters that were tuned, the head not counted; 0 for the head alone.
+    pub count: u64,
+    /// Id of everything in the spec but the seeds, and of the weights: two groups with
+    /// the same model, task, method and count differ in it.
+    pub setting: String,
+    /// Mean score over runs.
+    pub mean: f64,
+    /// Lower end of the 95 % interval of the mean; none of a single run.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Runs. A run done on several devices counts once, with the mean of its scores.
+    pub n: usize,
+    /// Keys of the records.
+    pub runs: Vec<String>,
+}
+
+impl Figure {
+    pub(crate) fn of<'a>(
+        entries: impl Iterator<Item = (&'a str, &'a Entry)>,
+        filter: &Filter,
+    ) -> Self {
+        let mut members: BTreeMap<GroupKey, Vec<Member>> = BTreeMap::new();
+        let mut left_out_runs = Vec::new();
+        let mut guesses = Vec::new();
+        let is = |asked: &Option<String>, name: &String| asked.as_ref().is_none_or(|a| a == name);
+        for (key, entry) in entries {
+            let record = &entry.record;
+            let spec = &record.header.spec;
+            if !is(&filter.task, &spec.task.name) || !is(&filter.model, &spec.model) {
+                continue;
+            }
+            let Some(score) = score(record, filter.split) else {
+                left_out_runs.push(key.to_owned());
+                continue;
+            };
+            let task = &record.header.task;
+            guesses.push((task.uniform_guess, task.majority_guess));
+            members
+                .entry(GroupKey::of(entry))
+                .or_default()
+                .push(Member {
+                    key: key.into(),
+                    run: record.header.run.clone(),
+                    score,
+                });
+        }
+        let groups: Vec<Group> = members
+            .into_iter()
+            .filter_map(|(key, members)| group(key, members))
+            .collect();
+        Self {
+            task: filter.task.clone(),
+            split: filter.split,
+            full: groups
+                .iter()
+                .filter(|g| g.method == "full")
+                .cloned()
+                .collect(),
+            groups,
+            uniform_guess: agreed(guesses.iter().map(|g| g.0)),
+            majority_guess: agreed(guesses.iter().map(|g| g.1)),
+            left_out: left_out_runs.len(),
+            left_out_runs,
+        }
+    }
+}
+
+/// Sorted as the figure lists its groups.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    model: String,
+    task: String,
+    method: String,
+    count: u64,
+    setting: String,
+    parameters: u64,
+}
+
+impl GroupKey {
+    fn of(entry: &Entry) -> Self {
+        let row = &entry.row;
+        Self {
+            model: row.model.clone(),
+            task: row.task.clone(),
+            method: row.method.clone(),
+            count: row.count,
+            setting: entry.setting.clone(),
+            parameters: row.parameters,
+        }
+    }
+}
+
+/// Id of everything in the spec but the seeds, and of the weights.
+pub(crate) fn setting(record: &RunRecord) -> String {
+    let mut spec = record.header.spec.clone();
+    spec.seeds = Seeds::default();
+    // Strings and numbers: this can always be written as JSON.
+    content_id(&(&spec, &record.header.model.weights_hash)).unwrap_or_default()
+}
+
+struct Member {
+    key: String,
+    run: String,
+    score: f64,
+}
+
+fn group(key: GroupKey, members: Vec<Member>) -> Option<Group> {
+    let mut of_run: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for member in &members {
+        of_run.entry(&member.run).or_default().push(member.score);
+    }
+    let scores: Vec<f64> = of_run.values().filter_map(|scores| mean(scores)).collect();
+    let interval = interval95(&scores);
+    Some(Group {
+        mean: mean(&scores)?,
+        low: interval.map(|i| i.low),
+        high: interval.map(|i| i.high),
+        n: scores.len(),
+        model: key.model,
+        parameters: key.parameters,
+        task: key.task,
+        method: key.method,
+        count: key.count,
+        setting: key.setting,
+        runs: members.into_iter().map(|m| m.key).collect(),
+    })
+}
+
+/// The score of a run that ended as planned.
+fn score(record: &RunRecord, split: Split) -> Option<f64> {
+    let summary = record.summary().filter(|s| s.status == Status::Done)?;
+    let score = match split {
+        Split::Dev => summary.dev,
+        Split::Test => summary.test,
+    };
+    score.filter(|s| (0.0..=1.0).contains(s))
+}
+
+/// The value, where there is one and all are equal.
+fn agreed(mut values: impl Iterator<Item = f64>) -> Option<f64> {
+    let first = values.next()?;
+    values.all(|v| v == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! The runs that are looked at together.
+
+use std::collections::BTreeMap;
+
+use apet_record::{MAX_SEED, RecordError, RunRecord};
+use serde::Serialize;
+
+use crate::figure::setting;
+use crate::{Curve, Figure, Filter, Row};
+
+/// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
+/// devices is two records.
+#[derive(Clone, Debug, Default)]
+pub struct Study {
+    entries: BTreeMap<String, Entry>,
+}
+
+/// A record with what is asked of it again and again.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) record: RunRecord,
+    pub(crate) row: Row,
+    /// As in [`crate::Group::setting`].
+    pub(crate) setting: String,
+}
+
+/// What became of the records of one text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Added {
+    /// Records that were not there.
+    pub added: usize,
+    /// Records that took the place of a shorter one of the same run and device.
+    pub replaced: usize,
+    /// Records that are not longer than the one that is there; it stays.
+    pub unchanged: usize,
+}
+
+/// Why records can not be taken in, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StudyError {
+    /// The text is no record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A field of a header can not be what a run wrote.
+    #[error("record {number}: {field}: {problem}")]
+    Header {
+        /// From 1, among the records of the text.
+        number: usize,
+        /// Path of the field.
+        field: String,
+        /// What was found, what was expected.
+        problem: String,
+    },
+    /// No record has this key.
+    #[error("no record has the key or run id {key:?}")]
+    Unknown {
+        /// As it was asked for.
+        key: String,
+    },
+}
+
+impl Study {
+    /// No records.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the records of a JSONL text: all of them, or none where one is wrong.
+    /// A record of the same run, host and device is replaced by one with more lines.
+    /// `source` is where the text came from, for [`Row::source`].
+    ///
+    /// # Errors
+    /// One sentence: the line or record, the field, what was found and what was expected.
+    pub fn add(&mut self, source: &str, text: &str) -> Result<Added, StudyError> {
+        let records = RunRecord::parse(text)?;
+        for (i, record) in records.iter().enumerate() {
+            check(i + 1, record)?;
+        }
+        let mut result = Added::default();
+        for record in records {
+            let key = key(&record);
+            match self.entries.get(&key) {
+                Some(old) if old.record.lines.len() >= record.lines.len() => {
+                    result.unchanged += 1;
+                    continue;
+                }
+                Some(_) => result.replaced += 1,
+                None => result.added += 1,
+            }
+            let row = Row::of(&key, source, &record);
+            let setting = setting(&record);
+            self.entries.insert(
+                key,
+                Entry {
+                    record,
+                    row,
+                    setting,
+                },
+            );
+        }
+        Ok(result)
+    }
+
+    /// Drops the record of `key`, or every record of a run id. Says whether there was one.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let keys: Vec<String> = self
+            .of(key)
+            .into_iter()
+            .map(|(k, _)| k.to_owned())
+            .collect();
+        for key in &keys {
+            self.entries.remove(key);
+        }
+        !keys.is_empty()
+    }
+
+    /// The record of `key`, or the first one of a run id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn record(&self, key: &str) -> Result<&RunRecord, StudyError> {
+        let entry = self.of(key).first().map(|(_, entry)| &entry.record);
+        entry.ok_or_else(|| StudyError::Unknown {
+            key: key.chars().take(80).collect(),
+        })
+    }
+
+    /// The runs table, in the order of the keys.
+    pub fn rows(&self) -> Vec<Row> {
+        self.entries
+            .values()
+            .map(|entry| entry.row.clone())
+            .collect()
+    }
+
+    /// The curves of `keys` (keys or run ids) in that order, the loss smoothed as in
+    /// [`crate::smoothed`]. Unknown keys have no curve.
+    pub fn curves(&self, keys: &[String], smoothing: f64) -> Vec<Curve> {
+        let entries = keys.iter().flat_map(|key| self.of(key));
+        entries
+            .map(|(key, entry)| Curve::of(key, entry, smoothing))
+            .collect()
+    }
+
+    /// Accuracy against the number of tuned parameters.
+    pub fn score_against_count(&self, filter: &Filter) -> Figure {
+        Figure::of(self.iter(), filter)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries
+            .iter()
+            .map(|(key, entry)| (key.as_str(), entry))
+    }
+
+    /// The entry of a key, else the entries of a run id.
+    fn of(&self, key: &str) -> Vec<(&str, &Entry)> {
+        match self.entries.get_key_value(key) {
+            Some((key, entry)) => vec![(key, entry)],
+            None => self
+                .iter()
+                .filter(|(_, entry)| entry.record.header.run == key)
+                .collect(),
+        }
+    }
+}
+
+fn key(record: &RunRecord) -> String {
+    let header = &record.header;
+    format!(
+        "{}@{}:{}",
+        header.run, header.device.host, header.device.name
+    )
+}
+
+/// Refuses what no run wrote and what the page could not hold.
+fn check(number: usize, record: &RunRecord) -> Result<(), StudyError> {
+    let header = &record.header;
+    let refuse = |field: &str, problem| {
+        Err(StudyError::Header {
+            number,
+            field: field.into(),
+            problem,
+        })
+    };
+    let run = &header.run;
+    if run.len() != 16 || !run.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let found: String = run.chars().take(20).collect();
+        return refuse(
+            "run",
+            format!("found {found:?}, expected 16 hexadecimal digits"),
+        );
+    }
+    if let Err(e) = header.spec.check() {
+        return refuse(&format!("spec.{}", e.field), e.problem);
+    }
+    let counts = [
+        ("model.parameters", header.model.parameters),
+        ("theta.nominal", header.theta.nominal),
+        ("theta.realised", header.theta.realised),
+    ];
+    for (field, count) in counts {
+        if count > MAX_SEED {
+            return refuse(field, format!("found {count}, expected at most 2^53 - 1"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Run;
+    use proptest::prelude::*;
+
+    fn study(runs: &[Run]) -> Study {
+        let mut study = Study::new();
+        for run in runs {
+            study.add("test", &run.text()).unwrap();
+        }
+        study
+    }
+
+    #[test]
+    fn a_longer_record_of_the_same_run_and_device_replaces() {
+        let run = Run {
+            steps: 3,
+            ..Run::default()
+        };
+        let mut study = Study::new();
+        let long = run.text();
+        let short: String = long.split_inclusive('\n').take(3).collect();
+        let counts = |a: Added| [a.added, a.replaced, a.unchanged];
+        assert_eq!(counts(study.add("a", &short).unwrap()), [1, 0, 0]);
+        assert_eq!(counts(study.add("b", &long).unwrap()), [0, 1, 0]);
+        assert_eq!(counts(study.add("c", &short).unwrap()), [0, 0, 1]);
+        assert_eq!(study.rows()[0].source, "b");
+        let elsewhere = Run {
+            host: "browser",
+            ..run
+        };
+        assert_eq!(
+            counts(study.add("d", &elsewhere.text()).unwrap()),
+            [1, 0, 0]
+        );
+        let keys: Vec<String> = study.rows().into_iter().map(|r| r.key).collect();
+        let id = elsewhere.spec().id();
+        assert_eq!(
+            keys,
+            [format!("{id}@browser:cpu"), format!("{id}@native:cpu")]
+        );
+    }
+
+    #[test]
+    fn records_are_found_by_key_and_by_run_id() {
+        let (a, b) = (
+            Run::default(),
+            Run {
+                seed: 2,
+                ..Run::default()
+            },
+        );
+        let also_a = Run {
+            device: "wgpu",
+            ..a
+        };
+        let mut study = study(&[a, b, also_a]);
+        let id = a.spec().id();
+        assert_eq!(study.curves(std::slice::from_ref(&id), 0.0).len(), 2);
+        assert_eq!(
+            study
+                .curves(&[format!("{id}@native:wgpu"), "x".into()], 0.0)
+                .len(),
+            1
+        );
+        assert_eq!(study.record(&id).unwrap().header.device.name, "cpu");
+        assert!(study.remove(&format!("{id}@native:cpu")));
+        assert_eq!(study.record(&id).unwrap().header.device.name, "wgpu");
+        assert!(study.remove(&id) && !study.remove(&id));
+        assert_eq!(study.rows().len(), 1);
+        assert_eq!(
+            study.record(&id).unwrap_err().to_string(),
+            format!("no record has the key or run id {id:?}")
+        );
+    }
+
+    #[test]
+    fn a_record_survives_the_study() {
+        let text = Run::default().text();
+        let study = study(&[Run::default()]);
+        let record = study.record(&Run::default().spec().id()).unwrap();
+        assert_eq!(record.to_jsonl(), text);
+    }
+
+    #[test]
+    fn a_wrong_record_adds_nothing() {
+        let good = Run::default().text();
+        let run = Run::default().spec().id();
+        let problem = |wrong: String| {
+            let mut study = Study::new();
+            let text = format!("{good}{wrong}");
+            let problem = study.add("x", &text).unwrap_err().to_string();
+            assert!(study.rows().is_empty());
+            problem
+        };
+        assert_eq!(
+            problem(good.replace(&format!("\"run\":\"{run}\""), "\"run\":\"../../etc\"")),
+            "record 2: run: found \"../../etc\", expected 16 hexadecimal digits"
+        );
+        assert_eq!(
+            problem(good.replace("\"realised\":10000", "\"realised\":18446744073709551615")),
+            "record 2: theta.realised: found 18446744073709551615, expected at most 2^53 - 1"
+        );
+        assert_eq!(
+            problem(good.replace("\"max_length\":128", "\"max_length\":1")),
+            "record 2: spec.task.max_length: found 1, expected at least 3 ([CLS], one token, [SEP])"
+        );
+        assert!(problem("{\"kind\":\"step\"}\n".into()).contains(": step: "));
+    }
+
+    proptest! {
+        /// Any text is refused or read, and whatever is read can be shown.
+        #[test]
+        fn rubbish_does_not_panic(
+            lines in prop::collection::vec(0usize..12, 0..8),
+            cut in any::<prop::sample::Index>(),
+            put in "[\"{}:,0-9a-z]{0,4}",
+        ) {
+            let whole = Run { steps: 8, ..Run::default() }.text();
+            let whole: Vec<&str> = whole.split_inclusive('\n').collect();
+            let mut text: String = lines.iter().filter_map(|i| whole.get(*i)).copied().collect();
+            if !text.is_empty() {
+                let at = cut.index(text.len());
+                text.replace_range(at..at, &put);
+            }
+            let mut study = Study::new();
+            if study.add("x", &text).is_ok() {
+                let keys: Vec<String> = study.rows().into_iter().map(|r| r.key).collect();
+                prop_assert_eq!(study.curves(&keys, 0.9).len(), keys.len());
+                let figure = study.score_against_count(&Filter::default());
+                prop_assert!(figure.groups.iter().all(|g| (0.0..=1.0).contains(&g.mean)));
+            }
+        }
+    }
+}

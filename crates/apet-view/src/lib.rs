@@ -1,0 +1,181 @@
+//! The records of the results page: apet-study for the browser.
+//!
+//! Records go in and out as JSON text, read and written in Rust only; rows, curves and
+//! figures go out as JavaScript objects (their types are in `types.ts`).
+
+use apet_study::{Filter, Study};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = include_str!("types.ts");
+
+/// The runs that the page shows together. A run is named by its key (run id, `@`, host,
+/// `:`, device) or by its run id alone.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Records {
+    study: Study,
+}
+
+#[wasm_bindgen]
+impl Records {
+    /// No records.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the records of a JSONL text: all of them, or none where one is wrong.
+    ///
+    /// # Errors
+    /// An Error with one sentence: the line, what was found and what was expected.
+    #[wasm_bindgen(unchecked_return_type = "AddResult")]
+    pub fn add(&mut self, source: &str, text: &str) -> Result<JsValue, JsError> {
+        value(&self.study.add(source, text)?)
+    }
+
+    /// Drops a run. Says whether there was one.
+    pub fn remove(&mut self, run: &str) -> bool {
+        self.study.remove(run)
+    }
+
+    /// The runs table, in the order of the keys.
+    ///
+    /// # Errors
+    /// Only if the engine is out of memory.
+    #[wasm_bindgen(unchecked_return_type = "Row[]")]
+    pub fn rows(&self) -> Result<JsValue, JsError> {
+        value(&self.study.rows())
+    }
+
+    /// The curves of `runs`, the loss smoothed exponentially with `smoothing` from 0 to 0.999.
+    ///
+    /// # Errors
+    /// Only if the engine is out of memory.
+    #[wasm_bindgen(unchecked_return_type = "Curve[]")]
+    pub fn curves(&self, runs: Vec<String>, smoothing: f64) -> Result<JsValue, JsError> {
+        value(&self.study.curves(&runs, smoothing))
+    }
+
+    /// Accuracy against the number of tuned parameters.
+    ///
+    /// # Errors
+    /// When the filter is no object or names a split other than dev and test.
+    #[wasm_bindgen(js_name = scoreAgainstCount, unchecked_return_type = "Figure")]
+    pub fn score_against_count(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "Filter")] filter: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let filter: Filter = serde_wasm_bindgen::from_value(filter).map_err(|e| {
+            JsError::new(&format!(
+                "filter: {e}; expected an object {{task?, model?, split?}}"
+            ))
+        })?;
+        value(&self.study.score_against_count(&filter))
+    }
+
+    /// The record of a run as JSONL.
+    ///
+    /// # Errors
+    /// When there is no such run.
+    pub fn record(&self, run: &str) -> Result<String, JsError> {
+        Ok(self.study.record(run)?.to_jsonl())
+    }
+
+    /// The spec of a run as JSON.
+    ///
+    /// # Errors
+    /// When there is no such run.
+    pub fn spec(&self, run: &str) -> Result<String, JsError> {
+        Ok(serde_json::to_string(&self.study.record(run)?.header.spec)?)
+    }
+}
+
+/// As JavaScript would have read it from JSON: objects, not maps; null, not undefined.
+fn value<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
+    Ok(value.serialize(&Serializer::json_compatible())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use serde_json::Value;
+
+    const TYPES: &str = include_str!("types.ts");
+
+    const RECORD: &str = concat!(
+        r#"{"kind":"header","record":"1.0","run":"0123456789abcdef","spec":{"model":"m","task":{"name":"t"}},"#,
+        r#""model":{"name":"m","family":"bert","layers":1,"hidden":8,"parameters":99,"parameters_without_embeddings":9,"weights_hash":""},"#,
+        r#""theta":{"method":"apet","nominal":3,"realised":3,"head":18,"weights":2},"#,
+        r#""task":{"name":"t","labels":["a","b"],"train_rows":1,"dev_rows":1,"test_rows":1,"uniform_guess":0.5,"majority_guess":0.5},"#,
+        r#""device":{"name":"cpu","host":"native"},"software":{"apet":"0","burn":"0","target":"x"}}"#,
+        "\n",
+        r#"{"kind":"step","step":1,"loss":0.7,"rate":0.1,"grad_norm":1.0,"tokens":9,"ms":1.0}"#,
+        "\n",
+        r#"{"kind":"summary","status":"done","steps":1,"best_step":1,"dev":1.0,"test":1.0,"seconds":1.0}"#,
+        "\n",
+    );
+
+    /// The fields of an interface in types.ts.
+    fn declared(interface: &str) -> BTreeSet<&'static str> {
+        let start = format!("export interface {interface} {{\n");
+        let body = TYPES
+            .split_once(&start)
+            .unwrap()
+            .1
+            .split_once("\n}")
+            .unwrap()
+            .0;
+        body.lines()
+            .filter(|line| !line.trim_start().starts_with("/**"))
+            .map(|line| line.trim_start().split([':', '?']).next().unwrap())
+            .collect()
+    }
+
+    /// The types that the page is checked against are those it gets.
+    #[test]
+    fn the_typescript_types_have_the_fields_of_the_rust_types() {
+        let mut records = Records::new();
+        let added = records.study.add("x", RECORD).unwrap();
+        let study = &records.study;
+        let figure = serde_json::to_value(study.score_against_count(&Filter::default())).unwrap();
+        let curve = &study.curves(&["0123456789abcdef".into()], 0.0)[0];
+        let curve = serde_json::to_value(curve).unwrap();
+        let objects = [
+            ("AddResult", serde_json::to_value(added).unwrap()),
+            ("Row", serde_json::to_value(&study.rows()[0]).unwrap()),
+            ("Point", curve["points"][0].clone()),
+            ("Curve", curve),
+            ("Group", figure["groups"][0].clone()),
+            ("Figure", figure),
+        ];
+        for (interface, object) in objects {
+            let Value::Object(fields) = object else {
+                panic!("{interface}")
+            };
+            let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+            assert_eq!(fields, declared(interface), "{interface}");
+        }
+        for field in declared("Filter") {
+            let value = if field == "split" { "dev" } else { "x" };
+            let filter = serde_json::json!({ field: value });
+            assert!(serde_json::from_value::<Filter>(filter).is_ok(), "{field}");
+        }
+    }
+
+    #[test]
+    fn records_and_specs_go_out_as_text() {
+        let mut records = Records::new();
+        records.study.add("x", RECORD).unwrap();
+        let key = "0123456789abcdef@native:cpu";
+        let text = records.record(key).ok().unwrap();
+        assert_eq!(text.lines().count(), 3);
+        let spec: Value = serde_json::from_str(&records.spec(key).ok().unwrap()).unwrap();
+        assert_eq!(spec["model"], "m");
+        assert!(records.remove(key) && !records.remove(key));
+    }
+}

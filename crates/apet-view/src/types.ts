@@ -1,0 +1,84 @@
+export interface AddResult {
+  added: number;
+  replaced: number;
+  unchanged: number;
+}
+
+export interface Row {
+  /** Run id, "@", host, ":", device. */
+  key: string;
+  run: string;
+  source: string;
+  name: string;
+  model: string;
+  parameters: number;
+  task: string;
+  method: string;
+  count: number;
+  nominal: number;
+  /** The seed, or "placement/batches/init" where they differ. */
+  seeds: string;
+  status: "done" | "stopped" | "diverged" | "unfinished";
+  message: string;
+  steps: number;
+  planned: number;
+  dev: number | null;
+  test: number | null;
+  best_step: number | null;
+  device: string;
+  adapter: string;
+  host: "native" | "browser" | string;
+  started: string;
+  seconds: number | null;
+  /** The run id is not the hash of the spec: the record was edited. */
+  edited: boolean;
+}
+
+export interface Point {
+  step: number;
+  value: number;
+}
+
+export interface Curve {
+  key: string;
+  run: string;
+  name: string;
+  /** Training loss, nats. */
+  points: Point[];
+  /** Dev accuracy, 0 to 1. */
+  dev: Point[];
+}
+
+export interface Filter {
+  task?: string;
+  model?: string;
+  split?: "dev" | "test";
+}
+
+/** Runs that differ in nothing but their seeds. */
+export interface Group {
+  model: string;
+  parameters: number;
+  task: string;
+  method: string;
+  count: number;
+  /** Two groups with the same model, task, method and count differ in it. */
+  setting: string;
+  mean: number;
+  /** Ends of the 95 % interval of the mean; null of a single run. */
+  low: number | null;
+  high: number | null;
+  n: number;
+  runs: string[];
+}
+
+export interface Figure {
+  task: string | null;
+  split: "dev" | "test";
+  groups: Group[];
+  full: Group[];
+  uniform_guess: number | null;
+  majority_guess: number | null;
+  left_out: number;
+  left_out_runs: string[];
+}
