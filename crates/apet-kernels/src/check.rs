@@ -1,0 +1,295 @@
+//! One numeric suite for every device: each operation and each of its gradients
+//! against double-precision arithmetic on the host, gradients by finite differences.
+//!
+//! The tests run it on `cpu` and lavapipe, the browser tests in the page, and
+//! `apet check` on a user's own device.
+
+use apet_record::Stream;
+use burn::{
+    Tensor,
+    tensor::{DType, Device, Int, TensorData},
+};
+
+use crate::{SparseIndex, gelu, normalize, softmax, sparse_embed, sparse_linear};
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What was compared: `sparse_linear dx`.
+    pub name: String,
+    /// Largest difference over the largest expected magnitude.
+    pub error: f64,
+    /// Largest difference that passes.
+    pub tolerance: f64,
+}
+
+impl Check {
+    /// Whether it passes. An error that is no number does not.
+    pub fn passes(&self) -> bool {
+        self.error <= self.tolerance
+    }
+}
+
+/// Single precision over sums of a few hundred products.
+const TOLERANCE: f64 = 2e-5;
+/// Step of the central differences, on double precision.
+const STEP: f64 = 1e-5;
+
+/// A matrix of numbers on the host.
+struct Host {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+impl Host {
+    fn random(rows: usize, cols: usize, stream: &mut Stream) -> Self {
+        // Through f32, so that device and host begin with equal numbers.
+        let draw = || f64::from(stream.normal() as f32);
+        let data = std::iter::repeat_with(draw).take(rows * cols).collect();
+        Self { rows, cols, data }
+    }
+
+    fn tensor(&self, device: &Device) -> Tensor<2> {
+        let data: Vec<f32> = self.data.iter().map(|&v| v as f32).collect();
+        Tensor::from_data(
+            TensorData::new(data, [self.rows, self.cols]),
+            (device, DType::F32),
+        )
+    }
+}
+
+/// Runs the suite.
+///
+/// # Errors
+/// When the device fails.
+pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
+    let mut checks = Vec::new();
+    for (tokens, rows, cols, share) in [(5, 7, 6, 0.4), (150, 40, 33, 0.05), (70, 3, 1, 1.0)] {
+        linear(device, tokens, rows, cols, share, &mut checks).await?;
+        embed(device, tokens, rows, cols, share, &mut checks).await?;
+    }
+    elementwise(device, &mut checks).await?;
+    Ok(checks)
+}
+
+async fn linear(
+    device: &Device,
+    tokens: usize,
+    rows: usize,
+    cols: usize,
+    share: f64,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let mut stream = Stream::new("check", (tokens * rows) as u64);
+    let positions = places(rows, cols, share, &mut stream);
+    let index = SparseIndex::new(rows, cols, &positions, device);
+    let y = Host::random(tokens, rows, &mut stream);
+    let x = Host::random(tokens, cols, &mut stream);
+    let v = Host::random(1, positions.len(), &mut stream);
+    let weight = Host::random(tokens, rows, &mut stream);
+    let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let mut out = inputs[0].clone();
+        for (entry, &p) in positions.iter().enumerate() {
+            let (row, col) = (p as usize / cols, p as usize % cols);
+            for t in 0..tokens {
+                out[t * rows + row] += inputs[2][entry] * inputs[1][t * cols + col];
+            }
+        }
+        out
+    };
+    let leaves = [&y, &x, &v].map(|h| h.tensor(device).autodiff().require_grad());
+    let [ty, tx, tv] = leaves.clone();
+    let values = tv.reshape([positions.len()]);
+    let out = sparse_linear(ty, tx, values, &index);
+    let names = ["dy", "dx", "dv"];
+    let what = format!("sparse_linear {tokens}x{rows}x{cols}");
+    compare(
+        &what,
+        &names,
+        &[&y, &x, &v],
+        &leaves,
+        out,
+        &weight,
+        forward,
+        checks,
+    )
+    .await
+}
+
+async fn embed(
+    device: &Device,
+    tokens: usize,
+    rows: usize,
+    cols: usize,
+    share: f64,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let mut stream = Stream::new("check embed", (tokens * rows) as u64);
+    let positions = places(rows, cols, share, &mut stream);
+    let index = SparseIndex::new(rows, cols, &positions, device);
+    let ids: Vec<i32> = (0..tokens)
+        .map(|_| stream.below(rows as u64) as i32)
+        .collect();
+    let y = Host::random(tokens, cols, &mut stream);
+    let v = Host::random(1, positions.len(), &mut stream);
+    let weight = Host::random(tokens, cols, &mut stream);
+    let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let mut out = inputs[0].clone();
+        for (entry, &p) in positions.iter().enumerate() {
+            let (row, col) = (p as usize / cols, p as usize % cols);
+            for (t, &id) in ids.iter().enumerate() {
+                if id as usize == row {
+                    out[t * cols + col] += inputs[1][entry];
+                }
+            }
+        }
+        out
+    };
+    let leaves = [&y, &v].map(|h| h.tensor(device).autodiff().require_grad());
+    let [ty, tv] = leaves.clone();
+    let values = tv.reshape([positions.len()]);
+    let data = TensorData::new(ids.clone(), [tokens]);
+    let id_tensor = Tensor::<1, Int>::from_data(data, (device, DType::I32));
+    let out = sparse_embed(ty, values, id_tensor, &index);
+    let what = format!("sparse_embed {tokens}x{rows}x{cols}");
+    compare(
+        &what,
+        &["dy", "dv"],
+        &[&y, &v],
+        &leaves,
+        out,
+        &weight,
+        forward,
+        checks,
+    )
+    .await
+}
+
+async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), String> {
+    let (rows, cols) = (9, 21);
+    let mut stream = Stream::new("check elementwise", 0);
+    let x = Host::random(rows, cols, &mut stream);
+    let weight = Host::random(rows, cols, &mut stream);
+    let host_gelu = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let gelu = |&v: &f64| 0.5 * v * (1.0 + libm::erf(v / std::f64::consts::SQRT_2));
+        inputs[0].iter().map(gelu).collect()
+    };
+    let by_row = |inputs: &[Vec<f64>], f: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<f64> {
+        inputs[0].chunks_exact(cols).flat_map(f).collect()
+    };
+    let host_normalize = |inputs: &[Vec<f64>]| {
+        by_row(inputs, &|row| {
+            let mean = row.iter().sum::<f64>() / cols as f64;
+            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;
+            row.iter()
+                .map(|v| (v - mean) / (variance + 1e-5).sqrt())
+                .collect()
+        })
+    };
+    let host_softmax = |inputs: &[Vec<f64>]| {
+        by_row(inputs, &|row| {
+            let sum: f64 = row.iter().map(|v| v.exp()).sum();
+            row.iter().map(|v| v.exp() / sum).collect()
+        })
+    };
+    type OnHost<'a> = &'a dyn Fn(&[Vec<f64>]) -> Vec<f64>;
+    type OnDevice<'a> = &'a dyn Fn(Tensor<2>) -> Tensor<2>;
+    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 3] = [
+        ("gelu", &host_gelu, &gelu),
+        ("normalize", &host_normalize, &|x| normalize(x, 1e-5)),
+        ("softmax", &host_softmax, &softmax),
+    ];
+    for (what, on_host, on_device) in operations {
+        let leaves = [x.tensor(device).autodiff().require_grad()];
+        let out = on_device(leaves[0].clone());
+        compare(what, &["dx"], &[&x], &leaves, out, &weight, on_host, checks).await?;
+    }
+    Ok(())
+}
+
+fn places(rows: usize, cols: usize, share: f64, stream: &mut Stream) -> Vec<u64> {
+    let size = (rows * cols) as u64;
+    stream.sample(size, ((size as f64 * share) as u64).max(1))
+}
+
+/// Compares an operation's output, and the gradients of Σ weight · output, with the host's.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call compares one operation whole"
+)]
+async fn compare(
+    what: &str,
+    names: &[&str],
+    inputs: &[&Host],
+    leaves: &[Tensor<2>],
+    out: Tensor<2>,
+    weight: &Host,
+    forward: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let device = out.device();
+    let mut values: Vec<Vec<f64>> = inputs.iter().map(|h| h.data.clone()).collect();
+    let found = floats(out.clone().inner()).await?;
+    checks.push(measure(
+        format!("{what} forward"),
+        &found,
+        &forward(&values),
+    ));
+
+    let loss = (out * weight.tensor(&device)).sum();
+    let mut gradients = loss.backward();
+    let host_loss = |values: &[Vec<f64>]| -> f64 {
+        forward(values)
+            .iter()
+            .zip(&weight.data)
+            .map(|(o, w)| o * w)
+            .sum()
+    };
+    for (input, name) in names.iter().enumerate() {
+        let gradient = leaves[input].grad_remove(&mut gradients);
+        let gradient = gradient.ok_or_else(|| format!("{what} {name}: no gradient"))?;
+        let found = floats(gradient).await?;
+        // A spread of up to 64 elements: each costs two passes on the host.
+        let stride = found.len().div_ceil(64);
+        let mut some = Vec::new();
+        let mut expected = Vec::new();
+        for i in (0..found.len()).step_by(stride) {
+            let before = values[input][i];
+            values[input][i] = before + STEP;
+            let above = host_loss(&values);
+            values[input][i] = before - STEP;
+            let below = host_loss(&values);
+            values[input][i] = before;
+            some.push(found[i]);
+            expected.push((above - below) / (2.0 * STEP));
+        }
+        checks.push(measure(format!("{what} {name}"), &some, &expected));
+    }
+    Ok(())
+}
+
+async fn floats(tensor: Tensor<2>) -> Result<Vec<f32>, String> {
+    let data = tensor.into_data_async().await.map_err(|e| e.to_string())?;
+    data.to_vec::<f32>().map_err(|e| format!("{e:?}"))
+}
+
+fn measure(name: String, found: &[f32], expected: &[f64]) -> Check {
+    let scale = expected.iter().fold(1e-30, |m: f64, v| m.max(v.abs()));
+    let mut error = 0.0;
+    for (&f, &e) in found.iter().zip(expected) {
+        let difference = (f64::from(f) - e).abs() / scale;
+        // Not max(): it would swallow a difference that is no number.
+        if difference.is_nan() || difference > error {
+            error = difference;
+        }
+    }
+    if found.len() != expected.len() {
+        error = f64::INFINITY;
+    }
+    Check {
+        name,
+        error,
+        tolerance: TOLERANCE,
+    }
+}

@@ -1,0 +1,29 @@
+//! The numeric suite on `cpu` and on wgpu (a software adapter such as Mesa's
+//! lavapipe where there is no GPU), in WGSL and in CubeCL.
+
+use apet_kernels::{KernelLanguage, check, set_kernel_language};
+use burn::tensor::Device;
+use futures_lite::future::block_on;
+
+fn suite(device: &Device) {
+    let checks = block_on(check(device)).unwrap();
+    assert!(checks.len() > 20);
+    let failed: Vec<_> = checks.iter().filter(|c| !c.passes()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn cpu() {
+    suite(&Device::flex());
+}
+
+#[test]
+fn wgpu_in_wgsl_and_cubecl() {
+    let device = Device::wgpu_options()
+        .init()
+        .expect("no Vulkan adapter: install the Debian package mesa-vulkan-drivers");
+    suite(&device);
+    set_kernel_language(KernelLanguage::CubeCl);
+    suite(&device);
+    set_kernel_language(KernelLanguage::Auto);
+}
