@@ -1,0 +1,91 @@
+//! `tokenizer.json` through the `tokenizers` crate, natively and in wasm.
+
+use tokenizers::{TruncationParams, TruncationStrategy};
+
+use crate::PlmError;
+
+/// One tokenized text or text pair, special tokens included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Token types: 0 for the first text, 1 for the second.
+    pub types: Vec<u32>,
+}
+
+/// A model's tokenizer. Padding and truncation set in the file are not used:
+/// the lab pads to a batch's longest and cuts to the task's length.
+#[derive(Debug)]
+pub struct Tokenizer {
+    file: String,
+    inner: tokenizers::Tokenizer,
+    pad: u32,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer and checks it against the rows of the model's table.
+    ///
+    /// # Errors
+    /// When it is no tokenizer, or belongs to another model.
+    pub fn read(file: &str, bytes: &[u8], vocabulary: usize) -> Result<Self, PlmError> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|e| PlmError::new(file, format!("{e}, expected a tokenizer.json")))?;
+        inner.with_padding(None);
+        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        if largest >= vocabulary {
+            return Err(PlmError::new(
+                file,
+                format!(
+                    "has token id {largest}, the model has {vocabulary} rows: it belongs to another model"
+                ),
+            ));
+        }
+        let pad = inner.token_to_id("[PAD]").ok_or_else(|| {
+            PlmError::new(file, "has no token \"[PAD]\", expected a BERT tokenizer")
+        })?;
+        Ok(Self {
+            file: file.to_owned(),
+            inner,
+            pad,
+        })
+    }
+
+    /// Id of the padding token.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
+    /// Tokenizes texts and text pairs, each cut to `max_length` tokens (the longer text first).
+    ///
+    /// # Errors
+    /// When a text can not be tokenized.
+    pub fn encode<'a>(
+        &self,
+        texts: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+        max_length: usize,
+    ) -> Result<Vec<Encoded>, PlmError> {
+        let wrong = |e: tokenizers::Error| PlmError::new(&self.file, e.to_string());
+        let mut cutting = self.inner.clone();
+        cutting
+            .with_truncation(Some(TruncationParams {
+                max_length,
+                strategy: TruncationStrategy::LongestFirst,
+                ..Default::default()
+            }))
+            .map_err(wrong)?;
+        texts
+            .into_iter()
+            .map(|(text, pair)| {
+                let encoding = match pair {
+                    Some(pair) => cutting.encode((text, pair), true),
+                    None => cutting.encode(text, true),
+                }
+                .map_err(wrong)?;
+                Ok(Encoded {
+                    ids: encoding.get_ids().to_vec(),
+                    types: encoding.get_type_ids().to_vec(),
+                })
+            })
+            .collect()
+    }
+}
