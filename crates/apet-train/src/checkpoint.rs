@@ -1,0 +1,125 @@
+//! Everything a run needs to go on: theta, the optimizer, the best so far.
+
+use std::collections::HashMap;
+
+use burn::{
+    Tensor,
+    tensor::{DType, Device, TensorData},
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{TrainError, trainer::read};
+
+/// How far a run is, and what was best.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) run: String,
+    pub(crate) step: usize,
+    pub(crate) best_step: usize,
+    pub(crate) best_dev: Option<f64>,
+    /// Evaluations since the best one.
+    pub(crate) waited: usize,
+    pub(crate) seconds: f64,
+}
+
+/// The tensors of a checkpoint, each `[parameters]`.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) values: Tensor<1>,
+    pub(crate) first: Tensor<1>,
+    pub(crate) second: Tensor<1>,
+    pub(crate) best: Tensor<1>,
+}
+
+/// A checkpoint as a safetensors file.
+pub(crate) async fn write(state: State, progress: &Progress) -> Result<Vec<u8>, TrainError> {
+    let wrong = |e: String| TrainError::Checkpoint(e);
+    let mut data = Vec::new();
+    for (name, tensor) in [
+        ("values", state.values),
+        ("first", state.first),
+        ("second", state.second),
+        ("best", state.best),
+    ] {
+        let bytes: Vec<u8> = read(tensor)
+            .await?
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        data.push((name, bytes));
+    }
+    let mut views = Vec::new();
+    for (name, bytes) in &data {
+        let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
+        views.push((*name, view.map_err(|e| wrong(e.to_string()))?));
+    }
+    let progress = serde_json::to_string(progress).map_err(|e| wrong(e.to_string()))?;
+    let metadata = HashMap::from([("apet_checkpoint".to_owned(), progress)]);
+    safetensors::serialize(views, Some(metadata)).map_err(|e| wrong(e.to_string()))
+}
+
+/// The furthest of some checkpoints of the run `run`; one that was cut in its
+/// writing, or is of another run, is passed over.
+pub fn newest(candidates: Vec<Vec<u8>>, run: &str) -> Option<Vec<u8>> {
+    candidates
+        .into_iter()
+        .filter_map(|bytes| {
+            SafeTensors::deserialize(&bytes).ok()?;
+            let progress = progress(&bytes).ok()?;
+            (progress.run == run).then_some((progress.step, bytes))
+        })
+        .max_by_key(|(step, _)| *step)
+        .map(|(_, bytes)| bytes)
+}
+
+fn progress(bytes: &[u8]) -> Result<Progress, TrainError> {
+    let wrong = |e: String| TrainError::Checkpoint(e);
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| wrong(e.to_string()))?;
+    let text = header
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("apet_checkpoint"))
+        .ok_or_else(|| wrong("no field \"apet_checkpoint\" in its header".into()))?;
+    serde_json::from_str(text).map_err(|e| wrong(e.to_string()))
+}
+
+/// Reads a checkpoint of the run `run` with `parameters` scalars.
+pub(crate) fn parse(
+    bytes: &[u8],
+    run: &str,
+    parameters: usize,
+    device: &Device,
+) -> Result<(State, Progress), TrainError> {
+    let wrong = |e: String| TrainError::Checkpoint(e);
+    let file = SafeTensors::deserialize(bytes).map_err(|e| wrong(e.to_string()))?;
+    let progress = progress(bytes)?;
+    if progress.run != run {
+        let found = &progress.run;
+        return Err(wrong(format!(
+            "found one of run {found}, expected run {run}"
+        )));
+    }
+    let tensor = |name: &str| -> Result<Tensor<1>, TrainError> {
+        let view = file.tensor(name).map_err(|e| wrong(e.to_string()))?;
+        if view.shape() != [parameters] || view.dtype() != Dtype::F32 {
+            let found = view.shape();
+            return Err(wrong(format!(
+                "{name} has shape {found:?}, expected [{parameters}]"
+            )));
+        }
+        let floats = view.data().chunks_exact(4);
+        let floats: Vec<f32> = floats
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        let data = TensorData::new(floats, [parameters]);
+        Ok(Tensor::from_data(data, (device, DType::F32)))
+    };
+    let state = State {
+        values: tensor("values")?,
+        first: tensor("first")?,
+        second: tensor("second")?,
+        best: tensor("best")?,
+    };
+    Ok((state, progress))
+}

@@ -1,0 +1,17 @@
+//! One run: a [`RunSpec`](apet_record::RunSpec) becomes optimizer steps and a record.
+//!
+//! The same code runs in a tab and natively: it is async, has no threads, no files
+//! and no clock of its own; a [`Host`] gives it those. The step itself is
+//! [`Trainer::step`], the loop around it [`run`].
+
+mod checkpoint;
+mod host;
+mod optimizer;
+mod run;
+mod trainer;
+
+pub use checkpoint::newest as newest_checkpoint;
+pub use host::{Control, Host};
+pub use optimizer::AdamW;
+pub use run::{Outcome, RunInput, run};
+pub use trainer::{Scores, StepResult, TrainError, Trainer};

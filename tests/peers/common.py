@@ -1,0 +1,167 @@
+"""What the peers share: tokens, the model with its head, what is tuned, one training step.
+
+transformers gives BERT, peft gives LoRA, torch gives the optimizer: nothing here is
+home-made but the mean over tokens and the linear head on it.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+# Models are directories; nothing is looked up on a hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import peft
+import tokenizers
+import torch
+import torch.nn.functional as F
+import transformers
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+METHODS = ("full", "lora", "bitfit", "head")
+# Peak learning rate of each method where no other is given.
+RATES = {"full": 5e-5, "lora": 1e-3, "bitfit": 1e-3, "head": 1e-3}
+LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": ["query", "value"]}
+ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+CLIP_NORM = 1.0
+HEAD_STD = 0.02
+LABELS = 2
+
+
+def versions():
+    """Versions of what made the figures."""
+    modules = (torch, transformers, peft, tokenizers)
+    return {module.__name__: module.__version__ for module in modules}
+
+
+def sha256(path):
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_tokenizer(model_dir):
+    """The fast tokenizer of tokenizer.json; its own padding and truncation are not used."""
+    path = str(Path(model_dir) / "tokenizer.json")
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=path, pad_token="[PAD]")
+
+
+def encode(tokenizer, texts, max_length):
+    """Token ids of each text, special tokens included, cut at max_length, not padded."""
+    return tokenizer(list(texts), truncation=True, max_length=max_length, padding=False)["input_ids"]
+
+
+def pad(rows, pad_id=0):
+    """Rows of ids -> (input_ids, attention_mask), both [rows, the longest row]."""
+    width = max(map(len, rows))
+    ids = [row + [pad_id] * (width - len(row)) for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+class Classifier(torch.nn.Module):
+    """BertModel, mean over the tokens that are not padding, linear head with bias."""
+
+    def __init__(self, bert, width):
+        super().__init__()
+        self.bert = bert
+        self.head = torch.nn.Linear(width, LABELS)
+
+    def states(self, ids, mask):
+        """Hidden states [batch, tokens, width] and their mean over real tokens [batch, width]."""
+        hidden = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        weight = mask.unsqueeze(-1).to(hidden.dtype)
+        return hidden, (hidden * weight).sum(1) / weight.sum(1)
+
+    def forward(self, ids, mask):
+        """Class scores [batch, LABELS]."""
+        return self.head(self.states(ids, mask)[1])
+
+
+def load_bert(model_dir, attention="eager"):
+    """BertModel in f32 without its pooler and without dropout."""
+    return transformers.BertModel.from_pretrained(
+        model_dir,
+        add_pooling_layer=False,
+        attn_implementation=attention,
+        dtype=torch.float32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def build(model_dir, method, seed, attention="eager"):
+    """A Classifier whose tuned parameters, and no others, require a gradient.
+
+    The head's initial values are drawn first, so they are the same for every method of a seed.
+    """
+    bert = load_bert(model_dir, attention)
+    width = bert.config.hidden_size
+    torch.manual_seed(seed)
+    model = Classifier(bert, width)
+    torch.nn.init.normal_(model.head.weight, std=HEAD_STD)
+    torch.nn.init.zeros_(model.head.bias)
+    if method == "lora":
+        # Freezes everything but A and B.
+        model.bert = peft.get_peft_model(bert, peft.LoraConfig(**LORA))
+    else:
+        for name, parameter in bert.named_parameters():
+            tuned = method == "full" or (method == "bitfit" and name.endswith(".bias"))
+            parameter.requires_grad_(tuned)
+    return model.train()
+
+
+def tuned(model):
+    """The parameters that are trained, by name; the head is among them."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def optimizer_of(model):
+    """AdamW over what is tuned; `step` sets its rate."""
+    return torch.optim.AdamW(tuned(model).values(), lr=0.0, **ADAMW)
+
+
+def rate(peak, step, steps):
+    """Learning rate of `step` (from 0): falls in a line to 0 after the last step, no warm-up."""
+    return peak * (steps - step) / steps
+
+
+def step(model, optimizer, batch, labels, learning_rate):
+    """One optimizer step; the batch's mean loss and the gradient's norm before clipping."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    loss = F.cross_entropy(model(*batch), labels)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+    optimizer.step()
+    return loss.item(), norm.item()
+
+
+def relative(a, b):
+    """max |a - b| / max |b| of two tensors."""
+    a, b = a.double(), b.double()
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+def rows_of(path):
+    """Rows {text, label} of a JSONL file."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def write_json(path, value, lists):
+    """JSON, one line an item for the lists named in `lists`: small and readable in a diff."""
+    lines = []
+    for key, item in value.items():
+        if key in lists:
+            inner = ",\n".join("  " + json.dumps(i, ensure_ascii=False) for i in item)
+            lines.append(f' {json.dumps(key)}: [\n{inner}\n ]')
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}")
+    Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
