@@ -1,0 +1,122 @@
+//! The tab's devices: `webgpu` and `cpu`.
+
+use std::sync::{Arc, Mutex};
+
+use apet_record::DeviceInfo;
+use burn::tensor::Device;
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use crate::{error, object};
+
+/// An opened device of the tab.
+pub(crate) struct Opened {
+    pub(crate) device: Device,
+    pub(crate) info: DeviceInfo,
+    /// Steps between reads of the loss: on WebGPU each waits for the whole queue.
+    pub(crate) read_every: usize,
+    /// Why the device is gone, once it is.
+    pub(crate) lost: Arc<Mutex<Option<String>>>,
+    /// The wgpu device, for what only it can do.
+    pub(crate) wgpu: Option<wgpu::Device>,
+}
+
+/// Opens `webgpu` or `cpu`.
+pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
+    let lost = Arc::new(Mutex::new(None));
+    let info = |adapter: String| DeviceInfo {
+        name: name.into(),
+        adapter,
+        host: "browser".into(),
+        extra: Default::default(),
+    };
+    match name {
+        "cpu" => Ok(Opened {
+            device: Device::flex(),
+            info: info("wasm SIMD, one thread".into()),
+            read_every: 1,
+            lost,
+            wgpu: None,
+        }),
+        "webgpu" => {
+            let (device, setup) = Device::wgpu_options()
+                .init_with_setup_async()
+                .await
+                .map_err(|e| {
+                    error(format!(
+                        "WebGPU can not be opened: {e}; choose the device cpu"
+                    ))
+                })?;
+            let gone = lost.clone();
+            setup
+                .device
+                .set_device_lost_callback(move |reason, message| {
+                    if let Ok(mut gone) = gone.lock() {
+                        *gone = Some(format!("the GPU device was lost ({reason:?}) {message}"));
+                    }
+                });
+            Ok(Opened {
+                device,
+                info: info(adapter_name(&setup.adapter.get_info())),
+                read_every: 8,
+                lost,
+                wgpu: Some(setup.device),
+            })
+        }
+        other => Err(error(format!(
+            "device \"{other}\" is not known, expected webgpu or cpu"
+        ))),
+    }
+}
+
+#[derive(Serialize)]
+struct Status {
+    available: bool,
+    software: bool,
+    adapter: String,
+    reason: String,
+}
+
+/// What WebGPU has here: `{available, software, adapter, reason}`.
+///
+/// # Errors
+/// Never in practice: the answer is a plain object.
+#[wasm_bindgen(js_name = webgpuStatus)]
+pub async fn webgpu_status() -> Result<JsValue, JsValue> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::BROWSER_WEBGPU,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapter = instance
+        .request_adapter(&wgpu::RequestAdapterOptions::default())
+        .await;
+    object(&match adapter {
+        Ok(adapter) => {
+            let info = adapter.get_info();
+            let name = adapter_name(&info);
+            let lower = name.to_lowercase();
+            let known = ["swiftshader", "llvmpipe", "basic render"];
+            Status {
+                available: true,
+                software: info.device_type == wgpu::DeviceType::Cpu
+                    || known.iter().any(|k| lower.contains(k)),
+                adapter: name,
+                reason: String::new(),
+            }
+        }
+        Err(e) => Status {
+            available: false,
+            software: false,
+            adapter: String::new(),
+            reason: format!("this browser gives no WebGPU adapter: {e}"),
+        },
+    })
+}
+
+fn adapter_name(info: &wgpu::AdapterInfo) -> String {
+    if info.name.is_empty() {
+        "a GPU that does not give its name".into()
+    } else {
+        info.name.clone()
+    }
+}

@@ -1,0 +1,260 @@
+//! The Lab: a device, a model, a task, and runs with them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use apet_plm::{Plm, PlmFiles};
+use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec};
+use apet_tasks::{SplitFile, SplitFiles, Task};
+use apet_theta::Theta;
+use apet_train::{RunInput, TrainError};
+use js_sys::Function;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::{
+    device::{self, Opened},
+    error, object, recoverable,
+    tab::{Asked, Tab},
+};
+
+/// A device of the tab with a model and a task on it.
+#[wasm_bindgen]
+pub struct Lab {
+    opened: Opened,
+    model: RefCell<Option<Rc<Plm>>>,
+    task: RefCell<Option<Rc<Task>>>,
+    asked: Cell<Asked>,
+    running: Cell<bool>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    name: String,
+    #[serde(with = "bytes")]
+    bytes: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    train: File,
+    dev: Option<File>,
+    test: Option<File>,
+}
+
+/// A Uint8Array as bytes, copied once.
+mod bytes {
+    use serde::Deserializer;
+    use wasm_bindgen::JsCast;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let value = serde_wasm_bindgen::preserve::deserialize::<js_sys::Uint8Array, D>(from)?;
+        Ok(value.unchecked_into::<js_sys::Uint8Array>().to_vec())
+    }
+}
+
+impl From<File> for SplitFile {
+    fn from(file: File) -> Self {
+        Self {
+            name: file.name,
+            bytes: file.bytes,
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl Lab {
+    /// Opens a device: `webgpu` or `cpu`.
+    pub async fn open(device: String) -> Result<Lab, JsValue> {
+        Ok(Self {
+            opened: device::open(&device).await?,
+            model: RefCell::new(None),
+            task: RefCell::new(None),
+            asked: Cell::new(Asked::Go),
+            running: Cell::new(false),
+        })
+    }
+
+    /// `{name, adapter, host}`
+    #[wasm_bindgen(getter)]
+    pub fn device(&self) -> Result<JsValue, JsValue> {
+        object(&self.opened.info)
+    }
+
+    /// Loads a model from its three files; gives its name and sizes.
+    #[wasm_bindgen(js_name = loadModel)]
+    pub async fn load_model(
+        &self,
+        name: String,
+        config: String,
+        tokenizer: String,
+        weights: Vec<u8>,
+    ) -> Result<JsValue, JsValue> {
+        self.model.replace(None); // two models at once may be too much for a tab
+        let files = PlmFiles {
+            name: &name,
+            config: &config,
+            tokenizer: tokenizer.as_bytes(),
+            weights: &weights,
+        };
+        let plm = Plm::load(files, &self.opened.device).map_err(error)?;
+        let info = object(plm.info())?;
+        self.model.replace(Some(Rc::new(plm)));
+        Ok(info)
+    }
+
+    /// Loads a task from its files, `{train: {name, bytes}, dev?, test?}`; gives its labels, rows and guess lines.
+    #[wasm_bindgen(js_name = loadTask)]
+    pub fn load_task(&self, task: &str, seed: f64, files: JsValue) -> Result<JsValue, JsValue> {
+        let spec: TaskSpec = serde_json::from_str(task).map_err(|e| error(format!("task: {e}")))?;
+        let files: Files = serde_wasm_bindgen::from_value(files).map_err(error)?;
+        let files = SplitFiles {
+            train: files.train.into(),
+            dev: files.dev.map(Into::into),
+            test: files.test.map(Into::into),
+        };
+        let task = apet_tasks::load(&spec, seed as u64, files).map_err(error)?;
+        let info = object(&task.info())?;
+        self.task.replace(Some(Rc::new(task)));
+        Ok(info)
+    }
+
+    /// The spec with every default, as JSON.
+    #[wasm_bindgen(js_name = defaultSpec)]
+    pub fn default_spec(&self, model: &str, task: &str) -> Result<String, JsValue> {
+        serde_json::to_string(&RunSpec::new(model, task)).map_err(error)
+    }
+
+    /// The run id of a spec.
+    #[wasm_bindgen(js_name = runId)]
+    pub fn run_id(&self, spec: &str) -> Result<String, JsValue> {
+        Ok(RunSpec::from_json(spec).map_err(error)?.id())
+    }
+
+    /// What a spec would tune on the loaded model: counts.
+    pub fn describe(&self, spec: &str) -> Result<JsValue, JsValue> {
+        let spec = RunSpec::from_json(spec).map_err(error)?;
+        let plm = self.model()?;
+        let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
+        object(Theta::new(&plm, &spec, classes).map_err(error)?.info())
+    }
+
+    /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
+    /// `on_event` gets `{line}` for each line of the record and `{progress}` meanwhile.
+    pub async fn run(
+        &self,
+        spec: String,
+        on_event: Function,
+        reason: Option<String>,
+    ) -> Result<(), JsValue> {
+        if self.running.replace(true) {
+            return Err(error("a run is going on in this Worker; stop it first"));
+        }
+        self.asked.set(Asked::Go);
+        let result = self
+            .run_one(&spec, &on_event, reason.unwrap_or_default())
+            .await;
+        self.running.set(false);
+        result
+    }
+
+    /// Pauses after the present step.
+    pub fn pause(&self) {
+        self.asked.set(Asked::Pause);
+    }
+
+    /// Goes on.
+    pub fn resume(&self) {
+        self.asked.set(Asked::Go);
+    }
+
+    /// Ends the run after the present step; it can be resumed.
+    pub fn stop(&self) {
+        self.asked.set(Asked::Stop);
+    }
+
+    /// Compares every operation and gradient on this device with double precision:
+    /// `[{name, error, tolerance, passes}]`.
+    pub async fn check(&self) -> Result<JsValue, JsValue> {
+        #[derive(Serialize)]
+        struct Checked {
+            name: String,
+            error: f64,
+            tolerance: f64,
+            passes: bool,
+        }
+        let checks = apet_kernels::check(&self.opened.device)
+            .await
+            .map_err(error)?;
+        let checks = checks.into_iter().map(|c| Checked {
+            passes: c.passes(),
+            name: c.name,
+            error: c.error,
+            tolerance: c.tolerance,
+        });
+        object(&checks.collect::<Vec<_>>())
+    }
+
+    /// Gives the GPU device back, as a driver that resets does. For tests.
+    #[wasm_bindgen(js_name = destroyDevice)]
+    pub fn destroy_device(&self) {
+        if let Some(device) = &self.opened.wgpu {
+            device.destroy();
+        }
+    }
+
+    /// Traps, as a bug in wasm does. For tests.
+    #[wasm_bindgen]
+    pub fn trap(&self) {
+        std::process::abort();
+    }
+}
+
+impl Lab {
+    async fn run_one(
+        &self,
+        spec: &str,
+        on_event: &Function,
+        reason: String,
+    ) -> Result<(), JsValue> {
+        let spec = RunSpec::from_json(spec).map_err(error)?;
+        let plm = self.model()?;
+        let task = self
+            .task
+            .borrow()
+            .clone()
+            .ok_or_else(|| error("no task is loaded"))?;
+        let mut tab =
+            Tab::open(&spec.id(), on_event, &self.asked, self.opened.lost.clone()).await?;
+        let checkpoint = tab.resume().map_err(error)?;
+        let input = RunInput {
+            plm: &plm,
+            task: &task,
+            spec: &spec,
+            device: self.opened.info.clone(),
+            software: SoftwareInfo {
+                apet: env!("CARGO_PKG_VERSION").into(),
+                burn: "0.22.1".into(),
+                target: "wasm32".into(),
+                extra: Default::default(),
+            },
+            started: js_sys::Date::new_0().to_iso_string().into(),
+            checkpoint,
+            reason,
+            read_every: self.opened.read_every,
+        };
+        match apet_train::run(input, &mut tab).await {
+            Ok(outcome) => {
+                tab.end(&outcome.theta, outcome.summary.status == Status::Stopped)
+                    .await
+            }
+            Err(e @ TrainError::Device(_)) => Err(recoverable(e)),
+            Err(e) => Err(error(e)),
+        }
+    }
+
+    fn model(&self) -> Result<Rc<Plm>, JsValue> {
+        let model = self.model.borrow().clone();
+        model.ok_or_else(|| error("no model is loaded"))
+    }
+}

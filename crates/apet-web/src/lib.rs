@@ -1,0 +1,39 @@
+//! The wasm of the Lab. It lives in a Worker that may be ended at any time: all a
+//! run needs to go on is in the origin's private files (design decision 11).
+
+mod device;
+mod files;
+mod lab;
+mod tab;
+
+use wasm_bindgen::prelude::*;
+
+pub use device::webgpu_status;
+pub use lab::Lab;
+
+#[wasm_bindgen(start)]
+fn start() {
+    // A trap says only "unreachable"; this leaves the reason in the console.
+    std::panic::set_hook(Box::new(|info| {
+        web_sys::console::error_1(&info.to_string().into());
+    }));
+}
+
+/// A JavaScript Error with a sentence for the user.
+fn error(sentence: impl ToString) -> JsValue {
+    js_sys::Error::new(&sentence.to_string()).into()
+}
+
+/// An Error after which a new Worker can go on with the run.
+fn recoverable(sentence: impl ToString) -> JsValue {
+    let error = error(sentence);
+    // Setting a field of a fresh Error can not fail.
+    let _ = js_sys::Reflect::set(&error, &"recoverable".into(), &JsValue::TRUE);
+    error
+}
+
+/// A value as a plain JavaScript object.
+fn object<T: serde::Serialize>(value: &T) -> Result<JsValue, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(error)
+}

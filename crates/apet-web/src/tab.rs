@@ -1,0 +1,177 @@
+//! Where a run in the tab runs: private files, the Worker's event loop, the page's buttons.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
+
+use apet_record::Line;
+use apet_train::{Control, Host};
+use js_sys::{Function, Promise};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::{
+    files::{OpenFile, folder, remove},
+    object,
+};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(then: &Function, milliseconds: i32) -> i32;
+}
+
+/// What the page's buttons ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Go,
+    Pause,
+    Stop,
+}
+
+/// What the page is told: a line of the record, or what is being done.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Event {
+    Line(String),
+    Progress(String),
+}
+
+/// The host of a run in the tab.
+pub(crate) struct Tab<'a> {
+    run: String,
+    record: OpenFile,
+    record_size: f64,
+    /// Two places, written in turn: a Worker ended in a write leaves the other whole.
+    checkpoints: [OpenFile; 2],
+    next: usize,
+    on_event: &'a Function,
+    asked: &'a Cell<Asked>,
+    lost: Arc<Mutex<Option<String>>>,
+    paused: f64,
+}
+
+impl<'a> Tab<'a> {
+    pub(crate) async fn open(
+        run: &str,
+        on_event: &'a Function,
+        asked: &'a Cell<Asked>,
+        lost: Arc<Mutex<Option<String>>>,
+    ) -> Result<Self, JsValue> {
+        let kept = folder("checkpoints").await?;
+        Ok(Self {
+            run: run.to_owned(),
+            record: OpenFile::open(&folder("runs").await?, &format!("{run}.jsonl")).await?,
+            record_size: 0.0,
+            checkpoints: [
+                OpenFile::open(&kept, &format!("{run}.0.safetensors")).await?,
+                OpenFile::open(&kept, &format!("{run}.1.safetensors")).await?,
+            ],
+            next: 0,
+            on_event,
+            asked,
+            lost,
+            paused: 0.0,
+        })
+    }
+
+    /// The last checkpoint, the record then cut after its last whole line; or none,
+    /// the record then emptied.
+    pub(crate) fn resume(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let kept = [self.checkpoints[0].read()?, self.checkpoints[1].read()?];
+        let newest = apet_train::newest_checkpoint(kept.into(), &self.run);
+        self.record_size = match newest {
+            None => 0.0,
+            Some(_) => {
+                let text = self.record.read()?;
+                let end = text.iter().rposition(|&b| b == b'\n');
+                end.map_or(0.0, |at| at as f64 + 1.0)
+            }
+        };
+        self.record.truncate(self.record_size)?;
+        Ok(newest)
+    }
+
+    /// Keeps theta, and removes the checkpoints of a run that needs none any more.
+    pub(crate) async fn end(self, theta: &[u8], resumable: bool) -> Result<(), JsValue> {
+        let name = format!("{}.safetensors", self.run);
+        let file = OpenFile::open(&folder("thetas").await?, &name).await?;
+        let kept = file
+            .truncate(0.0)
+            .and_then(|()| file.write(theta, 0.0))
+            .and_then(|()| file.flush());
+        kept.map_err(crate::error)?;
+        let run = self.run.clone();
+        drop(self);
+        if !resumable {
+            let kept = folder("checkpoints").await?;
+            remove(&kept, &format!("{run}.0.safetensors")).await;
+            remove(&kept, &format!("{run}.1.safetensors")).await;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: &Event) {
+        // A page that can not listen is no reason to lose the run.
+        if let Ok(event) = object(event) {
+            let _ = self.on_event.call1(&JsValue::NULL, &event);
+        }
+    }
+}
+
+/// Lets the Worker's event loop go on, so that the page's messages come in.
+async fn wait(milliseconds: i32) {
+    let promise = Promise::new(&mut |done, _| {
+        set_timeout(&done, milliseconds);
+    });
+    let _ = JsFuture::from(promise).await;
+}
+
+impl Host for Tab<'_> {
+    fn now(&self) -> f64 {
+        js_sys::Date::now() - self.paused
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), String> {
+        let text = line.to_json();
+        let bytes = format!("{text}\n").into_bytes();
+        self.record.write(&bytes, self.record_size)?;
+        self.record_size += bytes.len() as f64;
+        if !matches!(line, Line::Step(_)) {
+            self.record.flush()?;
+        }
+        self.tell(&Event::Line(text));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.record.flush()?;
+        let file = &self.checkpoints[self.next];
+        self.next = 1 - self.next;
+        file.truncate(0.0)?;
+        file.write(bytes, 0.0)?;
+        file.flush()
+    }
+
+    fn progress(&mut self, what: &str) {
+        self.tell(&Event::Progress(what.to_owned()));
+    }
+
+    async fn turn(&mut self) -> Result<Control, String> {
+        wait(0).await;
+        let begun = js_sys::Date::now();
+        while self.asked.get() == Asked::Pause {
+            wait(50).await;
+        }
+        self.paused += js_sys::Date::now() - begun;
+        if let Ok(lost) = self.lost.lock()
+            && let Some(why) = lost.as_ref()
+        {
+            return Err(why.clone());
+        }
+        Ok(match self.asked.get() {
+            Asked::Stop => Control::Stop,
+            _ => Control::Go,
+        })
+    }
+}
