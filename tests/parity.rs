@@ -75,7 +75,7 @@ fn i64s(file: &SafeTensors<'_>, name: &str) -> Vec<i64> {
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     block_on(tensor.into_data_async())
         .unwrap()
-        .to_vec()
+        .try_to_vec()
         .unwrap()
 }
 

@@ -271,7 +271,7 @@ async fn compare(
 
 async fn floats(tensor: Tensor<2>) -> Result<Vec<f32>, String> {
     let data = tensor.into_data_async().await.map_err(|e| e.to_string())?;
-    data.to_vec::<f32>().map_err(|e| format!("{e:?}"))
+    data.try_to_vec::<f32>().map_err(|e| format!("{e:?}"))
 }
 
 fn measure(name: String, found: &[f32], expected: &[f64]) -> Check {

@@ -267,7 +267,7 @@ pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, 
         .into_data_async()
         .await
         .map_err(|e| TrainError::Device(e.to_string()))?;
-    data.to_vec::<f32>()
+    data.try_to_vec::<f32>()
         .map_err(|e| TrainError::Device(format!("{e:?}")))
 }
 

@@ -31,7 +31,7 @@ pub struct Lab {
 #[derive(Deserialize)]
 struct File {
     name: String,
-    #[serde(with = "bytes")]
+    #[serde(with = "serde_bytes")] // a Uint8Array, copied once
     bytes: Vec<u8>,
 }
 
@@ -40,17 +40,6 @@ struct Files {
     train: File,
     dev: Option<File>,
     test: Option<File>,
-}
-
-/// A Uint8Array as bytes, copied once.
-mod bytes {
-    use serde::Deserializer;
-    use wasm_bindgen::JsCast;
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let value = serde_wasm_bindgen::preserve::deserialize::<js_sys::Uint8Array, D>(from)?;
-        Ok(value.unchecked_into::<js_sys::Uint8Array>().to_vec())
-    }
 }
 
 impl From<File> for SplitFile {

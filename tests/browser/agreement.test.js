@@ -1,0 +1,87 @@
+// @ts-check
+// The same spec in the tab and natively: the same theta, the same batches, the same losses;
+// and every operation and gradient of the tab's devices against double precision.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { choose, newUser, open, status, storedRecords, trainButton } from "./harness.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+const STEPS = 20;
+
+/** @param {{ kind: string, [field: string]: any }[]} record */
+const losses = (record) => record.filter((line) => line.kind === "step").map((line) => line.loss);
+
+/** @param {any} spec */
+async function native(spec) {
+  const file = path.join(place.home, "spec.json");
+  await writeFile(file, JSON.stringify(spec));
+  const env = { ...process.env, APET_HOME: place.home };
+  const words = ["run", "--spec", file, "--again", "--json"];
+  const { stdout } = await promisify(execFile)(String(process.env.APET_BIN), words, { env });
+  const { run } = JSON.parse(stdout).header;
+  const text = await readFile(path.join(place.home, "runs", `${run}.jsonl`), "utf8");
+  return text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+}
+
+for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
+  test(`${device}: operations and gradients agree with double precision, runs with native ones`, async (t) => {
+    if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
+    const { context, page, wrong } = await newUser(place);
+    await choose(page, { steps: STEPS, every: STEPS, count: 2000, device });
+
+    const worker = page.workers().at(-1);
+    assert.ok(worker);
+    const checks = await worker.evaluate(checkInWorker);
+    assert.ok(checks.length > 20);
+    assert.deepEqual(
+      checks.filter((/** @type {any} */ check) => !check.passes),
+      [],
+    );
+
+    await trainButton(page).click();
+    await status(page, new RegExp(`^Done after ${STEPS} steps`));
+    const [tab] = await storedRecords(page);
+    assert.ok(tab);
+    const own = await native(tab[0]?.spec);
+    assert.equal(own[0]?.run, tab[0]?.run, "one run id");
+    assert.equal(own[0]?.theta.positions_hash, tab[0]?.theta.positions_hash, "the same positions");
+    assert.equal(own[0]?.task.data_hash, tab[0]?.task.data_hash, "the same rows");
+    const [a, b] = [losses(tab), losses(own)];
+    assert.equal(a.length, STEPS);
+    a.forEach((loss, i) => {
+      const off = Math.abs(loss - b[i]) / Math.abs(b[i]);
+      assert.ok(off <= 1e-3, `step ${i + 1}: ${loss} in the tab, ${b[i]} natively`);
+    });
+    const tokens = (/** @type {any[]} */ r) => r.filter((l) => l.kind === "step").map((l) => l.tokens);
+    assert.deepEqual(tokens(tab), tokens(own), "the same batches");
+    assert.deepEqual(wrong, []);
+    await context.close();
+  });
+}
+
+/** Calls the Worker's `check` as the page would, and catches its answer. */
+function checkInWorker() {
+  return new Promise((resolve, reject) => {
+    const scope = /** @type {any} */ (self);
+    const post = scope.postMessage;
+    scope.postMessage = (/** @type {any} */ reply) => {
+      if (reply.id !== -1) return post.call(scope, reply);
+      scope.postMessage = post;
+      if (reply.error) reject(new Error(reply.error));
+      else resolve(reply.value);
+    };
+    scope.onmessage({ data: { id: -1, call: "check", args: [] } });
+  });
+}

@@ -1,0 +1,212 @@
+// @ts-check
+// What every browser test needs: a server with a model and a task, Chromium, a page
+// that is watched for errors, and screenshots.
+//
+//   APET_URL   a server that runs already; or
+//   APET_BIN   the binary `apet`, started on a free port over a temporary store
+//   APET_PAGE  a folder with the built page, for APET_BIN (default: the page inside it)
+//   SHOTS      folder for screenshots (default: none are kept)
+//   CHROMIUM   the browser (default: /usr/bin/chromium)
+
+import { execFile, spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+];
+
+/** Time for a short run on two busy cores. */
+export const RUN_MS = 240_000;
+
+/**
+ * Starts what the tests need; `close` ends all of it.
+ * @returns {Promise<Place>}
+ */
+export async function open() {
+  const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve();
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+  return {
+    ...server,
+    browser,
+    close: async () => {
+      await browser.close();
+      await server.close();
+    },
+  };
+}
+
+/** @typedef {{ url: string, home: string, browser: import("playwright-core").Browser, close(): Promise<void> }} Place */
+
+/** A store of its own with bert-tiny and sentences, and `apet serve` over it. */
+async function serve() {
+  const binary = process.env.APET_BIN;
+  if (!binary) throw new Error("Set APET_URL to a running server or APET_BIN to the binary `apet`.");
+  const home = await mkdtemp(path.join(tmpdir(), "apet-browser-"));
+  const env = { ...process.env, APET_HOME: home };
+  const run = promisify(execFile);
+  await run(binary, ["fetch", path.join(root, "tests/fixtures/bert-tiny")], { env });
+  await run(binary, ["fetch", "--task", "sentences", "--from", path.join(root, "node_modules/sentiment")], { env });
+  await mkdir(path.join(home, "runs"), { recursive: true });
+
+  const page = process.env.APET_PAGE ? ["--page", process.env.APET_PAGE] : [];
+  const child = spawn(binary, ["serve", "--port", "0", ...page], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const url = await new Promise((resolve, reject) => {
+    let said = "";
+    child.stdout.on("data", (part) => {
+      said += part;
+      const found = /http:\/\/\S+/.exec(said);
+      if (found) resolve(found[0]);
+    });
+    child.on("exit", (code) => reject(new Error(`apet serve ended with ${code}: ${said}`)));
+  });
+  return {
+    url,
+    home,
+    close: async () => {
+      child.kill();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Opens the page as a new user: an empty profile. `wrong` collects what a user never
+ * should cause: uncaught errors, refused policies, failed requests.
+ * @param {Place} place
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function newUser(place, options = {}) {
+  const context = await place.browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    acceptDownloads: true,
+    ...options,
+  });
+  const page = await context.newPage();
+  /** @type {string[]} */
+  const wrong = [];
+  page.on("pageerror", (error) => wrong.push(`uncaught: ${error.message}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") wrong.push(`console: ${message.text()} ${message.location().url}`);
+  });
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== new URL(place.url).origin && !/^(blob|data):/.test(request.url()))
+      wrong.push(`request to another host: ${request.url()}`);
+  });
+  await page.goto(place.url);
+  return { context, page, wrong };
+}
+
+/** @typedef {import("playwright-core").Page} Page */
+
+/**
+ * Chooses bert-tiny on sentences on the processor, small enough for a test, and waits for the counts.
+ * @param {Page} page
+ * @param {{ steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu" }} [choice]
+ */
+export async function choose(page, { steps = 60, every = 20, count = 2000, seed = 1, device = "cpu" } = {}) {
+  await page.getByLabel("Pretrained model").selectOption("bert-tiny");
+  await page.getByLabel("Task", { exact: true }).first().selectOption("sentences");
+  await page.getByLabel(device === "cpu" ? "Processor (cpu)" : "WebGPU").check({ force: true });
+  await page.getByLabel("Number of parameters").fill(String(count));
+  await page.getByLabel("Steps", { exact: true }).fill(String(steps));
+  await page.getByLabel("Batch size").fill("8");
+  await page.getByLabel("Learning rate").fill("0.01");
+  await page.getByLabel("Seed").fill(String(seed));
+  const more = page.locator("details");
+  if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
+  await page.getByLabel("Evaluate every").fill(String(every));
+  await page.getByLabel("Tokens at most").fill("32");
+  await page
+    .getByTestId("counts")
+    .getByText(new Intl.NumberFormat("en").format(count), { exact: true })
+    .waitFor({ timeout: RUN_MS });
+}
+
+/** @param {Page} page */
+export const trainButton = (page) => page.getByRole("button", { name: "Train", exact: true });
+
+/** @param {Page} page @param {RegExp} pattern */
+export async function status(page, pattern) {
+  const line = page.getByTestId("status");
+  const found = line.filter({ hasText: pattern });
+  const problem = page.getByTestId("problem");
+  await found.or(problem).first().waitFor({ timeout: RUN_MS });
+  if ((await found.count()) === 0) throw new Error(`The page says: ${await problem.textContent()}`);
+  return (await line.textContent()) ?? "";
+}
+
+/** @param {Page} page @param {number} step */
+export const step = (page, step) =>
+  page.waitForFunction(
+    ([selector, least]) => {
+      const found = /Step ([\d,]+) of/.exec(document.querySelector(String(selector))?.textContent ?? "");
+      return found?.[1] && Number(found[1].replace(",", "")) >= Number(least);
+    },
+    ["[data-testid=status]", step],
+    { timeout: RUN_MS, polling: 50 },
+  );
+
+/**
+ * The records this tab keeps, each as its lines.
+ * @param {Page} page
+ * @returns {Promise<{ kind: string, [field: string]: any }[][]>}
+ */
+export function storedRecords(page) {
+  return page.evaluate(async () => {
+    const found = [];
+    const runs = await (await navigator.storage.getDirectory()).getDirectoryHandle("runs", { create: true });
+    for await (const handle of runs.values()) {
+      if (!(handle instanceof FileSystemFileHandle)) continue;
+      const text = await (await handle.getFile()).text();
+      found.push(
+        text
+          .split("\n")
+          .filter(Boolean)
+          .map((line) => JSON.parse(line)),
+      );
+    }
+    return found;
+  });
+}
+
+/** @param {Page} page */
+export const toResults = (page) =>
+  page
+    .getByRole("navigation")
+    .getByRole("link", { name: /Results/ })
+    .click();
+/** @param {Page} page */
+export const toLab = (page) => page.getByRole("navigation").getByRole("link", { name: /Lab/ }).click();
+
+/** @param {Page} page @param {string} name */
+export async function shot(page, name, fullPage = true) {
+  if (!process.env.SHOTS) return;
+  await mkdir(process.env.SHOTS, { recursive: true });
+  await page.screenshot({ path: path.join(process.env.SHOTS, `${name}.png`), fullPage });
+}
+
+/**
+ * A file for a file chooser.
+ * @param {string} name
+ * @param {string | Buffer} content
+ */
+export const file = (name, content) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) });
+
+/** @param {Place} place @param {string} name @param {string} text */
+export const writeServerRecord = (place, name, text) => writeFile(path.join(place.home, "runs", name), text);
+
+/** @param {Place} place @param {string} name */
+export const removeServerRecord = (place, name) => rm(path.join(place.home, "runs", name));

@@ -1,0 +1,125 @@
+// @ts-check
+// How the page looks and reads: accessible, nothing beside the screen, light and dark.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { file, newUser, open, shot, toLab, toResults } from "./harness.js";
+import { nativeRecord } from "./native-record.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds, as one line each. @param {import("playwright-core").Page} page */
+async function axe(page) {
+  await page.evaluate(axeSource);
+  return page.evaluate(async () => {
+    const { violations } = await /** @type {any} */ (globalThis).axe.run();
+    return violations.flatMap((/** @type {any} */ v) =>
+      v.nodes.map((/** @type {any} */ n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`),
+    );
+  });
+}
+
+/** Pixels of the page beside the screen, and texts cut off inside their boxes. @param {import("playwright-core").Page} page */
+const misplaced = (page) =>
+  page.evaluate(() => {
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    const cut = [...document.querySelectorAll("button, label span, h1, h2, dt, dd, p, figcaption span")]
+      .filter(
+        (e) =>
+          e instanceof HTMLElement &&
+          e.offsetParent &&
+          !e.closest(".visually-hidden") &&
+          e.scrollWidth > e.clientWidth + 1 &&
+          getComputedStyle(e).display !== "inline",
+      )
+      .map((e) => `cut off: ${e.textContent}`);
+    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
+  });
+
+const study = ["apet", "lora", "head"]
+  .flatMap((method, m) =>
+    [1, 2, 3].map((seed) =>
+      nativeRecord({
+        run: `0000000000000d${m}${seed}`,
+        method,
+        count: [10_000, 1024, 0][m] ?? 0,
+        seed,
+        test: 0.7 + m / 50 + seed / 100,
+      }),
+    ),
+  )
+  .join("");
+
+for (const [width, height] of [
+  [1280, 800],
+  [390, 844],
+]) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    test(`${width} x ${height}, ${colorScheme}`, async () => {
+      const { context, page, wrong } = await newUser(place, {
+        viewport: { width: width ?? 0, height: height ?? 0 },
+        colorScheme,
+      });
+      const name = (/** @type {string} */ view) => `${view}-${width}x${height}-${colorScheme}`;
+      const check = async (/** @type {string} */ view) => {
+        await shot(page, name(view), view !== "run");
+        assert.deepEqual(await axe(page), [], view);
+        assert.deepEqual(await misplaced(page), [], view);
+      };
+      await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+      await check("lab");
+      await page.locator("summary").click();
+      for (const method of ["LoRA", "BitFit", "Head only", "Full"]) {
+        await page.getByLabel(method, { exact: true }).check({ force: true });
+        assert.deepEqual(await misplaced(page), [], method);
+      }
+      await check("lab-more");
+
+      await toResults(page);
+      await check("results-empty");
+      await page
+        .getByTestId("open-records")
+        .setInputFiles([file("study.jsonl", study), file("broken.jsonl", "not a record\n")]);
+      const draw = page.getByRole("checkbox", { name: /^Draw/ });
+      await draw.first().waitFor();
+      for (const i of [0, 3, 6]) await draw.nth(i).check();
+      await page.locator(".plot svg").nth(1).waitFor();
+      await page.mouse.move(0, 0);
+      await check("results");
+      await page.locator("tbody button").first().click();
+      await page.getByRole("dialog").waitFor();
+      await check("run");
+      await page.keyboard.press("Escape");
+      await toLab(page);
+      assert.deepEqual(wrong, []);
+      await context.close();
+    });
+  }
+}
+
+test("the keyboard reaches everything", async () => {
+  const { context, page } = await newUser(place);
+  await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+  const reached = new Set();
+  for (let i = 0; i < 60; i++) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const e = document.activeElement;
+      const label = e instanceof HTMLInputElement || e instanceof HTMLSelectElement ? e.labels?.[0] : e;
+      return e && e !== document.body ? `${e.tagName} ${label?.textContent}` : "";
+    });
+    if (at) reached.add(at);
+    if (/^BUTTON Train/.test(at)) break;
+  }
+  const all = [...reached].join("\n");
+  for (const part of ["Results", "Pretrained model", "Number of parameters", "Steps", "Seed", "More", "Train"])
+    assert.ok(all.includes(part), `${part} in\n${all}`);
+  await context.close();
+});

@@ -1,0 +1,106 @@
+// @ts-check
+// Records as a native run writes them (crates/apet-record), for import into the page.
+
+/**
+ * @param {object} [of]
+ * @param {string} [of.run] 16 hexadecimal digits
+ * @param {string} [of.method]
+ * @param {number} [of.count]
+ * @param {number} [of.seed]
+ * @param {number} [of.test]
+ * @param {string} [of.model]
+ * @param {string} [of.note]
+ * @param {boolean} [of.ended]
+ */
+export function nativeRecord({
+  run = "00000000000000a1",
+  method = "apet",
+  count = 10_000,
+  seed = 1,
+  test = 0.74,
+  model = "bert-tiny",
+  note = "",
+  ended = true,
+} = {}) {
+  const methods = {
+    apet: { name: "apet", count, pool: { modules: ["attention", "ffn", "norm", "bias"] } },
+    lora: { name: "lora", rank: 8, alpha: 16, targets: ["query", "value"] },
+    head: { name: "head" },
+    full: { name: "full" },
+  };
+  const steps = 40;
+  const lines = [
+    {
+      kind: "header",
+      record: "1.0",
+      run,
+      spec: {
+        model,
+        task: { name: "sentences", train_rows: 0, dev_rows: 0, test_rows: 0, max_length: 32 },
+        method: methods[/** @type {keyof typeof methods} */ (method)],
+        head: { pooling: "mean" },
+        train: { steps, batch_size: 8, accumulation: 1, eval_every: 20, patience: 0, checkpoint_every: 0 },
+        optimizer: {
+          learning_rate: 0.001,
+          beta1: 0.9,
+          beta2: 0.999,
+          epsilon: 1e-8,
+          weight_decay: 0,
+          clip_norm: 1,
+          schedule: "linear",
+        },
+        seeds: { placement: seed, batches: seed, init: seed },
+      },
+      model: {
+        name: model,
+        family: "bert",
+        layers: 2,
+        hidden: 64,
+        parameters: 108_000,
+        parameters_without_embeddings: 71_000,
+        weights_hash: "00",
+      },
+      theta: { method, nominal: count, realised: count, head: 130, weights: 30, pool: 66_000, positions_hash: "00" },
+      task: {
+        name: "sentences",
+        labels: ["0", "1"],
+        train_rows: 2400,
+        dev_rows: 300,
+        test_rows: 300,
+        uniform_guess: 0.5,
+        majority_guess: 0.51,
+        split_note: "",
+        data_hash: "00",
+      },
+      device: { name: "cpu", adapter: "2 threads", host: "native" },
+      software: { apet: "0.1.0", burn: "0.22.1", target: "x86_64-unknown-linux-gnu" },
+      started: `2026-01-0${(seed % 9) + 1}T10:00:00Z`,
+    },
+    ...Array.from({ length: steps }, (_, i) => ({
+      kind: "step",
+      step: i + 1,
+      loss: 0.7 * Math.exp(-i / 60),
+      rate: 0.001,
+      grad_norm: 1,
+      tokens: 160,
+      ms: 20 * i,
+    })),
+    ...[20, 40].map((step) => ({
+      kind: "eval",
+      step,
+      split: "dev",
+      metric: "accuracy",
+      score: test - 0.01 + step / 4000,
+      loss: 0.5,
+      rows: 300,
+    })),
+    ...(note ? [{ kind: "note", step: 0, text: note }] : []),
+    ...(ended
+      ? [
+          { kind: "eval", step: 40, split: "test", metric: "accuracy", score: test, loss: 0.5, rows: 300 },
+          { kind: "summary", status: "done", steps, best_step: 40, dev: test, test, seconds: 4.2, message: "" },
+        ]
+      : []),
+  ];
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+}

@@ -1,0 +1,126 @@
+// @ts-check
+// Nothing that ends the Worker loses a run: it goes on from its checkpoint, and says why.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { choose, newUser, open, status, step, storedRecords, trainButton } from "./harness.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+const STEPS = 90;
+
+/**
+ * The record is whole: every step once or again after a resume, one header, a note of
+ * the resume, and a summary.
+ * @param {import("playwright-core").Page} page
+ */
+async function whole(page) {
+  const records = await storedRecords(page);
+  assert.equal(records.length, 1);
+  const record = records[0] ?? [];
+  const steps = new Set(record.filter((line) => line.kind === "step").map((line) => line.step));
+  assert.equal(steps.size, STEPS, "every step is in the record");
+  assert.equal(record.filter((line) => line.kind === "header").length, 1);
+  assert.ok(
+    record.some((line) => line.kind === "note" && /resum/i.test(line.text)),
+    "a note says that it was resumed",
+  );
+  assert.equal(record.at(-1)?.status, "done");
+}
+
+/**
+ * Trains, breaks the Worker after the first checkpoint, and waits for the end.
+ * @param {string} name
+ * @param {(worker: import("playwright-core").Worker) => Promise<unknown>} breakIt
+ */
+const brokenWorker = (name, breakIt) =>
+  test(name, async () => {
+    const { context, page } = await newUser(place);
+    await choose(page, { steps: STEPS, every: 10 });
+    await trainButton(page).click();
+    await step(page, 15);
+    const worker = page.workers().at(-1);
+    assert.ok(worker);
+    // The Worker may end before it can answer.
+    await breakIt(worker).catch(() => {});
+    await page
+      .getByText(/^Resumed in a new Worker: /)
+      .first()
+      .waitFor({ timeout: 60_000 });
+    await status(page, new RegExp(`^Done after ${STEPS} steps`));
+    await whole(page);
+    await context.close();
+  });
+
+brokenWorker("a Worker that ends without a word", (worker) => worker.evaluate(() => self.close()));
+
+brokenWorker("a trap", (worker) =>
+  worker.evaluate(() => {
+    // The smallest module whose only function is `unreachable`.
+    const bytes = new Uint8Array([
+      0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 5, 1, 3, 0, 0, 11,
+    ]);
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes));
+    setTimeout(/** @type {() => void} */ (exports.f));
+  }),
+);
+
+test("a reloaded page lists the interrupted run and goes on with it", async () => {
+  const { context, page } = await newUser(place);
+  await choose(page, { steps: STEPS, every: 10 });
+  await trainButton(page).click();
+  await step(page, 25);
+  await page.reload();
+  const left = page.getByRole("region", { name: "Interrupted" });
+  await left.getByText(/bert-tiny · sentences · step \d+ of 90/).waitFor();
+  await left.getByRole("button", { name: "Resume" }).click();
+  await status(page, new RegExp(`^Done after ${STEPS} steps`));
+  await whole(page);
+  assert.equal(await left.count(), 0, "it is no longer listed");
+  await context.close();
+});
+
+test("a lost WebGPU device", async (t) => {
+  const { context, page } = await newUser(place);
+  const adapter =
+    (await page.getByTestId("adapter").filter({ hasNotText: "Looking" }).textContent({ timeout: 60_000 })) ?? "";
+  if (/No WebGPU/.test(adapter)) {
+    t.skip("this browser has no WebGPU adapter");
+    return context.close();
+  }
+  // The device is remembered as the Worker's wasm asks for it, to be destroyed later.
+  page.on("worker", (worker) => void worker.evaluate(remember).catch(() => {}));
+  for (const worker of page.workers()) await worker.evaluate(remember).catch(() => {});
+  await choose(page, { steps: STEPS, every: 10, device: "webgpu" });
+  await trainButton(page).click();
+  await step(page, 15);
+  const worker = page.workers().at(-1);
+  const destroyed = await worker?.evaluate(() => {
+    const devices = /** @type {any} */ (self).devicesOfTest ?? [];
+    for (const device of devices) device.destroy();
+    return devices.length;
+  });
+  assert.ok(destroyed, "the test found the device");
+  await page
+    .getByText(/^Resumed in a new Worker: /)
+    .first()
+    .waitFor({ timeout: 120_000 });
+  await status(page, new RegExp(`^Done after ${STEPS} steps`));
+  await whole(page);
+  await context.close();
+});
+
+function remember() {
+  const scope = /** @type {any} */ (self);
+  if (scope.devicesOfTest || !scope.GPUAdapter) return;
+  scope.devicesOfTest = [];
+  const request = scope.GPUAdapter.prototype.requestDevice;
+  scope.GPUAdapter.prototype.requestDevice = async function (/** @type {unknown[]} */ ...args) {
+    const device = await request.apply(this, args);
+    scope.devicesOfTest.push(device);
+    return device;
+  };
+}

@@ -1,0 +1,152 @@
+// @ts-check
+// A new user trains, watches, reloads and compares.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import {
+  choose,
+  file,
+  newUser,
+  open,
+  shot,
+  status,
+  step,
+  storedRecords,
+  toLab,
+  toResults,
+  trainButton,
+} from "./harness.js";
+import { nativeRecord } from "./native-record.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+const mean = (/** @type {number[]} */ x) => x.reduce((a, b) => a + b, 0) / x.length;
+
+test("a new user trains, sees the curve fall, reloads, and compares with a native run", async () => {
+  const { context, page, wrong } = await newUser(place);
+  assert.match((await page.getByTestId("adapter").textContent()) ?? "", /adapter|WebGPU/);
+  await choose(page, { steps: 60, every: 20 });
+  await shot(page, "train-before");
+  await trainButton(page).click();
+  await step(page, 25);
+  await shot(page, "train-during");
+  const ended = await status(page, /^Done after 60 steps/);
+  assert.match(ended, /dev \d+\.\d %.*test \d+\.\d %/);
+  await page.getByRole("img", { name: /Training loss: .* at step 60/ }).waitFor();
+  await shot(page, "train-after");
+
+  const [record] = await storedRecords(page);
+  assert.ok(record, "a record is kept");
+  const losses = record.filter((line) => line.kind === "step").map((line) => line.loss);
+  assert.equal(losses.length, 60);
+  assert.ok(mean(losses.slice(-15)) < mean(losses.slice(0, 15)), `the loss falls: ${losses}`);
+  assert.equal(record[0]?.theta.realised, 2000);
+  assert.equal(record[0]?.device.host, "browser");
+  assert.equal(record.at(-1)?.kind, "summary");
+
+  await page.reload();
+  await toResults(page);
+  await page.getByRole("cell", { name: "this tab" }).waitFor();
+
+  await page
+    .getByTestId("open-records")
+    .setInputFiles(
+      file("native.jsonl", nativeRecord() + nativeRecord({ run: "00000000000000a2", seed: 2, test: 0.76 })),
+    );
+  await page.getByRole("cell", { name: "native.jsonl" }).first().waitFor();
+  const draw = page.getByRole("checkbox", { name: /^Draw/ });
+  assert.equal(await draw.count(), 3);
+  for (let i = 0; i < 3; i++) await draw.nth(i).check();
+  await page
+    .getByRole("img", { name: /^Training loss against step of .+,.+,/ })
+    .locator("svg g[aria-label=line] path")
+    .nth(2)
+    .waitFor();
+  const figure = page.getByRole("img", { name: /^Accuracy on sentences/ });
+  assert.match((await figure.getAttribute("aria-label")) ?? "", /10,000.*75\.0 %|75\.0 %.*10,000/s);
+  await figure.locator("svg").first().waitFor();
+  await shot(page, "compare");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("pause holds, resume goes on, stop ends with a record", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page, { steps: 3000, every: 20, seed: 2 });
+  await trainButton(page).click();
+  await step(page, 3);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await status(page, /Paused\.$/);
+  await page.waitForTimeout(500); // the step that was being done
+  const held = await page.getByTestId("status").textContent();
+  await page.waitForTimeout(1500);
+  assert.equal(await page.getByTestId("status").textContent(), held, "nothing moves while it is paused");
+  await page.getByRole("button", { name: "Resume" }).click();
+  const at = Number(/Step ([\d,]+)/.exec(held ?? "")?.[1]?.replace(",", ""));
+  await step(page, at + 3);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await status(page, /^Stopped after/);
+  const [record] = await storedRecords(page);
+  assert.equal(record?.at(-1)?.status, "stopped");
+  assert.ok(await trainButton(page).isEnabled(), "another run can start");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a wrong number gets one clear sentence, before anything starts", async () => {
+  const { context, page } = await newUser(place);
+  await choose(page);
+  await page.getByLabel("Number of parameters").fill("0");
+  await page.getByText("Expected a whole number, at least 1.").waitFor();
+  assert.ok(await trainButton(page).isDisabled());
+  await page.getByLabel("Number of parameters").fill("999999999");
+  const problem = page.getByTestId("problem");
+  await problem.waitFor();
+  assert.match((await problem.textContent()) ?? "", /999,?999,?999/);
+  await page.getByLabel("Number of parameters").fill("500");
+  await problem.waitFor({ state: "detached" });
+  await context.close();
+});
+
+test("the user's own file is a task, and is still there after a reload", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page);
+  const rows = Array.from({ length: 80 }, (_, i) =>
+    i % 2 ? `"I like this, number ${i}",yes` : `This one is bad ${i},no`,
+  );
+  await page.getByTestId("own-data").setInputFiles(file("my reviews.csv", ["review,verdict", ...rows].join("\n")));
+  await page.getByLabel("Text column").waitFor();
+  assert.equal(await page.getByLabel("Text column").inputValue(), "review");
+  assert.equal(await page.getByLabel("Label column").inputValue(), "verdict");
+  await page.getByText(/dev/i).filter({ hasText: /split/i }).first().waitFor();
+  await page.getByLabel("Steps", { exact: true }).fill("4");
+  await trainButton(page).click();
+  await status(page, /^Done after 4 steps/);
+  await page.reload();
+  await page
+    .getByLabel("Task", { exact: true })
+    .first()
+    .locator("option", { hasText: "my-reviews (your data)" })
+    .waitFor({ state: "attached" });
+  await page.getByTestId("own-data").setInputFiles(file("empty.csv", ""));
+  await page.getByText(/^empty\.csv: found no columns/).waitFor();
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a second tab looks only, and takes over when the first is closed", async () => {
+  const { context, page } = await newUser(place);
+  await choose(page);
+  const second = await context.newPage();
+  await second.goto(place.url);
+  await second.getByText(/open in another tab/).waitFor();
+  await toResults(second);
+  await second.getByRole("button", { name: "Open records…" }).waitFor();
+  await toLab(second);
+  await page.close();
+  await trainButton(second).waitFor();
+  await context.close();
+});

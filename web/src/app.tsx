@@ -1,0 +1,121 @@
+// The page: its head, its two parts, and files dropped on it.
+
+import { useEffect, useState } from "preact/hooks";
+import { LabView } from "./lab/lab-view";
+import { takeOwnFiles } from "./lab/task-fields";
+import { phase } from "./lab/trainer";
+import { ResultsView } from "./results/results-view";
+import { addFiles, dismiss, messages, rows } from "./results/records";
+import { go, part, type Part } from "./route";
+
+const PARTS: { value: Part; title: string }[] = [
+  { value: "lab", title: "Lab" },
+  { value: "results", title: "Results" },
+];
+
+export function App() {
+  const dropping = useDrop();
+  return (
+    <>
+      <header class="top">
+        <h1>APET Lab</h1>
+        <p class="motto">Tune a language model with as few parameters as you like, in this tab.</p>
+        <nav aria-label="Parts">
+          {PARTS.map((p) => (
+            <a key={p.value} href={`#${p.value}`} aria-current={part.value === p.value ? "page" : undefined}>
+              {p.title}
+              {p.value === "results" && rows.value.length > 0 && <span class="badge"> {rows.value.length}</span>}
+              {p.value === "lab" && phase.value === "running" && (
+                <span class="pulse" role="img" aria-label="training" />
+              )}
+            </a>
+          ))}
+        </nav>
+      </header>
+      <main>
+        <Messages />
+        <div hidden={part.value !== "lab"}>
+          <LabView />
+        </div>
+        <div hidden={part.value !== "results"}>
+          <ResultsView />
+        </div>
+      </main>
+      {dropping && (
+        <div class="dropping" aria-hidden="true">
+          Drop data to train on it, or records to compare them
+        </div>
+      )}
+    </>
+  );
+}
+
+function Messages() {
+  return (
+    <div class="messages" role="alert">
+      {messages.value.map((m) => (
+        <p key={m} class="message">
+          <span>{m}</span>
+          <button type="button" class="quiet" aria-label="Dismiss" onClick={() => dismiss(m)}>
+            ✕
+          </button>
+        </p>
+      ))}
+    </div>
+  );
+}
+
+/** Takes files dropped anywhere: records go to Results, all else is data for the Lab. */
+function useDrop(): boolean {
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    const carries = (e: DragEvent) => e.dataTransfer?.types.includes("Files");
+    const dragover = (e: DragEvent) => {
+      if (!carries(e)) return;
+      e.preventDefault();
+      setOver(true);
+    };
+    const leave = (e: DragEvent) => {
+      if (!e.relatedTarget) setOver(false);
+    };
+    const drop = (e: DragEvent) => {
+      if (!carries(e)) return;
+      e.preventDefault();
+      setOver(false);
+      void takeFiles([...(e.dataTransfer?.files ?? [])]);
+    };
+    addEventListener("dragover", dragover);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", drop);
+    return () => {
+      removeEventListener("dragover", dragover);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", drop);
+    };
+  }, []);
+  return over;
+}
+
+async function takeFiles(files: File[]): Promise<void> {
+  const records: File[] = [];
+  const data: File[] = [];
+  for (const file of files) ((await isRecord(file)) ? records : data).push(file);
+  if (records.length > 0) {
+    await addFiles(records);
+    go("results");
+  }
+  if (data.length > 0) {
+    go("lab");
+    await takeOwnFiles(data);
+  }
+}
+
+/** A run's record says so in its first bytes; in Results, every other .jsonl is taken for one too. */
+async function isRecord(file: File): Promise<boolean> {
+  if (!file.name.toLowerCase().endsWith(".jsonl")) return false;
+  if (part.value === "results") return true;
+  return (
+    /^\s*\{[^]{0,80}"kind"\s*:\s*"header"/.test(await file.slice(0, 4096).text()) ||
+    /"record"\s*:\s*"\d/.test(await file.slice(0, 4096).text())
+  );
+}

@@ -1,0 +1,53 @@
+// What the page's host offers: models, tasks, and what to begin with (api/index.json).
+
+import { signal } from "@preact/signals";
+import type { ModelFiles } from "./lab/protocol";
+
+export interface ModelEntry {
+  name: string;
+  family: string;
+  bytes: number;
+  files: ModelFiles;
+}
+
+export interface TaskEntry {
+  name: string;
+  title: string;
+  files: { train: string; dev?: string; test?: string };
+}
+
+export interface Catalogue {
+  version: string;
+  models: ModelEntry[];
+  tasks: TaskEntry[];
+  default?: { model?: string | null; task?: string | null };
+}
+
+/** `null` while it is asked for; a sentence where there is none. */
+export const catalogue = signal<Catalogue | string | null>(null);
+
+export const models = (): ModelEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.models ?? []) : []);
+export const tasks = (): TaskEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.tasks ?? []) : []);
+
+/** An address of the catalogue: relative ones are relative to the page. */
+export const address = (url: string) => new URL(url, document.baseURI).href;
+
+const EMPTY =
+  "The store has no model yet. Get one with `apet fetch minilm-l6` and reload the page. Results work: drop records on the page.";
+const NONE =
+  "This page was opened without models (api/index.json is not there), so nothing can be trained here. Results work: drop records on the page.";
+
+export async function readCatalogue(): Promise<void> {
+  try {
+    const response = await fetch(address("api/index.json"));
+    const found: unknown = response.ok ? await response.json() : undefined;
+    catalogue.value = !isCatalogue(found) ? NONE : found.models.length === 0 ? EMPTY : found;
+  } catch {
+    catalogue.value = NONE;
+  }
+}
+
+function isCatalogue(x: unknown): x is Catalogue {
+  const c = x as Partial<Catalogue> | undefined;
+  return Array.isArray(c?.models) && Array.isArray(c.tasks);
+}

@@ -1,0 +1,39 @@
+// Numbers and names as they are read.
+
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+export const count = (n: number) => whole.format(n);
+export const compact = (n: number) => short.format(n);
+export const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+export const score = (x: number | null | undefined) => (x == null ? "–" : percent(x));
+
+/** A small share with two significant digits: 0.023 %. */
+export const share = (part: number, of: number) => (of > 0 ? `${Number(((100 * part) / of).toPrecision(2))} %` : "–");
+
+export const loss = (x: number | undefined) => (x === undefined ? "–" : x.toFixed(3));
+
+export function duration(seconds: number | null | undefined): string {
+  if (seconds == null || !Number.isFinite(seconds)) return "–";
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
+
+/** A start time as the reader's clock has it. */
+export function when(rfc3339: string): string {
+  const date = new Date(rfc3339);
+  return Number.isNaN(date.getTime()) ? "–" : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+}
+
+export const METHODS = {
+  apet: { title: "APET", says: "Single scalars, drawn at random from the model's own weights." },
+  lora: { title: "LoRA", says: "Low-rank deltas on chosen linear layers." },
+  bitfit: { title: "BitFit", says: "Every bias of the model." },
+  head: { title: "Head only", says: "The classification head, on a frozen model." },
+  full: { title: "Full", says: "Every weight of the model." },
+} as const;
+
+export const methodTitle = (name: string) => (name in METHODS ? METHODS[name as keyof typeof METHODS].title : name);

@@ -1,0 +1,83 @@
+// What the form holds: a spec and a device. Fields left out take Rust's defaults.
+
+import { computed, effect, signal } from "@preact/signals";
+import { catalogue } from "../catalogue";
+import type { Method, MethodName, Spec } from "../spec";
+import type { DeviceName } from "./protocol";
+import { webgpu } from "./trainer";
+
+/** What the page begins with: small enough to be watched. */
+export const spec = signal<Spec>({
+  model: "",
+  task: { name: "", max_length: 64 },
+  method: { name: "apet", count: 1000, pool: { modules: ["attention", "ffn", "norm", "bias"] } },
+  train: { steps: 200, batch_size: 16, eval_every: 20 },
+  optimizer: { learning_rate: 1e-3 },
+  seeds: { placement: 1, batches: 1, init: 1 },
+});
+
+export const device = signal<DeviceName | undefined>(undefined);
+
+/** Fields whose text is no number yet, with what they expect. */
+export const invalid = signal<ReadonlyMap<string, string>>(new Map());
+
+export const ready = computed(
+  () =>
+    spec.value.model !== "" && spec.value.task.name !== "" && device.value !== undefined && invalid.value.size === 0,
+);
+
+/** Changes a copy of the spec. */
+export function change(edit: (spec: Spec) => void): void {
+  const next = structuredClone(spec.value);
+  edit(next);
+  spec.value = next;
+}
+
+/** What each method begins with; what was chosen for another method comes back with it. */
+const methods: Record<MethodName, Method> = {
+  apet: spec.value.method,
+  lora: { name: "lora", rank: 8, alpha: 16, targets: ["query", "value"] },
+  bitfit: { name: "bitfit" },
+  head: { name: "head" },
+  full: { name: "full" },
+};
+
+/** Full tuning wants small steps; everything else here the paper's. */
+const rates: Record<MethodName, number> = { apet: 1e-3, lora: 1e-3, bitfit: 1e-3, head: 1e-3, full: 5e-5 };
+
+export function chooseMethod(name: MethodName): void {
+  change((s) => {
+    methods[s.method.name] = s.method;
+    if (s.optimizer.learning_rate === rates[s.method.name]) s.optimizer.learning_rate = rates[name];
+    s.method = methods[name];
+  });
+}
+
+/** Sets the form to a spec from a record. */
+export function adopt(text: string): Spec {
+  invalid.value = new Map();
+  spec.value = JSON.parse(text) as Spec;
+  return spec.value;
+}
+
+// The host's default model and task, the device that suits the adapter: until something is chosen.
+effect(() => {
+  const c = catalogue.value;
+  if (c === null || typeof c === "string" || spec.peek().model !== "") return;
+  const first = (wanted: string | null | undefined, names: string[]) =>
+    wanted && names.includes(wanted) ? wanted : (names[0] ?? "");
+  change((s) => {
+    s.model = first(
+      c.default?.model,
+      c.models.map((m) => m.name),
+    );
+    s.task.name = first(
+      c.default?.task,
+      c.tasks.map((t) => t.name),
+    );
+  });
+});
+effect(() => {
+  const found = webgpu.value;
+  if (found && device.peek() === undefined) device.value = found.available && !found.software ? "webgpu" : "cpu";
+});

@@ -1,0 +1,171 @@
+// Before, during and after: counts, the buttons, and what is going on.
+
+import { useEffect, useRef } from "preact/hooks";
+import { models } from "../catalogue";
+import { compact, count, duration, loss, percent, share } from "../format";
+import { device, invalid, ready, spec } from "./choices";
+import { live } from "./live";
+import { notice, pause, phase, plan, prepare, problem, progress, resume, stop, train } from "./trainer";
+
+const SETTLE_MS = 250;
+/** A model this large is fetched without being asked for only from this machine. */
+const LARGE_BYTES = 32e6;
+
+export function Controls() {
+  usePlan();
+  const now = phase.value;
+  const busy = now !== "idle" && now !== "preparing";
+  const place = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (now === "running") place.current?.scrollIntoView({ block: "nearest" });
+  }, [now]);
+  return (
+    <section ref={place} class="controls" aria-labelledby="run-title">
+      <h2 id="run-title" class="visually-hidden">
+        Run
+      </h2>
+      <Counts />
+      <div class="buttons">
+        {!busy && (
+          <button
+            type="button"
+            class="primary"
+            disabled={!ready.value || now === "preparing"}
+            onClick={() => device.value && void train(spec.value, device.value)}
+          >
+            Train
+          </button>
+        )}
+        {busy && now !== "paused" && (
+          <button type="button" disabled={now !== "running"} onClick={() => void pause()}>
+            Pause
+          </button>
+        )}
+        {now === "paused" && (
+          <button type="button" class="primary" onClick={() => void resume()}>
+            Resume
+          </button>
+        )}
+        {busy && (
+          <button type="button" onClick={() => void stop()}>
+            {now === "stopping" ? "End now" : "Stop"}
+          </button>
+        )}
+      </div>
+      <Going />
+    </section>
+  );
+}
+
+/** Loads and counts whenever the form comes to rest. */
+function usePlan() {
+  const chosen = spec.value;
+  const where = device.value;
+  const can = ready.value;
+  useEffect(() => {
+    if (!can || !where || !small(chosen.model)) return;
+    const timer = setTimeout(() => void prepare(chosen, where), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [chosen, where, can]);
+}
+
+function small(model: string): boolean {
+  const here = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
+  const entry = models().find((m) => m.name === model);
+  return here || plan.peek()?.model.name === model || (entry?.bytes ?? 0) < LARGE_BYTES;
+}
+
+function Counts() {
+  const p = plan.value;
+  const { theta, model, task } = p ?? {};
+  const facts = [
+    [
+      "Tuned",
+      theta && count(theta.realised),
+      theta && model && `${share(theta.realised, model.parameters)} of ${compact(model.parameters)}`,
+    ],
+    ["Head", theta && count(theta.head), task && `${task.labels.length} classes`],
+    ["Rows", task && count(task.train_rows), task && `${count(task.dev_rows)} dev, ${count(task.test_rows)} test`],
+    ["Guess", task && percent(task.uniform_guess), task && `majority ${percent(task.majority_guess)}`],
+  ] as const;
+  return (
+    <>
+      <dl class="facts" data-testid="counts">
+        {facts.map(([name, value, more]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <strong>{value ?? "–"}</strong>
+              <span>{more ?? "\u00a0"}</span>
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <p class="hint one">
+        {pool()}
+        {task?.split_note ? ` ${task.split_note}` : ""}
+      </p>
+    </>
+  );
+}
+
+function pool(): string {
+  const p = plan.value;
+  if (!p) return "";
+  const where = p.theta && p.theta.pool > 0 ? `Drawn from a pool of ${count(p.theta.pool)} parameters. ` : "";
+  return `${where}${p.model.layers} layers, hidden size ${p.model.hidden}.`;
+}
+
+/** One line on what is happening, one on what went wrong. */
+function Going() {
+  return (
+    <div class="going">
+      <p class="status" role="status" data-testid="status">
+        {statusLine()}
+      </p>
+      {notice.value && (
+        <p class="notice" role="status">
+          {notice.value}
+        </p>
+      )}
+      {problem.value && (
+        <p class="problem" role="alert" data-testid="problem">
+          {problem.value}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function statusLine(): string {
+  if (progress.value) return `${progress.value}…`;
+  const l = live.value;
+  const now = phase.value;
+  if (now === "preparing" || now === "starting") return "Preparing…";
+  if (now === "idle" && invalid.value.size > 0) return "A number in the form can not be used yet.";
+  if (now === "idle" && problem.value && !plan.value?.theta) return "This can not be trained as it stands.";
+  if (!l) return now === "idle" ? "Ready." : "Starting…";
+  const done = l.steps.at(-1) ?? 0;
+  const planned = l.spec.train.steps;
+  if (now === "idle" && l.summary) return summaryLine(l.summary);
+  const at = `Step ${count(done)} of ${count(planned)}, loss ${loss(l.losses.at(-1))}`;
+  if (now === "stopping") return `${at}. Stopping after this step…`;
+  if (now === "paused") return `${at}. Paused.`;
+  if (now === "idle") return `${at}. Interrupted; it can be resumed.`;
+  const left =
+    l.msPerStep > 0
+      ? ` · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`
+      : "";
+  return `${at}${left}`;
+}
+
+function summaryLine(s: NonNullable<NonNullable<typeof live.value>["summary"]>): string {
+  const ends: Record<string, string> = { done: "Done", stopped: "Stopped", diverged: "Diverged" };
+  const scores = [
+    s.dev != null && `dev ${percent(s.dev)} at step ${s.best_step}`,
+    s.test != null && `test ${percent(s.test)}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+  return `${ends[s.status] ?? s.status} after ${count(s.steps)} steps in ${duration(s.seconds)}${scores ? `: ${scores}` : ""}.${s.message ? ` ${s.message}` : ""}`;
+}

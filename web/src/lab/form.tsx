@@ -1,0 +1,163 @@
+// The form of the Lab: model and task, what is tuned, how it is trained, where.
+
+import { models } from "../catalogue";
+import { change, device, spec } from "./choices";
+import { Choice, NumberField, SelectField } from "./fields";
+import { MethodFields } from "./method-fields";
+import { TaskFields } from "./task-fields";
+import { phase, problem, webgpu } from "./trainer";
+
+export function Form() {
+  const busy = phase.value !== "idle" && phase.value !== "preparing";
+  return (
+    <form class="lab-form" aria-label="Run" onSubmit={(e) => e.preventDefault()}>
+      <fieldset class="all" disabled={busy}>
+        <section class="group" aria-labelledby="model-title">
+          <h2 id="model-title">Model and task</h2>
+          <ModelField />
+          <TaskFields />
+        </section>
+        <MethodFields />
+        <TrainFields />
+        <DeviceField />
+      </fieldset>
+    </form>
+  );
+}
+
+function ModelField() {
+  const offered = models();
+  const { model } = spec.value;
+  const options = offered.map((m) => ({ value: m.name, title: `${m.name} · ${(m.bytes / 1e6).toFixed(0)} MB` }));
+  if (model && !offered.some((m) => m.name === model)) options.unshift({ value: model, title: `${model} (not here)` });
+  return (
+    <SelectField
+      label="Pretrained model"
+      value={model}
+      options={options}
+      onChange={(name) => change((s) => void (s.model = name))}
+    />
+  );
+}
+
+function TrainFields() {
+  const { train, optimizer, seeds, task, head } = spec.value;
+  return (
+    <section class="group" aria-labelledby="train-title">
+      <h2 id="train-title">Training</h2>
+      <div class="pair">
+        <NumberField
+          label="Steps"
+          value={train.steps}
+          min={1}
+          onChange={(n) => change((s) => void (s.train.steps = n))}
+        />
+        <NumberField
+          label="Batch size"
+          value={train.batch_size}
+          min={1}
+          onChange={(n) => change((s) => void (s.train.batch_size = n))}
+        />
+        <NumberField
+          label="Learning rate"
+          value={optimizer.learning_rate}
+          min={0}
+          real
+          onChange={(x) => change((s) => void (s.optimizer.learning_rate = x))}
+        />
+        <NumberField
+          label="Seed"
+          value={seeds.init}
+          min={0}
+          max={Number.MAX_SAFE_INTEGER}
+          onChange={(n) => change((s) => void (s.seeds = { placement: n, batches: n, init: n }))}
+        />
+      </div>
+      <details>
+        <summary>More</summary>
+        <div class="pair">
+          <NumberField
+            label="Evaluate every"
+            value={train.eval_every}
+            min={1}
+            hint="steps"
+            onChange={(n) => change((s) => void (s.train.eval_every = n))}
+          />
+          <NumberField
+            label="Training rows"
+            value={task.train_rows ?? 0}
+            min={0}
+            hint="0 uses all"
+            onChange={(n) => change((s) => void (s.task.train_rows = n))}
+          />
+          <NumberField
+            label="Tokens at most"
+            value={task.max_length ?? 128}
+            min={3}
+            hint="of one text"
+            onChange={(n) => change((s) => void (s.task.max_length = n))}
+          />
+          <NumberField
+            label="Patience"
+            value={train.patience ?? 0}
+            min={0}
+            hint="evaluations; 0 is endless"
+            onChange={(n) => change((s) => void (s.train.patience = n))}
+          />
+          <SelectField
+            label="Schedule"
+            value={optimizer.schedule ?? "linear"}
+            options={[
+              { value: "linear", title: "falls to 0" },
+              { value: "constant", title: "constant" },
+            ]}
+            onChange={(v) => change((s) => void (s.optimizer.schedule = v as "linear" | "constant"))}
+          />
+          <SelectField
+            label="Head reads"
+            value={head?.pooling ?? "mean"}
+            options={[
+              { value: "mean", title: "mean state" },
+              { value: "first", title: "first token" },
+              { value: "pooler", title: "pooler" },
+            ]}
+            onChange={(v) => change((s) => void (s.head = { pooling: v as "mean" | "first" | "pooler" }))}
+          />
+        </div>
+      </details>
+    </section>
+  );
+}
+
+function DeviceField() {
+  const none = webgpu.value !== undefined && !webgpu.value.available;
+  return (
+    <section class="group" aria-labelledby="device-title">
+      <h2 id="device-title">Where</h2>
+      <Choice
+        label="Device"
+        value={device.value}
+        options={[
+          { value: "webgpu", title: "WebGPU", off: none },
+          { value: "cpu", title: "Processor (cpu)" },
+        ]}
+        onChange={(d) => (device.value = d)}
+      />
+      <p class="hint adapter" data-testid="adapter">
+        {adapterLine()}
+      </p>
+    </section>
+  );
+}
+
+/** What the page found, said as it is. */
+function adapterLine(): string {
+  const found = webgpu.value;
+  if (!found) return problem.value ? "Which adapters there are is not known." : "Looking for a WebGPU adapter…";
+  if (!found.available)
+    return `No WebGPU here${found.reason ? ` (${found.reason.replace(/\.$/, "")})` : ""}. Training runs on the processor, in WebAssembly.`;
+  const name = found.adapter || "no name given";
+  if (found.software)
+    return `WebGPU is here, but its adapter is software (${name}): it computes on the processor, slower than cpu does. cpu is proposed.`;
+  return `WebGPU adapter: ${name}.`;
+}

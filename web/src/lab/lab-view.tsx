@@ -1,0 +1,80 @@
+// The Lab: choose on the left, watch on the right.
+
+import { catalogue } from "../catalogue";
+import { methodTitle, count } from "../format";
+import { interrupted } from "../results/records";
+import { ownsStore } from "../store/lock";
+import { Charts } from "./charts";
+import { Controls } from "./controls";
+import { Form } from "./form";
+import { live } from "./live";
+import { goOn } from "./resume";
+import { phase } from "./trainer";
+
+export function LabView() {
+  if (ownsStore.value === false) {
+    return (
+      <p class="sentence" role="status">
+        APET Lab is open in another tab, and only one tab can train and keep records. Look at results here, or close the
+        other tab to train in this one.
+      </p>
+    );
+  }
+  if (typeof catalogue.value === "string")
+    return (
+      <p class="sentence" role="status">
+        {catalogue.value}
+      </p>
+    );
+  return (
+    <div class="lab">
+      <Form />
+      <div class="watch">
+        <Interrupted />
+        <Controls />
+        <Charts />
+        <Notes />
+      </div>
+    </div>
+  );
+}
+
+/** Runs that a closed or reloaded tab left in their middle. */
+function Interrupted() {
+  const idle = phase.value === "idle" || phase.value === "preparing";
+  const left = interrupted.value;
+  if (!idle || left.length === 0) return null;
+  return (
+    <section class="interrupted" aria-labelledby="interrupted-title">
+      <h2 id="interrupted-title">Interrupted</h2>
+      <ul>
+        {left.slice(0, 4).map((row) => (
+          <li key={row.key}>
+            <span>
+              {methodTitle(row.method)} {count(row.count)} · {row.model} · {row.task} · step {count(row.steps)}
+              {row.planned ? ` of ${count(row.planned)}` : ""}
+            </span>
+            <button type="button" disabled={phase.value !== "idle"} onClick={() => void goOn(row)}>
+              Resume
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Notes() {
+  const notes = live.value?.notes ?? [];
+  if (notes.length === 0) return null;
+  return (
+    <section class="notes" aria-labelledby="notes-title">
+      <h2 id="notes-title">Notes of this run</h2>
+      <ul>
+        {notes.map((n, i) => (
+          <li key={i}>{n}</li>
+        ))}
+      </ul>
+    </section>
+  );
+}

@@ -1,0 +1,123 @@
+// What is tuned: the method and its options.
+
+import { MODULES, type Method, type MethodName, type Module, type Pool } from "../spec";
+import { METHODS } from "../format";
+import { change, chooseMethod, spec } from "./choices";
+import { Check, Choice, Field, NumberField } from "./fields";
+import { plan } from "./trainer";
+
+const NAMES = Object.keys(METHODS) as MethodName[];
+const MODULE_TITLES: Record<Module, string> = {
+  attention: "Attention",
+  ffn: "Feed-forward",
+  norm: "LayerNorm",
+  bias: "Biases",
+  embedding: "Embeddings",
+  pooler: "Pooler",
+};
+
+export function MethodFields() {
+  const { method } = spec.value;
+  return (
+    <section class="group" aria-labelledby="method-title">
+      <h2 id="method-title">What is tuned</h2>
+      <Choice
+        label="Method"
+        value={method.name}
+        options={NAMES.map((value) => ({ value, title: METHODS[value].title }))}
+        onChange={chooseMethod}
+      />
+      <p class="hint">{METHODS[method.name].says} The head is always tuned and counted apart.</p>
+      {method.name === "apet" && <ApetFields method={method} />}
+      {method.name === "lora" && <LoraFields method={method} />}
+    </section>
+  );
+}
+
+type Apet = Extract<Method, { name: "apet" }>;
+type Lora = Extract<Method, { name: "lora" }>;
+
+const edit = <M extends Method>(changes: Partial<M>) =>
+  change((s) => void (s.method = { ...s.method, ...changes } as Method));
+
+function ApetFields({ method }: { method: Apet }) {
+  const { count, pool } = method;
+  return (
+    <>
+      <NumberField label="Number of parameters" value={count} min={1} onChange={(n) => edit<Apet>({ count: n })} />
+      <fieldset class="choice">
+        <legend>Drawn from</legend>
+        <div class="checks">
+          {MODULES.map((m) => (
+            <Check
+              key={m}
+              label={MODULE_TITLES[m]}
+              checked={pool.modules.includes(m)}
+              onChange={(on) =>
+                edit<Apet>({
+                  pool: { ...pool, modules: MODULES.filter((x) => (x === m ? on : pool.modules.includes(x))) },
+                })
+              }
+            />
+          ))}
+        </div>
+      </fieldset>
+      <LayerFields pool={pool} />
+    </>
+  );
+}
+
+function LayerFields({ pool }: { pool: Pool }) {
+  const last = (plan.value?.model.layers ?? 1) - 1;
+  const set = (layers: Pool["layers"]) => {
+    const { layers: _, ...rest } = pool;
+    edit<Apet>({ pool: layers ? { ...rest, layers } : rest });
+  };
+  const { layers } = pool;
+  return (
+    <>
+      <Check
+        label="Only some layers"
+        checked={layers !== undefined}
+        onChange={(on) => set(on ? { first: 0, last } : undefined)}
+      />
+      {layers && (
+        <div class="pair">
+          <NumberField
+            label="First layer"
+            value={layers.first}
+            min={0}
+            onChange={(first) => set({ ...layers, first })}
+          />
+          <NumberField label="Last layer" value={layers.last} min={0} onChange={(n) => set({ ...layers, last: n })} />
+        </div>
+      )}
+    </>
+  );
+}
+
+function LoraFields({ method }: { method: Lora }) {
+  const words = (text: string) => text.split(/[\s,]+/).filter(Boolean);
+  return (
+    <>
+      <div class="pair">
+        <NumberField label="Rank" value={method.rank} min={1} onChange={(rank) => edit<Lora>({ rank })} />
+        <NumberField label="Alpha" value={method.alpha} min={0} real onChange={(alpha) => edit<Lora>({ alpha })} />
+      </div>
+      <Field
+        label="Linear layers"
+        for="lora-targets"
+        hint="Last part of their names, such as query, key, value, dense."
+      >
+        <input
+          id="lora-targets"
+          type="text"
+          autocomplete="off"
+          spellcheck={false}
+          defaultValue={method.targets.join(", ")}
+          onChange={(e) => edit<Lora>({ targets: words(e.currentTarget.value) })}
+        />
+      </Field>
+    </>
+  );
+}

@@ -1,0 +1,97 @@
+// What the page and its Worker say to each other, and what the Lab's wasm offers.
+
+import type { ModelInfo, TaskInfo, ThetaInfo } from "../spec";
+
+export type DeviceName = "webgpu" | "cpu";
+
+export interface WebgpuStatus {
+  available: boolean;
+  /** The adapter computes on the processor. */
+  software: boolean;
+  adapter: string;
+  /** Why there is none; empty where there is one. */
+  reason: string;
+}
+
+export interface Device {
+  name: string;
+  adapter: string;
+  host: string;
+}
+
+/** A line of the record as text, or a word on what takes time. */
+export type RunEvent = { line: string } | { progress: string };
+
+/** The wasm of crates/apet-web, as wasm-bindgen writes it. */
+export interface LabModule {
+  default(at: { module_or_path: string }): Promise<unknown>;
+  webgpuStatus(): Promise<WebgpuStatus>;
+  Lab: { open(device: DeviceName): Promise<Lab> };
+}
+
+export interface Lab {
+  readonly device: Device;
+  loadModel(name: string, config: string, tokenizer: string, weights: Uint8Array): Promise<ModelInfo>;
+  loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
+  describe(spec: string): ThetaInfo;
+  runId(spec: string): string;
+  check(): Promise<Check[]>;
+  run(spec: string, onEvent: (event: RunEvent) => void, reason?: string): Promise<void>;
+  pause(): void;
+  resume(): void;
+  stop(): void;
+}
+
+/** One operation or gradient, compared with double precision. */
+export interface Check {
+  name: string;
+  error: number;
+  tolerance: number;
+  passes: boolean;
+}
+
+interface FileBytes {
+  name: string;
+  bytes: Uint8Array;
+}
+export type SplitBytes = { train: FileBytes; dev?: FileBytes; test?: FileBytes };
+
+/** A file of a split: at an address, or the user's own. */
+export type Source = { name: string; url: string } | { name: string; file: Blob };
+export type SplitSources = { train: Source; dev?: Source; test?: Source };
+
+export interface ModelFiles {
+  config: string;
+  tokenizer: string;
+  weights: string;
+}
+
+/** Each call's argument and answer. */
+export interface Calls {
+  status: { args: []; value: WebgpuStatus };
+  open: { args: [device: DeviceName]; value: Device };
+  model: { args: [name: string, files: ModelFiles]; value: ModelInfo };
+  task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
+  describe: { args: [spec: string]; value: ThetaInfo & { run: string } };
+  check: { args: []; value: Check[] };
+  run: { args: [spec: string, reason: string | undefined]; value: void };
+  pause: { args: []; value: void };
+  resume: { args: []; value: void };
+  stop: { args: []; value: void };
+}
+export type CallName = keyof Calls;
+
+export interface Request {
+  id: number;
+  call: CallName;
+  args: unknown[];
+}
+
+/** `fault`: the Worker can not go on and must be replaced. */
+export type Reply =
+  | { id: number; value: unknown }
+  | { id: number; error: string; fault: boolean }
+  | { event: RunEvent }
+  | { download: string }
+  | { fault: string }
+  | { ready: true };

@@ -1,0 +1,22 @@
+// Going on with a run of this tab that was interrupted or stopped.
+
+import { records } from "../results/records";
+import type { Row } from "../results/view";
+import { readRecord } from "../store/runs";
+import { adopt, device } from "./choices";
+import { train } from "./trainer";
+
+export const canGoOn = (row: Row) => row.source === "tab" && (row.status === "unfinished" || row.status === "stopped");
+
+export async function goOn(row: Row): Promise<void> {
+  const text = records()?.spec(row.key);
+  if (!text) return;
+  const where = row.device === "webgpu" ? "webgpu" : "cpu";
+  const spec = adopt(text);
+  device.value = where;
+  await train(spec, where, {
+    spec: text,
+    record: (await readRecord(row.run)) ?? "",
+    reason: row.status === "stopped" ? "it had been stopped" : "the page was left",
+  });
+}

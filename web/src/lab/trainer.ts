@@ -1,0 +1,240 @@
+// Runs on the screen's Worker: loads what a spec needs, trains it, and goes on with a
+// new Worker when one is lost.
+
+import { signal } from "@preact/signals";
+import { address, models, tasks } from "../catalogue";
+import { addRecord, dropTabRecord } from "../results/records";
+import type { ModelInfo, Spec, TaskInfo, ThetaInfo } from "../spec";
+import * as store from "../store/runs";
+import { ownTasks, sourcesOf } from "../store/own-tasks";
+import { begin, currentRun, live, liveText, take } from "./live";
+import type { Calls, Device, DeviceName, RunEvent, SplitSources, WebgpuStatus } from "./protocol";
+import { Fault, Session } from "./session";
+
+/** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
+export type Phase = "idle" | "preparing" | "starting" | "running" | "paused" | "stopping";
+
+/** What is loaded and what a spec would tune. */
+export interface Plan {
+  device: Device;
+  model: ModelInfo;
+  task: TaskInfo;
+  /** Absent where the spec does not fit the model. */
+  theta?: ThetaInfo;
+}
+
+export const phase = signal<Phase>("idle");
+/** What takes time just now: downloads, compiling kernels. */
+export const progress = signal("");
+/** One sentence; empty when all is well. */
+export const problem = signal("");
+/** What the reader should know about a run that goes on. */
+export const notice = signal("");
+export const plan = signal<Plan | undefined>(undefined);
+export const webgpu = signal<WebgpuStatus | undefined>(undefined);
+
+/** Workers lost one after another without a step between them, after which a run is given up. */
+const FAULTS_IN_A_ROW = 3;
+
+let session: Session | undefined;
+let loaded: { device?: Device; wanted?: DeviceName; model?: ModelInfo; task?: TaskInfo; taskKey?: string } = {};
+let stepsSeen = 0;
+
+const sentence = (error: unknown) => (error instanceof Error ? error.message : String(error));
+
+function worker(): Session {
+  if (session?.alive) return session;
+  loaded = {};
+  session = new Session({ event: onEvent, download: (line) => (progress.value = line) });
+  return session;
+}
+
+function onEvent(event: RunEvent): void {
+  if ("progress" in event) {
+    progress.value = event.progress;
+    return;
+  }
+  const line = take(event.line);
+  if (line?.kind === "header") dropTabRecord(line.run, line.device);
+  if (line?.kind === "step") {
+    stepsSeen++;
+    progress.value = "";
+  }
+  if (line && line.kind !== "step" && currentRun()) addRecord("tab", liveText());
+}
+
+/** Asks for the adapter. The page begins with this. */
+export async function findWebgpu(): Promise<void> {
+  try {
+    webgpu.value = await worker().call("status");
+  } catch (error) {
+    problem.value = sentence(error);
+  }
+}
+
+let latest = 0;
+let chain: Promise<unknown> = Promise.resolve();
+
+/** Loads what the spec needs and counts what it would tune; only the latest call counts. */
+export function prepare(spec: Spec, device: DeviceName): Promise<void> {
+  const mine = ++latest;
+  const job = chain.then(async () => {
+    if (mine !== latest || (phase.value !== "idle" && phase.value !== "preparing")) return;
+    phase.value = "preparing";
+    try {
+      await load(spec, device);
+      if (mine === latest) problem.value = "";
+    } catch (error) {
+      if (mine === latest) problem.value = sentence(error);
+    } finally {
+      progress.value = "";
+      if (phase.value === "preparing") phase.value = "idle";
+    }
+  });
+  chain = job;
+  return job;
+}
+
+type Described = Calls["describe"]["value"];
+
+/** Brings the Worker to what the spec needs; the plan says how far that went. */
+async function load(spec: Spec, device: DeviceName): Promise<Described> {
+  if (session?.alive && loaded.wanted && loaded.wanted !== device) session.end("Another device was chosen.");
+  await session?.gone; // its files are free only then
+  const to = worker();
+  let found: Plan | undefined;
+  try {
+    const opened = await loadDevice(to, device);
+    const model = await loadModel(to, spec.model);
+    const task = await loadTask(to, spec);
+    found = { device: opened, model, task };
+    const theta = await to.call("describe", JSON.stringify(spec));
+    found = { ...found, theta };
+    return theta;
+  } finally {
+    plan.value = found;
+  }
+}
+
+async function loadDevice(to: Session, device: DeviceName): Promise<Device> {
+  if (loaded.device) return loaded.device;
+  progress.value = "Starting the Lab";
+  loaded.wanted = device;
+  return (loaded.device = await to.call("open", device));
+}
+
+async function loadModel(to: Session, name: string): Promise<ModelInfo> {
+  if (loaded.model?.name === name) return loaded.model;
+  const entry = models().find((m) => m.name === name);
+  if (!entry) throw new Error(`The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again.`);
+  delete loaded.model;
+  delete loaded.taskKey;
+  const { config, tokenizer, weights } = entry.files;
+  const files = { config: address(config), tokenizer: address(tokenizer), weights: address(weights) };
+  return (loaded.model = await to.call("model", name, files));
+}
+
+async function loadTask(to: Session, { task, seeds }: Spec): Promise<TaskInfo> {
+  const own = ownTasks.value.find((t) => t.name === task.name);
+  const key = JSON.stringify([task, seeds.batches, own?.files.train.size, own?.files.train.lastModified]);
+  if (loaded.task && loaded.taskKey === key) return loaded.task;
+  delete loaded.taskKey;
+  const files = own ? sourcesOf(own) : sources(task.name);
+  loaded.task = await to.call("task", JSON.stringify(task), seeds.batches, files);
+  loaded.taskKey = key;
+  return loaded.task;
+}
+
+function sources(task: string): SplitSources {
+  const entry = tasks().find((t) => t.name === task);
+  if (!entry) throw new Error(`The task "${task}" is not offered here; drop its file on the page, or get it with \`apet fetch --task ${task}\`.`);
+  const source = (url: string) => ({ name: url.split("/").pop() ?? url, url: address(url) });
+  const { train, dev, test } = entry.files;
+  return { train: source(train), ...(dev && { dev: source(dev) }), ...(test && { test: source(test) }) };
+}
+
+/** A run of this tab that goes on: its spec and its record word for word, and why it was not at its end. */
+export interface Again {
+  spec: string;
+  record: string;
+  reason: string;
+}
+
+/** Trains a spec to its end, over lost Workers. */
+export async function train(spec: Spec, device: DeviceName, again?: Again): Promise<void> {
+  latest++; // what was being prepared is no longer waited for
+  phase.value = "starting";
+  problem.value = "";
+  notice.value = "";
+  begin(again?.record);
+  const specText = again?.spec ?? JSON.stringify(spec);
+  let reason = again?.reason;
+  let faults = 0;
+  try {
+    await chain;
+    for (;;) {
+      const before = stepsSeen;
+      try {
+        const theta = await load(spec, device);
+        progress.value = "Starting";
+        if (!live.peek()) begin(await checkpointed(theta.run));
+        if (stopWanted()) break;
+        phase.value = "running";
+        await worker().call("run", specText, reason);
+        break;
+      } catch (error) {
+        if (!(error instanceof Fault) || stopWanted()) throw error;
+        faults = stepsSeen > before ? 1 : faults + 1;
+        if (faults >= FAULTS_IN_A_ROW) {
+          throw new Error(
+            `${error.message} This happened ${FAULTS_IN_A_ROW} times without a step between; the run is kept as interrupted.`,
+          );
+        }
+        reason = error.message;
+        notice.value = `Resumed in a new Worker: ${reason}`;
+        phase.value = "starting";
+      }
+    }
+  } catch (error) {
+    if (!stopWanted()) problem.value = sentence(error);
+  } finally {
+    phase.value = "idle";
+    progress.value = "";
+    notice.value = ""; // the record has it as a note
+    await keepRecord();
+  }
+}
+
+/** The record of a run that goes on from a checkpoint; nothing for one that begins. */
+async function checkpointed(run: string): Promise<string> {
+  return (await store.hasCheckpoint(run)) ? ((await store.readRecord(run)) ?? "") : "";
+}
+
+const stopWanted = () => phase.value === "stopping";
+
+/** The store has the record's last word. */
+async function keepRecord(): Promise<void> {
+  const run = currentRun();
+  if (run) addRecord("tab", (await store.readRecord(run)) ?? liveText());
+}
+
+export async function pause(): Promise<void> {
+  phase.value = "paused";
+  await session?.call("pause").catch(() => {});
+}
+
+export async function resume(): Promise<void> {
+  phase.value = "running";
+  await session?.call("resume").catch(() => {});
+}
+
+/** Stops after the step that is being done; a second call, or one before the first step, ends the Worker. */
+export async function stop(): Promise<void> {
+  if (phase.value === "stopping" || phase.value === "starting") {
+    phase.value = "stopping";
+    session?.end("Stopped.");
+    return;
+  }
+  phase.value = "stopping";
+  await session?.call("stop").catch(() => {});
+}

@@ -1,0 +1,17 @@
+// Starts the page: Results at once, the Lab when this tab owns the store.
+
+import { render } from "preact";
+import { App } from "./app";
+import { readCatalogue } from "./catalogue";
+import { findWebgpu } from "./lab/trainer";
+import { readTabRecords, startRecords } from "./results/records";
+import { followServer } from "./results/server";
+import { takeStore } from "./store/lock";
+import { findOwnTasks } from "./store/own-tasks";
+
+const place = document.getElementById("page");
+if (place) render(<App />, place);
+
+void readCatalogue();
+void startRecords().then(readTabRecords).then(followServer);
+void takeStore().then(findOwnTasks).then(findWebgpu);

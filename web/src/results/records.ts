@@ -1,0 +1,160 @@
+// The records on the page: from this tab, from the server, from dropped files.
+
+import { computed, signal } from "@preact/signals";
+import * as store from "../store/runs";
+import { openRecords, type Records, type Row } from "./view";
+
+export const rows = signal<Row[]>([]);
+/** Grows with every change, so that figures are computed again. */
+export const edition = signal(0);
+/** One sentence each, newest first. */
+export const messages = signal<string[]>([]);
+export const selected = signal<ReadonlyMap<string, number>>(new Map());
+/** The row whose page is open. */
+export const opened = signal<string | undefined>(undefined);
+export const deleted = signal<Row | undefined>(undefined);
+
+/** Colours for overlaid runs; more can not be told apart. */
+export const COLOURS = 8;
+const LARGEST_FILE = 256 * 1024 * 1024;
+const UNDO_MS = 10_000;
+
+let view: Records | undefined;
+let early: [source: string, text: string][] = [];
+
+export const records = (): Records | undefined => view;
+export const interrupted = computed(() => rows.value.filter((r) => r.source === "tab" && r.status === "unfinished"));
+
+export async function startRecords(): Promise<void> {
+  try {
+    view = await openRecords();
+  } catch (error) {
+    tell(error instanceof Error ? error.message : String(error));
+    return;
+  }
+  const waiting = early;
+  early = [];
+  for (const [source, text] of waiting) addRecord(source, text);
+  refresh();
+}
+
+/** Adds the records of a JSONL text; what is wrong with it becomes a message. */
+export function addRecord(source: string, text: string): boolean {
+  if (!view) {
+    early.push([source, text]);
+    return true;
+  }
+  try {
+    view.add(source, text);
+    refreshSoon();
+    return true;
+  } catch (error) {
+    tell(
+      `${source === "tab" ? "A record of this tab" : source}: ${error instanceof Error ? error.message : String(error)}`,
+    );
+    return false;
+  }
+}
+
+/** Makes room for a run that begins again in this tab: its earlier record is overwritten. */
+export function dropTabRecord(run: string, device: { host: string; name: string }): void {
+  const key = `${run}@${device.host}:${device.name}`;
+  if (rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
+}
+
+/** Drops what came from a source that is no longer there. */
+export function dropSource(source: string): void {
+  for (const row of rows.value) if (row.source === source) view?.remove(row.key);
+  refreshSoon();
+}
+
+export async function addFiles(files: File[]): Promise<void> {
+  for (const file of files) {
+    if (file.size > LARGEST_FILE)
+      tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected a record of at most ${LARGEST_FILE / 1e6} MB.`);
+    else addRecord(file.name, await file.text());
+  }
+}
+
+/** Reads the records this browser keeps. */
+export async function readTabRecords(): Promise<void> {
+  for await (const text of store.records()) addRecord("tab", text);
+}
+
+let due: ReturnType<typeof setTimeout> | undefined;
+
+/** Many records that come together are shown together. */
+function refreshSoon(): void {
+  due ??= setTimeout(refresh, 50);
+}
+
+function refresh(): void {
+  clearTimeout(due);
+  due = undefined;
+  if (!view) return;
+  const gone = deleted.value?.key;
+  rows.value = view.rows().filter((r) => r.key !== gone);
+  const known = new Set(rows.value.map((r) => r.key));
+  if ([...selected.value.keys()].some((k) => !known.has(k))) {
+    selected.value = new Map([...selected.value].filter(([k]) => known.has(k)));
+  }
+  edition.value++;
+}
+
+export function tell(message: string): void {
+  messages.value = [message, ...messages.value.filter((m) => m !== message)].slice(0, 5);
+}
+
+export function dismiss(message: string): void {
+  messages.value = messages.value.filter((m) => m !== message);
+}
+
+/** Selects a row for the overlay, while there are colours, or deselects it; its colour stays while it is selected. */
+export function toggle(key: string): void {
+  const next = new Map(selected.value);
+  if (!next.delete(key)) {
+    const used = new Set(next.values());
+    const free = Array.from({ length: COLOURS }, (_, i) => i).find((i) => !used.has(i));
+    if (free === undefined) return;
+    next.set(key, free);
+  }
+  selected.value = next;
+}
+
+let undo: ReturnType<typeof setTimeout> | undefined;
+
+/** Hides a row; the tab's own record is deleted a while later, unless undone. */
+export function deleteRow(row: Row): void {
+  finishDelete();
+  deleted.value = row;
+  refresh();
+  undo = setTimeout(finishDelete, UNDO_MS);
+}
+
+export function undoDelete(): void {
+  clearTimeout(undo);
+  deleted.value = undefined;
+  refresh();
+}
+
+function finishDelete(): void {
+  const row = deleted.value;
+  if (!row) return;
+  clearTimeout(undo);
+  view?.remove(row.key);
+  deleted.value = undefined;
+  refresh();
+  if (row.source === "tab") {
+    void store.removeRun(row.run);
+  }
+}
+
+export function download(row: Row): void {
+  const text = view?.record(row.key);
+  if (text === undefined) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
+  link.download = `${row.run}.jsonl`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

@@ -1,0 +1,79 @@
+// Results: the runs of this tab, of the server and of dropped files, in one table and
+// two figures.
+
+import { useRef } from "preact/hooks";
+import { addFiles, deleted, rows, undoDelete } from "./records";
+import { LossFigure } from "./loss-figure";
+import { RunDialog } from "./run-dialog";
+import { ScoreFigure } from "./score-figure";
+import { server } from "./server";
+import { RunsTable } from "./table";
+
+const SERVER = {
+  none: "",
+  live: " Records of this server appear as they grow.",
+  lost: " The server does not answer just now; its records stay as they were.",
+};
+
+export function ResultsView() {
+  return (
+    <div class="results">
+      <Sources />
+      {rows.value.length > 0 && <RunsTable />}
+      <div class="figures">
+        <LossFigure />
+        <ScoreFigure />
+      </div>
+      <Undo />
+      <RunDialog />
+    </div>
+  );
+}
+
+function Sources() {
+  const picker = useRef<HTMLInputElement>(null);
+  return (
+    <div class="sources">
+      <p>
+        {rows.value.length === 0
+          ? "No runs yet: train one in the Lab, or open records."
+          : "Runs of this tab, of files and of the server side by side."}
+        {SERVER[server.value]}
+      </p>
+      <button type="button" onClick={() => picker.current?.click()}>
+        Open records…
+      </button>
+      <input
+        ref={picker}
+        type="file"
+        multiple
+        accept=".jsonl"
+        hidden
+        data-testid="open-records"
+        onChange={(e) => {
+          const files = [...(e.currentTarget.files ?? [])];
+          e.currentTarget.value = "";
+          void addFiles(files);
+        }}
+      />
+    </div>
+  );
+}
+
+function Undo() {
+  const row = deleted.value;
+  return (
+    <div class="toast-place" role="status">
+      {row && (
+        <div class="toast">
+          <span>
+            {row.source === "tab" ? "Deleted" : "Removed"} {row.name}.
+          </span>
+          <button type="button" onClick={undoDelete}>
+            Undo
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,147 @@
+// Accuracy against the number of tuned parameters: mean and interval over seeds, by
+// model and method. All numbers come from apet-study through apet-view.
+
+import { signal } from "@preact/signals";
+import { count, methodTitle, percent } from "../format";
+import { edition, records, rows } from "./records";
+import { PlotFigure } from "./plot";
+import type { Figure, Group } from "./view";
+
+const HEIGHT = 300;
+const split = signal<"dev" | "test">("test");
+const task = signal("");
+
+export function ScoreFigure() {
+  const tasks = [...new Set(rows.value.map((r) => r.task))].sort();
+  const chosen = tasks.includes(task.value) ? task.value : (tasks[0] ?? "");
+  const figure = chosen ? records()?.scoreAgainstCount({ task: chosen, split: split.value }) : undefined;
+  const groups = figure?.groups ?? [];
+  return (
+    <section class="figure" aria-labelledby="score-title">
+      <div class="bar">
+        <h2 id="score-title">Accuracy against parameters</h2>
+        {tasks.length > 0 && (
+          <label class="inline">
+            <span>Task</span>
+            <select value={chosen} onChange={(e) => (task.value = e.currentTarget.value)}>
+              {tasks.map((t) => (
+                <option key={t} value={t} selected={t === chosen}>
+                  {t}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+        <label class="inline">
+          <span>Split</span>
+          <select value={split.value} onChange={(e) => (split.value = e.currentTarget.value as "dev" | "test")}>
+            <option value="test" selected={split.value === "test"}>
+              test
+            </option>
+            <option value="dev" selected={split.value === "dev"}>
+              dev
+            </option>
+          </select>
+        </label>
+      </div>
+      {!figure || groups.length === 0 ? (
+        <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
+          Finished runs appear here, each method by the number of parameters it tunes.
+        </p>
+      ) : (
+        <PlotFigure
+          says={inWords(chosen, groups)}
+          height={HEIGHT}
+          on={[edition.value, chosen, split.value]}
+          draw={(Plot, width) => draw(Plot, width, figure)}
+        />
+      )}
+      <p class="hint one">
+        {groups.length > 0 && "Points are means over seeds, bars their 95 % intervals (two seeds or more)."}
+        {figure && figure.full.length > 0 && " Broken lines: full tuning."}
+        {figure &&
+          figure.left_out > 0 &&
+          ` ${count(figure.left_out)} ${figure.left_out === 1 ? "run that has" : "runs that have"} not ended as planned ${figure.left_out === 1 ? "is" : "are"} left out.`}
+      </p>
+    </section>
+  );
+}
+
+function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure): Element {
+  const { groups, full, uniform_guess: uniform, majority_guess: majority } = figure;
+  const models = [...new Set(groups.map((g) => g.model))];
+  const methods = [...new Set(groups.map((g) => methodTitle(g.method)))];
+  // The head alone tunes nothing of the model; on a log axis it stands left of all others.
+  const positive = groups.filter((g) => g.count > 0).map((g) => g.count);
+  const zero = 10 ** (Math.floor(Math.log10(Math.min(...(positive.length > 0 ? positive : [10])))) - 1);
+  const at = (g: Group) => (g.count > 0 ? g.count : zero);
+  const low = Math.min(...groups.map(at));
+  const high = Math.max(...groups.map(at));
+  const hasZero = groups.some((g) => g.count === 0);
+  const [from, to] = [low / 1.6, high * 1.6];
+  const ticks = Array.from({ length: 12 }, (_, i) => 10 ** i).filter((d) => d >= from && d <= to);
+  if (hasZero && zero < 1) ticks.unshift(zero);
+  const guesses = [
+    { y: uniform, text: "uniform guess", dy: 9 },
+    { y: majority === uniform ? null : majority, text: "majority guess", dy: -8 },
+  ].filter((g): g is { y: number; text: string; dy: number } => g.y !== null);
+  const withInterval = groups.filter((g) => g.low !== null && g.high !== null);
+  const title = (g: Group) =>
+    `${g.model}, ${methodTitle(g.method)}\n${count(g.count)} parameters\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
+  return Plot.plot({
+    width,
+    height: HEIGHT,
+    marginLeft: 48,
+    marginRight: 16,
+    insetBottom: 16,
+    x: {
+      type: "log",
+      label: "tuned parameters (the head not counted)",
+      domain: [from, to],
+      ticks,
+      tickFormat: (t: number) => (hasZero && t === zero ? "0" : short(t)),
+    },
+    y: { label: "accuracy", grid: true, nice: true, tickFormat: "~%" },
+    color: {
+      type: "categorical",
+      domain: models,
+      range: models.map((_, i) => `var(--series-${(i % 8) + 1})`),
+      legend: models.length > 1,
+    },
+    symbol: { domain: methods, legend: true },
+    marks: [
+      Plot.ruleY(guesses, { y: "y", stroke: "var(--ink-2)", strokeDasharray: "2,4" }),
+      ...guesses.map((g) =>
+        Plot.text([g], { y: "y", text: "text", frameAnchor: "right", dy: g.dy, fill: "var(--ink-2)", fontSize: 11 }),
+      ),
+      Plot.ruleY(full, { y: "mean", stroke: "model", strokeOpacity: 0.6, strokeDasharray: "6,4" }),
+      Plot.line(
+        groups.filter((g) => g.count > 0),
+        {
+          x: at,
+          y: "mean",
+          z: (g: Group) => `${g.model}|${g.method}`,
+          stroke: "model",
+          strokeOpacity: 0.5,
+          sort: { channel: "x" },
+        },
+      ),
+      Plot.ruleX(withInterval, { x: at, y1: "low", y2: "high", stroke: "model", strokeWidth: 1.5 }),
+      Plot.dot(groups, {
+        x: at,
+        y: "mean",
+        stroke: "model",
+        symbol: (g: Group) => methodTitle(g.method),
+        r: 4.5,
+        strokeWidth: 1.75,
+      }),
+      Plot.tip(groups, Plot.pointer({ x: at, y: "mean", title })),
+    ],
+  });
+}
+
+const short = (n: number) => (n >= 1e6 ? `${n / 1e6}M` : n >= 1e3 ? `${n / 1e3}k` : String(n));
+
+function inWords(of: string, groups: Group[]): string {
+  return `Accuracy on ${of} against tuned parameters: ${groups.map((g) => `${g.model} ${methodTitle(g.method)} ${count(g.count)}: ${percent(g.mean)}`).join("; ")}`;
+}

@@ -1,0 +1,38 @@
+// The wasm of crates/apet-view, as wasm-bindgen writes it: all numbers in Results are its.
+
+import type { AddResult, Curve, Figure, Filter, Group, Row } from "../../../crates/apet-view/src/types";
+
+export type { Curve, Figure, Group, Row };
+
+export interface Records {
+  add(source: string, text: string): AddResult;
+  remove(key: string): boolean;
+  rows(): Row[];
+  curves(keys: string[], smoothing: number): Curve[];
+  scoreAgainstCount(filter: Filter): Figure;
+  record(key: string): string;
+  spec(key: string): string;
+}
+
+interface ViewModule {
+  default(at: { module_or_path: string }): Promise<unknown>;
+  Records: new () => Records;
+}
+
+// Found at build time; without the wasm the page still builds.
+const built = Object.values(import.meta.glob<ViewModule>("../../pkg/view/apet_view.js"))[0];
+
+const wasm = Object.values(
+  import.meta.glob<string>("../../pkg/view/apet_view_bg.wasm", { query: "?url", import: "default", eager: true }),
+)[0];
+
+export async function openRecords(): Promise<Records> {
+  if (!built || !wasm) {
+    throw new Error(
+      "This build of the page can not read records: its WebAssembly (web/pkg/view) was not there. Build it with `cargo xtask lab`.",
+    );
+  }
+  const module = await built();
+  await module.default({ module_or_path: wasm });
+  return new module.Records();
+}

@@ -1,0 +1,105 @@
+// The shapes of crates/apet-record that the page reads and writes. Rust checks and
+// hashes a spec; every field left out takes Rust's default.
+
+export interface Spec {
+  model: string;
+  task: TaskSpec;
+  method: Method;
+  head?: { pooling?: "mean" | "first" | "pooler" };
+  train: { steps: number; batch_size: number; eval_every: number; patience?: number; checkpoint_every?: number };
+  optimizer: { learning_rate: number; schedule?: "linear" | "constant" };
+  seeds: { placement: number; batches: number; init: number };
+}
+
+export interface TaskSpec {
+  name: string;
+  text_column?: string;
+  text_pair_column?: string;
+  label_column?: string;
+  train_rows?: number;
+  max_length?: number;
+}
+
+export const MODULES = ["attention", "ffn", "norm", "bias", "embedding", "pooler"] as const;
+export type Module = (typeof MODULES)[number];
+
+export interface Pool {
+  modules: Module[];
+  layers?: { first: number; last: number };
+}
+
+export type Method =
+  | { name: "apet"; count: number; pool: Pool }
+  | { name: "lora"; rank: number; alpha: number; targets: string[] }
+  | { name: "bitfit" }
+  | { name: "head" }
+  | { name: "full" };
+export type MethodName = Method["name"];
+
+export interface ModelInfo {
+  name: string;
+  family: string;
+  layers: number;
+  hidden: number;
+  parameters: number;
+  parameters_without_embeddings: number;
+}
+
+export interface ThetaInfo {
+  method: string;
+  nominal: number;
+  realised: number;
+  head: number;
+  weights: number;
+  pool: number;
+}
+
+export interface TaskInfo {
+  name: string;
+  labels: string[];
+  train_rows: number;
+  dev_rows: number;
+  test_rows: number;
+  uniform_guess: number;
+  majority_guess: number;
+  split_note: string;
+}
+
+/** One line of a record, as far as the page shows it. */
+export type Line =
+  | {
+      kind: "header";
+      run: string;
+      spec: Spec;
+      model: ModelInfo;
+      theta: ThetaInfo;
+      task: TaskInfo;
+      device: { name: string; host: string };
+    }
+  | { kind: "step"; step: number; loss: number; tokens: number; ms: number }
+  | { kind: "eval"; step: number; split: string; score: number }
+  | { kind: "note"; step: number; text: string }
+  | {
+      kind: "summary";
+      status: string;
+      steps: number;
+      best_step: number;
+      dev?: number;
+      test?: number;
+      seconds: number;
+      message: string;
+    };
+
+/** Reads one line; a line the page can not show is nothing. */
+export function readLine(text: string): Line | undefined {
+  try {
+    const line: unknown = JSON.parse(text);
+    const known = ["header", "step", "eval", "note", "summary"];
+    if (typeof line === "object" && line !== null && "kind" in line && known.includes(String(line.kind))) {
+      return line as Line;
+    }
+  } catch {
+    // A line cut in its middle by a kill.
+  }
+  return undefined;
+}

@@ -1,0 +1,120 @@
+// The Worker: holds the Lab's wasm and the base model, does one call at a time on
+// request. It is disposable: on a fault the page ends it and starts another.
+
+/// <reference lib="webworker" />
+import { fetchBytes, fetchText, readSource } from "./lab/download";
+import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes, WebgpuStatus } from "./lab/protocol";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+const say = (reply: Reply) => self.postMessage(reply);
+const download = (line: string) => say({ download: line });
+
+// Found at build time; without the wasm the page still builds and shows Results.
+const built = Object.values(import.meta.glob<LabModule>("../pkg/lab/apet_web.js"))[0];
+const address = Object.values(
+  import.meta.glob<string>("../pkg/lab/apet_web_bg.wasm", { query: "?url", import: "default", eager: true }),
+)[0];
+
+let wasm: Promise<LabModule> | undefined;
+let lab: Lab | undefined;
+
+async function load(): Promise<LabModule> {
+  if (!built || !address) {
+    throw new Error(
+      "This build of the page has no Lab: its WebAssembly (web/pkg/lab) was not there. Build it with `cargo xtask lab`.",
+    );
+  }
+  const module = await built();
+  await module.default({ module_or_path: address });
+  return module;
+}
+
+function module(): Promise<LabModule> {
+  wasm ??= load();
+  return wasm;
+}
+
+function opened(): Lab {
+  if (!lab) throw new Error("No device is open in the Worker.");
+  return lab;
+}
+
+type Handlers = { [K in CallName]: (...args: Calls[K]["args"]) => Calls[K]["value"] | Promise<Calls[K]["value"]> };
+
+const handlers: Handlers = {
+  status: async () => named(await (await module()).webgpuStatus()),
+
+  open: async (device) => {
+    lab = await (await module()).Lab.open(device);
+    const { name, adapter, host } = lab.device;
+    return { name, adapter, host };
+  },
+
+  model: async (name, files) => {
+    const config = await fetchText(files.config);
+    const tokenizer = await fetchText(files.tokenizer);
+    const weights = await fetchBytes(files.weights, name, download);
+    download(`Reading ${name}`);
+    return opened().loadModel(name, config, tokenizer, weights);
+  },
+
+  task: async (taskSpec, seed, sources) => {
+    const splits: SplitBytes = { train: await readSource(sources.train, download) };
+    if (sources.dev) splits.dev = await readSource(sources.dev, download);
+    if (sources.test) splits.test = await readSource(sources.test, download);
+    return opened().loadTask(taskSpec, seed, splits);
+  },
+
+  describe: (spec) => ({ ...opened().describe(spec), run: opened().runId(spec) }),
+  check: () => opened().check(),
+  run: (spec, reason) => opened().run(spec, (event) => say({ event }), reason),
+  pause: () => opened().pause(),
+  resume: () => opened().resume(),
+  stop: () => opened().stop(),
+};
+
+/** What the browser itself says of the adapter; wgpu passes on only its description, which is often empty. */
+async function named(status: WebgpuStatus): Promise<WebgpuStatus> {
+  const gpu = "gpu" in navigator ? (navigator.gpu as Gpu) : undefined;
+  const info = status.available ? (await gpu?.requestAdapter())?.info : undefined;
+  if (!info) return status;
+  const name = [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ");
+  const software = status.software || info.isFallbackAdapter === true || /swiftshader|llvmpipe|basic render/i.test(name);
+  return { ...status, software, adapter: name || status.adapter };
+}
+
+interface Gpu {
+  requestAdapter(): Promise<{
+    info?: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean };
+  } | null>;
+}
+
+/** A trap, a lost device, no memory: a new Worker can go on, this one can not. */
+function isFault(error: unknown): boolean {
+  if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) return true;
+  return error instanceof Error && "recoverable" in error && error.recoverable === true;
+}
+
+function sentence(error: unknown): string {
+  if (error instanceof WebAssembly.RuntimeError) return `The WebAssembly of the Lab trapped (${error.message}).`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+self.onmessage = async ({ data }: MessageEvent<Request>) => {
+  try {
+    const handler = handlers[data.call] as (...args: unknown[]) => unknown;
+    say({ id: data.id, value: await handler(...data.args) });
+  } catch (error) {
+    say({ id: data.id, error: sentence(error), fault: isFault(error) });
+  }
+};
+
+// A panic inside a future of the wasm settles no promise; it arrives here.
+self.addEventListener("error", (e) => say({ fault: sentence(e.error ?? e.message) }));
+self.addEventListener("unhandledrejection", (e) => say({ fault: sentence(e.reason) }));
+
+// The Worker holds the lock of its name as long as it lives: the page waits for it, and
+// so learns of a death that sends no event.
+navigator.locks?.request(self.name, () => new Promise(() => {}));
+navigator.locks?.query().then(() => say({ ready: true }));
