@@ -1,6 +1,12 @@
 //! Bad input and broken runs, on the binary as a user has it: one clear sentence,
 //! and nothing is lost.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panic"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -34,9 +40,9 @@ impl Home {
         let rows = |range: std::ops::Range<usize>| {
             "text,label\n".to_owned() + &range.map(row).collect::<String>()
         };
-        home.write("data/train.csv", &rows(0..64));
-        home.write("data/validation.csv", &rows(100..116));
-        home.write("data/test.csv", &rows(200..216));
+        home.write("data/train.csv", rows(0..64));
+        home.write("data/validation.csv", rows(100..116));
+        home.write("data/test.csv", rows(200..216));
         home
     }
 

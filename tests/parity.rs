@@ -1,6 +1,12 @@
 //! Parity with Hugging Face: figures made once with transformers and peft
 //! (tests/peers), compared on `cpu` and, for the tiny model, on wgpu.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panic"
+)]
+
 use std::path::{Path, PathBuf};
 
 use apet_plm::{Batch, Encoded, Frozen, Plm, PlmFiles};
@@ -324,7 +330,12 @@ fn minilm_learns_as_peft_does() {
             );
             for (what, found, expected, tolerance) in [
                 ("loss", result.loss, losses[step], LOSS_TOLERANCE),
-                ("gradient norm", result.grad_norm, norms[step], NORM_TOLERANCE),
+                (
+                    "gradient norm",
+                    result.grad_norm,
+                    norms[step],
+                    NORM_TOLERANCE,
+                ),
             ] {
                 let found = f64::from(values(found)[0]);
                 let off = (found - expected).abs() / expected.abs();

@@ -124,7 +124,7 @@ export async function choose(page, { steps = 60, every = 20, count = 2000, seed 
   await page.getByLabel("Steps", { exact: true }).fill(String(steps));
   await page.getByLabel("Batch size").fill("8");
   await page.getByLabel("Learning rate").fill("0.01");
-  await page.getByLabel("Seed").fill(String(seed));
+  await page.getByLabel("Seed", { exact: true }).fill(String(seed));
   const more = page.locator("details");
   if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
   await page.getByLabel("Evaluate every").fill(String(every));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::build::{self, apet, native, npm, web};
+use crate::build::{self, apet, native, npm};
 use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, output, root, run, run_reading, step, target};

@@ -102,6 +102,8 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
 
 fn bytes<const D: usize>(tensor: &Tensor<D>) -> Result<Vec<u8>> {
     let data = futures_lite::future::block_on(tensor.clone().into_data_async())?;
-    let floats = data.try_to_vec::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    let floats = data
+        .try_to_vec::<f32>()
+        .map_err(|e| anyhow::anyhow!("{e:?}"))?;
     Ok(floats.iter().flat_map(|v| v.to_le_bytes()).collect())
 }

@@ -148,7 +148,7 @@ fn gelu_dx_kernel(x: &[f32], dy: &[f32], dx: &mut [f32], size: usize) {
     if ABSOLUTE_POS < size {
         let v = x[ABSOLUTE_POS];
         let below = 0.5f32 * (1.0f32 + Erf::erf(v * 0.707_106_77f32));
-        let density = 0.398_942_28f32 * Exp::exp(-0.5f32 * v * v);
+        let density = 0.398_942_3f32 * Exp::exp(-0.5f32 * v * v);
         dx[ABSOLUTE_POS] = dy[ABSOLUTE_POS] * (below + v * density);
     }
 }

@@ -1,6 +1,8 @@
 //! The numeric suite on `cpu` and on wgpu (a software adapter such as Mesa's
 //! lavapipe where there is no GPU), in WGSL and in CubeCL.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
+
 use apet_kernels::{KernelLanguage, check, set_kernel_language};
 use burn::tensor::Device;
 use futures_lite::future::block_on;

@@ -523,7 +523,10 @@ mod tests {
     #[test]
     fn a_record_reads_back_equal() {
         let one = record();
-        assert_eq!(RunRecord::parse(&one.to_jsonl()).unwrap(), [one.clone()]);
+        assert_eq!(
+            RunRecord::parse(&one.to_jsonl()).unwrap(),
+            std::slice::from_ref(&one)
+        );
         assert!(one.id_is_true());
         assert_eq!(one.status(), Status::Unfinished);
     }

@@ -83,7 +83,7 @@ pub(crate) fn recipe(plm: &Plm, spec: &RunSpec) -> Result<Recipe, SpecError> {
             recipe.pool = pool.size();
             for (id, positions) in positions(&pool, *count, spec.seeds.placement)? {
                 let site = &plm.sites()[id];
-                let index = index(site, &positions, plm);
+                let index = Box::new(index(site, &positions, plm));
                 let shape = vec![positions.len()];
                 let name = format!("{}.sparse", site.name);
                 recipe.push(

@@ -18,7 +18,7 @@ pub enum Structure {
         /// Row-major places, ascending, in the site's own shape.
         positions: Vec<u64>,
         /// The same on the device, in the shape the operation wants.
-        index: SparseIndex,
+        index: Box<SparseIndex>,
     },
     /// A copy of a site's tensor, used in its place.
     Owned,
@@ -177,7 +177,7 @@ impl Theta {
     }
 
     fn parts<'a>(&'a self, flat: &'a Tensor<1>) -> impl Iterator<Item = Tensor<1>> + 'a {
-        let part = |w: &Weight| flat.clone().slice([w.offset..w.offset + w.len()]);
+        let part = |w: &Weight| flat.clone().slice(w.offset..w.offset + w.len());
         self.weights.iter().map(part)
     }
 }
