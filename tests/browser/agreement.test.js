@@ -8,7 +8,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { choose, newUser, open, status, storedRecords, trainButton } from "./harness.js";
+import { SLOW_MS, choose, newUser, open, status, storedRecords, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
@@ -39,7 +39,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
   test(`${device}: operations and gradients agree with double precision, runs with native ones`, async (t) => {
     if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
     const { context, page, wrong } = await newUser(place);
-    await choose(page, { steps: STEPS, every: STEPS, count: 2000, device });
+    await choose(page, { steps: STEPS, every: STEPS, count: 2000, device, batch: 4, tokens: 16 });
 
     const worker = page.workers().at(-1);
     assert.ok(worker);
@@ -51,7 +51,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
     );
 
     await trainButton(page).click();
-    await status(page, new RegExp(`^Done after ${STEPS} steps`));
+    await status(page, new RegExp(`^Done after ${STEPS} steps`), SLOW_MS);
     const [tab] = await storedRecords(page);
     assert.ok(tab);
     const own = await native(tab[0]?.spec);

@@ -30,6 +30,8 @@ const FLAGS = [
 
 /** Time for a short run on two busy cores. */
 export const RUN_MS = 240_000;
+/** The same on WebGPU over a software adapter: seconds a step, most of a minute before the first. */
+export const SLOW_MS = 900_000;
 
 /**
  * Starts what the tests need; `close` ends all of it.
@@ -114,21 +116,24 @@ export async function newUser(place, options = {}) {
 /**
  * Chooses bert-tiny on sentences on the processor, small enough for a test, and waits for the counts.
  * @param {Page} page
- * @param {{ steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu" }} [choice]
+ * @param {{ steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
  */
-export async function choose(page, { steps = 60, every = 20, count = 2000, seed = 1, device = "cpu" } = {}) {
+export async function choose(
+  page,
+  { steps = 60, every = 20, count = 2000, seed = 1, device = "cpu", batch = 8, tokens = 32 } = {},
+) {
   await page.getByLabel("Pretrained model").selectOption("bert-tiny");
   await page.getByLabel("Task", { exact: true }).first().selectOption("sentences");
   await page.getByLabel(device === "cpu" ? "Processor (cpu)" : "WebGPU").check({ force: true });
   await page.getByLabel("Number of parameters").fill(String(count));
   await page.getByLabel("Steps", { exact: true }).fill(String(steps));
-  await page.getByLabel("Batch size").fill("8");
+  await page.getByLabel("Batch size").fill(String(batch));
   await page.getByLabel("Learning rate").fill("0.01");
   await page.getByLabel("Seed", { exact: true }).fill(String(seed));
   const more = page.locator("details");
   if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
   await page.getByLabel("Evaluate every").fill(String(every));
-  await page.getByLabel("Tokens at most").fill("32");
+  await page.getByLabel("Tokens at most").fill(String(tokens));
   await page
     .getByTestId("counts")
     .getByText(new Intl.NumberFormat("en").format(count), { exact: true })
@@ -138,25 +143,25 @@ export async function choose(page, { steps = 60, every = 20, count = 2000, seed 
 /** @param {Page} page */
 export const trainButton = (page) => page.getByRole("button", { name: "Train", exact: true });
 
-/** @param {Page} page @param {RegExp} pattern */
-export async function status(page, pattern) {
+/** @param {Page} page @param {RegExp} pattern @param {number} [timeout] */
+export async function status(page, pattern, timeout = RUN_MS) {
   const line = page.getByTestId("status");
   const found = line.filter({ hasText: pattern });
   const problem = page.getByTestId("problem");
-  await found.or(problem).first().waitFor({ timeout: RUN_MS });
+  await found.or(problem).first().waitFor({ timeout });
   if ((await found.count()) === 0) throw new Error(`The page says: ${await problem.textContent()}`);
   return (await line.textContent()) ?? "";
 }
 
-/** @param {Page} page @param {number} step */
-export const step = (page, step) =>
+/** @param {Page} page @param {number} step @param {number} [timeout] */
+export const step = (page, step, timeout = RUN_MS) =>
   page.waitForFunction(
     ([selector, least]) => {
       const found = /Step ([\d,]+) of/.exec(document.querySelector(String(selector))?.textContent ?? "");
       return found?.[1] && Number(found[1].replace(",", "")) >= Number(least);
     },
     ["[data-testid=status]", step],
-    { timeout: RUN_MS, polling: 50 },
+    { timeout, polling: 50 },
   );
 
 /**

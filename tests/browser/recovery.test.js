@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { choose, newUser, open, status, step, storedRecords, trainButton } from "./harness.js";
+import { choose, file, newUser, open, RUN_MS, SLOW_MS, status, step, storedRecords, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
@@ -17,12 +17,12 @@ const STEPS = 90;
  * the resume, and a summary.
  * @param {import("playwright-core").Page} page
  */
-async function whole(page) {
+async function whole(page, planned = STEPS) {
   const records = await storedRecords(page);
   assert.equal(records.length, 1);
   const record = records[0] ?? [];
   const steps = new Set(record.filter((line) => line.kind === "step").map((line) => line.step));
-  assert.equal(steps.size, STEPS, "every step is in the record");
+  assert.equal(steps.size, planned, "every step is in the record");
   assert.equal(record.filter((line) => line.kind === "header").length, 1);
   assert.ok(
     record.some((line) => line.kind === "note" && /resum/i.test(line.text)),
@@ -85,31 +85,37 @@ test("a reloaded page lists the interrupted run and goes on with it", async () =
 
 test("a lost WebGPU device", async (t) => {
   const { context, page } = await newUser(place);
-  const adapter =
-    (await page.getByTestId("adapter").filter({ hasNotText: "Looking" }).textContent({ timeout: 60_000 })) ?? "";
-  if (/No WebGPU/.test(adapter)) {
+  const adapter = page.getByTestId("adapter").filter({ hasNotText: "Looking" });
+  if (/No WebGPU/.test((await adapter.textContent({ timeout: 60_000 })) ?? "")) {
     t.skip("this browser has no WebGPU adapter");
     return context.close();
   }
   // The device is remembered as the Worker's wasm asks for it, to be destroyed later.
   page.on("worker", (worker) => void worker.evaluate(remember).catch(() => {}));
   for (const worker of page.workers()) await worker.evaluate(remember).catch(() => {});
-  await choose(page, { steps: STEPS, every: 10, device: "webgpu" });
+  // A software adapter takes its time for every kernel: few steps on few short texts.
+  await choose(page, { steps: 12, every: 4, device: "webgpu" });
+  const rows = Array.from({ length: 40 }, (_, i) => (i % 2 ? "good film,1" : "bad food,0"));
+  await page.getByTestId("own-data").setInputFiles(file("few.csv", ["text,label", ...rows].join("\n")));
+  await page.getByTestId("counts").getByText("36", { exact: true }).waitFor({ timeout: RUN_MS });
+  await page.getByLabel("Batch size").fill("4");
   await trainButton(page).click();
-  await step(page, 15);
-  const worker = page.workers().at(-1);
-  const destroyed = await worker?.evaluate(() => {
-    const devices = /** @type {any} */ (self).devicesOfTest ?? [];
-    for (const device of devices) device.destroy();
-    return devices.length;
-  });
+  await step(page, 8, SLOW_MS);
+  const destroyed = await page
+    .workers()
+    .at(-1)
+    ?.evaluate(() => {
+      const devices = /** @type {any} */ (self).devicesOfTest ?? [];
+      for (const device of devices) device.destroy();
+      return devices.length;
+    });
   assert.ok(destroyed, "the test found the device");
   await page
     .getByText(/^Resumed in a new Worker: /)
     .first()
-    .waitFor({ timeout: 120_000 });
-  await status(page, new RegExp(`^Done after ${STEPS} steps`));
-  await whole(page);
+    .waitFor({ timeout: SLOW_MS });
+  await status(page, /^Done after 12 steps/, SLOW_MS);
+  await whole(page, 12);
   await context.close();
 });
 

@@ -138,25 +138,25 @@ function Going() {
 }
 
 function statusLine(): string {
-  if (progress.value) return `${progress.value}…`;
   const l = live.value;
   const now = phase.value;
+  const doing = progress.value;
+  const done = l?.steps.at(-1) ?? 0;
+  const stepping = done > 0 && (now === "running" || now === "paused" || now === "stopping");
+  if (doing && !stepping) return `${doing.charAt(0).toUpperCase()}${doing.slice(1)}…`;
   if (now === "preparing" || now === "starting") return "Preparing…";
   if (now === "idle" && invalid.value.size > 0) return "A number in the form can not be used yet.";
   if (now === "idle" && problem.value && !plan.value?.theta) return "This can not be trained as it stands.";
   if (!l) return now === "idle" ? "Ready." : "Starting…";
-  const done = l.steps.at(-1) ?? 0;
-  const planned = l.spec.train.steps;
   if (now === "idle" && l.summary) return summaryLine(l.summary);
+  const planned = l.spec.train.steps;
   const at = `Step ${count(done)} of ${count(planned)}, loss ${loss(l.losses.at(-1))}`;
   if (now === "stopping") return `${at}. Stopping after this step…`;
   if (now === "paused") return `${at}. Paused.`;
   if (now === "idle") return `${at}. Interrupted; it can be resumed.`;
-  const left =
-    l.msPerStep > 0
-      ? ` · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`
-      : "";
-  return `${at}${left}`;
+  if (doing) return `${at} · ${doing}…`;
+  if (l.msPerStep === 0) return at;
+  return `${at} · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
 }
 
 function summaryLine(s: NonNullable<NonNullable<typeof live.value>["summary"]>): string {
