@@ -4,7 +4,16 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { file, newUser, open, removeServerRecord, storedRecords, toLab, toResults, writeServerRecord } from "./harness.js";
+import {
+  file,
+  newUser,
+  open,
+  removeServerRecord,
+  storedRecords,
+  toLab,
+  toResults,
+  writeServerRecord,
+} from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */

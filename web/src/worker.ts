@@ -3,7 +3,7 @@
 
 /// <reference lib="webworker" />
 import { fetchBytes, fetchText, readSource } from "./lab/download";
-import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes, WebgpuStatus } from "./lab/protocol";
+import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes } from "./lab/protocol";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -43,7 +43,7 @@ function opened(): Lab {
 type Handlers = { [K in CallName]: (...args: Calls[K]["args"]) => Calls[K]["value"] | Promise<Calls[K]["value"]> };
 
 const handlers: Handlers = {
-  status: async () => named(await (await module()).webgpuStatus()),
+  status: async () => (await module()).webgpuStatus(),
 
   open: async (device) => {
     lab = await (await module()).Lab.open(device);
@@ -73,22 +73,6 @@ const handlers: Handlers = {
   resume: () => opened().resume(),
   stop: () => opened().stop(),
 };
-
-/** What the browser itself says of the adapter; wgpu passes on only its description, which is often empty. */
-async function named(status: WebgpuStatus): Promise<WebgpuStatus> {
-  const gpu = "gpu" in navigator ? (navigator.gpu as Gpu) : undefined;
-  const info = status.available ? (await gpu?.requestAdapter())?.info : undefined;
-  if (!info) return status;
-  const name = [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ");
-  const software = status.software || info.isFallbackAdapter === true || /swiftshader|llvmpipe|basic render/i.test(name);
-  return { ...status, software, adapter: name || status.adapter };
-}
-
-interface Gpu {
-  requestAdapter(): Promise<{
-    info?: { vendor: string; architecture: string; device: string; description: string; isFallbackAdapter?: boolean };
-  } | null>;
-}
 
 /** A trap, a lost device, no memory: a new Worker can go on, this one can not. */
 function isFault(error: unknown): boolean {

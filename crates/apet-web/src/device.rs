@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use apet_record::DeviceInfo;
 use burn::tensor::Device;
+use js_sys::{Function, Promise, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{error, object};
 
@@ -57,7 +59,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                 });
             Ok(Opened {
                 device,
-                info: info(adapter_name(&setup.adapter.get_info())),
+                info: info(describe(&setup.adapter.get_info()).await.0),
                 read_every: 8,
                 lost,
                 wgpu: Some(setup.device),
@@ -92,14 +94,10 @@ pub async fn webgpu_status() -> Result<JsValue, JsValue> {
         .await;
     object(&match adapter {
         Ok(adapter) => {
-            let info = adapter.get_info();
-            let name = adapter_name(&info);
-            let lower = name.to_lowercase();
-            let known = ["swiftshader", "llvmpipe", "basic render"];
+            let (name, software) = describe(&adapter.get_info()).await;
             Status {
                 available: true,
-                software: info.device_type == wgpu::DeviceType::Cpu
-                    || known.iter().any(|k| lower.contains(k)),
+                software,
                 adapter: name,
                 reason: String::new(),
             }
@@ -113,10 +111,36 @@ pub async fn webgpu_status() -> Result<JsValue, JsValue> {
     })
 }
 
-fn adapter_name(info: &wgpu::AdapterInfo) -> String {
-    if info.name.is_empty() {
-        "a GPU that does not give its name".into()
-    } else {
-        info.name.clone()
-    }
+/// An adapter's name, and whether it computes on the processor.
+async fn describe(info: &wgpu::AdapterInfo) -> (String, bool) {
+    // wgpu passes on the description alone, which browsers often leave empty.
+    let (name, fallback) = browser_words().await.unwrap_or_default();
+    let name = match (name.is_empty(), info.name.is_empty()) {
+        (false, _) => name,
+        (true, false) => info.name.clone(),
+        (true, true) => "a GPU that does not give its name".into(),
+    };
+    let lower = name.to_lowercase();
+    let known = ["swiftshader", "llvmpipe", "basic render"];
+    let software = fallback
+        || info.device_type == wgpu::DeviceType::Cpu
+        || known.iter().any(|k| lower.contains(k));
+    (name, software)
+}
+
+/// What the browser says of its adapter: vendor, architecture, device and
+/// description, and whether it is a fallback.
+async fn browser_words() -> Option<(String, bool)> {
+    let get = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok();
+    let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
+    let request: Function = get(&gpu, "requestAdapter")?.dyn_into().ok()?;
+    let adapter: Promise = request.call0(&gpu).ok()?.dyn_into().ok()?;
+    let info = get(&JsFuture::from(adapter).await.ok()?, "info")?;
+    let words = ["vendor", "architecture", "device", "description"];
+    let words = words
+        .iter()
+        .filter_map(|word| get(&info, word)?.as_string());
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+    let fallback = get(&info, "isFallbackAdapter")?.is_truthy();
+    Some((words.join(" "), fallback))
 }

@@ -5,7 +5,7 @@ import type { Source } from "./protocol";
 type Report = (line: string) => void;
 
 const SHOW_EVERY_MS = 100;
-const megabytes = (bytes: number) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+export const megabytes = (bytes: number) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
 
 async function answer(url: string): Promise<Response> {
   let response: Response;

@@ -1,6 +1,7 @@
 // The form of the Lab: model and task, what is tuned, how it is trained, where.
 
 import { models } from "../catalogue";
+import { megabytes } from "./download";
 import { change, device, spec } from "./choices";
 import { Choice, NumberField, SelectField } from "./fields";
 import { MethodFields } from "./method-fields";
@@ -28,7 +29,7 @@ export function Form() {
 function ModelField() {
   const offered = models();
   const { model } = spec.value;
-  const options = offered.map((m) => ({ value: m.name, title: `${m.name} · ${(m.bytes / 1e6).toFixed(0)} MB` }));
+  const options = offered.map((m) => ({ value: m.name, title: `${m.name} · ${megabytes(m.bytes)} MB` }));
   if (model && !offered.some((m) => m.name === model)) options.unshift({ value: model, title: `${model} (not here)` });
   return (
     <SelectField

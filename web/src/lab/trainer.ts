@@ -126,7 +126,10 @@ async function loadDevice(to: Session, device: DeviceName): Promise<Device> {
 async function loadModel(to: Session, name: string): Promise<ModelInfo> {
   if (loaded.model?.name === name) return loaded.model;
   const entry = models().find((m) => m.name === name);
-  if (!entry) throw new Error(`The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again.`);
+  if (!entry)
+    throw new Error(
+      `The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again.`,
+    );
   delete loaded.model;
   delete loaded.taskKey;
   const { config, tokenizer, weights } = entry.files;
@@ -147,7 +150,10 @@ async function loadTask(to: Session, { task, seeds }: Spec): Promise<TaskInfo> {
 
 function sources(task: string): SplitSources {
   const entry = tasks().find((t) => t.name === task);
-  if (!entry) throw new Error(`The task "${task}" is not offered here; drop its file on the page, or get it with \`apet fetch --task ${task}\`.`);
+  if (!entry)
+    throw new Error(
+      `The task "${task}" is not offered here; drop its file on the page, or get it with \`apet fetch --task ${task}\`.`,
+    );
   const source = (url: string) => ({ name: url.split("/").pop() ?? url, url: address(url) });
   const { train, dev, test } = entry.files;
   return { train: source(train), ...(dev && { dev: source(dev) }), ...(test && { test: source(test) }) };

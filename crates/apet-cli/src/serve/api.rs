@@ -177,7 +177,11 @@ fn list(store: &Store) -> BTreeMap<String, Record> {
             let file = entry.file_name().into_string().ok()?;
             let run = file.strip_suffix(".jsonl")?;
             check_name(&file).ok()?;
-            let about = entry.metadata().ok().filter(|about| about.is_file())?;
+            // An empty file is a run that has not begun: it is a record once it has a header.
+            let about = entry.metadata().ok()?;
+            if !about.is_file() || about.len() == 0 {
+                return None;
+            }
             let modified = about
                 .modified()
                 .ok()

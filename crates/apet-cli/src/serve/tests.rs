@@ -46,6 +46,7 @@ async fn serve(page: Option<&str>, token: Option<&str>) -> Served {
     write("tasks/sentences/train.jsonl", "{}\n");
     write("tasks/sentences/test.jsonl", "{}\n");
     write("runs/abc.jsonl", "{\"kind\":\"header\"}\n");
+    write("runs/new.jsonl", ""); // a run that has not begun
     write("runs/abc.theta.safetensors", "secret");
     write("secret.jsonl", "secret");
     let page = match page {
