@@ -125,7 +125,7 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
         (300, 300)
     );
     assert!(record.id_is_true());
-    let theta = home.path(&format!("runs/{}.theta.safetensors", record.header.run));
+    let theta = home.path(&format!("runs/{}-cpu.theta.safetensors", record.header.run));
     assert!(
         fs::metadata(theta).unwrap().len() < 20_000,
         "theta is its values and positions"
@@ -322,9 +322,49 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_what_it_has() {
     assert_eq!(record.status(), Status::Diverged);
     assert!(record.steps().iter().all(|s| s.loss.is_finite()));
     assert!(
-        home.path(&format!("runs/{}.theta.safetensors", record.header.run))
+        home.path(&format!("runs/{}-cpu.theta.safetensors", record.header.run))
             .is_file()
     );
+}
+
+/// The spec names a task; its rows may have changed under the name.
+#[test]
+fn a_run_with_other_rows_is_not_taken_for_the_one_that_is_there() {
+    let home = Home::new();
+    let options = "--count 50 --steps 2 --eval-every 2";
+    succeeds(&mut home.run(options));
+    home.write("data/train.csv", "text,label\ngood,1\nbad,0\n");
+    let said = refused(&mut home.run(options));
+    assert!(
+        said.contains("made with other rows of task \"mine\"") && said.contains("--again"),
+        "{said}"
+    );
+    assert_eq!(
+        home.record().header.task.train_rows,
+        64,
+        "it is still there"
+    );
+    succeeds(&mut home.run(&format!("{options} --again")));
+    assert_eq!(home.record().header.task.train_rows, 2);
+}
+
+#[test]
+fn a_spec_on_two_devices_leaves_two_records() {
+    let home = Home::new();
+    let options = "--count 50 --steps 1 --eval-every 1";
+    succeeds(&mut home.run(options));
+    succeeds(&mut home.run(&format!("{options} --device wgpu")));
+    let files = fs::read_dir(home.path("runs")).unwrap().flatten();
+    let names = files.map(|f| f.file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|n| n.ends_with(".jsonl")).collect();
+    names.sort();
+    let run = &home.record().header.run;
+    assert_eq!(
+        names,
+        [format!("{run}-cpu.jsonl"), format!("{run}-wgpu.jsonl")]
+    );
+    let said = refused(&mut home.command(&format!("run --resume {run}")));
+    assert!(said.contains("say which with --device"), "{said}");
 }
 
 /// A killed run goes on from its checkpoint, to the losses of a run that was not killed.
@@ -343,7 +383,7 @@ fn a_killed_run_is_resumed_to_the_same_losses() {
         .spawn()
         .unwrap();
     let run = &whole.header.run;
-    let checkpoint = home.path(&format!("runs/{run}.checkpoint.safetensors"));
+    let checkpoint = home.path(&format!("runs/{run}-cpu.checkpoint.safetensors"));
     let begun = Instant::now();
     while !checkpoint.exists() && begun.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(2));

@@ -28,7 +28,7 @@ async function native(spec) {
   const words = ["run", "--spec", file, "--again", "--json"];
   const { stdout } = await promisify(execFile)(String(process.env.APET_BIN), words, { env });
   const { run } = JSON.parse(stdout).header;
-  const text = await readFile(path.join(place.home, "runs", `${run}.jsonl`), "utf8");
+  const text = await readFile(path.join(place.home, "runs", `${run}-cpu.jsonl`), "utf8");
   return text
     .split("\n")
     .filter(Boolean)

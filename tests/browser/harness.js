@@ -24,9 +24,8 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
 ];
+const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 /** Time for a short run on two busy cores. */
 export const RUN_MS = 240_000;
@@ -35,11 +34,12 @@ export const SLOW_MS = 900_000;
 
 /**
  * Starts what the tests need; `close` ends all of it.
+ * @param {{ webgpu?: boolean }} [options]
  * @returns {Promise<Place>}
  */
-export async function open() {
+export async function open({ webgpu = true } = {}) {
   const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve();
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS });
   return {
     ...server,
     browser,

@@ -83,6 +83,39 @@ test("a reloaded page lists the interrupted run and goes on with it", async () =
   await context.close();
 });
 
+test("a browser without WebGPU says so and trains on the processor", async () => {
+  const without = await open({ webgpu: false });
+  const { context, page, wrong } = await newUser(without);
+  await page.getByTestId("adapter").filter({ hasText: "No WebGPU here" }).waitFor({ timeout: 60_000 });
+  assert.ok(await page.getByLabel("WebGPU").isDisabled());
+  await choose(page, { steps: 4, every: 4 });
+  await trainButton(page).click();
+  await status(page, /^Done after 4 steps/);
+  assert.deepEqual(wrong, []);
+  await context.close();
+  await without.close();
+});
+
+test("a full store stops the run with a sentence, and it goes on when there is room", async () => {
+  const { context, page } = await newUser(place);
+  const devtools = await context.newCDPSession(page);
+  const origin = new URL(place.url).origin;
+  const quota = (/** @type {number | undefined} */ quotaSize) =>
+    devtools.send("Storage.overrideQuotaForOrigin", { origin, ...(quotaSize !== undefined && { quotaSize }) });
+  await choose(page, { steps: STEPS, every: 10 });
+  await trainButton(page).click();
+  await step(page, 15);
+  await quota(0);
+  const problem = page.getByTestId("problem").filter({ hasText: /space/ });
+  await problem.waitFor({ timeout: 60_000 });
+  assert.match((await problem.textContent()) ?? "", /\.(jsonl|safetensors): .*space.*resume/);
+  await quota(undefined);
+  await page.getByRole("region", { name: "Interrupted" }).getByRole("button", { name: "Resume" }).click();
+  await status(page, new RegExp(`^Done after ${STEPS} steps`));
+  await whole(page);
+  await context.close();
+});
+
 test("a lost WebGPU device", async (t) => {
   const { context, page } = await newUser(place);
   const adapter = page.getByTestId("adapter").filter({ hasNotText: "Looking" });

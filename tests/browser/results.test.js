@@ -67,7 +67,7 @@ test("a run's page shows its spec, gives its record, and removes it with undo", 
     page.waitForEvent("download"),
     dialog.getByRole("button", { name: "Download record" }).click(),
   ]);
-  assert.equal(saved.suggestedFilename(), "00000000000000a1.jsonl");
+  assert.equal(saved.suggestedFilename(), "00000000000000a1-cpu.jsonl");
   const lines = (await readFile(await saved.path(), "utf8")).trim().split("\n");
   assert.equal(lines.length, text.trim().split("\n").length);
   await dialog.getByRole("button", { name: "Remove from view" }).click();
@@ -103,7 +103,7 @@ test("a record of this tab is deleted for good, unless it is undone in time", as
   await page.evaluate(
     async (text) => {
       const runs = await (await navigator.storage.getDirectory()).getDirectoryHandle("runs", { create: true });
-      const out = await (await runs.getFileHandle("00000000000000e1.jsonl", { create: true })).createWritable();
+      const out = await (await runs.getFileHandle("00000000000000e1-cpu.jsonl", { create: true })).createWritable();
       await out.write(text);
       await out.close();
     },

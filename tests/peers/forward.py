@@ -1,17 +1,24 @@
 """Hidden and mean-pooled states of MiniLM-L6 for six texts, as figures for a test.
 
-    python tests/peers/forward.py --model DIR --out DIR
+    python tests/peers/forward.py --model DIR --out DIR [--check]
+    python tests/peers/forward.py --model DIR --texts FILE --apet FILE.safetensors
+
+--check writes nothing and fails where the stored figures are off by more than 1e-4.
+--apet compares what `apet forward --texts FILE -o FILE.safetensors` wrote, in the same
+way: token ids, every hidden state, the mean.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import common
 
 MAX_LENGTH = 128
+TOLERANCE = 1e-4
 # Empty, one word, plain, other scripts and signs, long, longer than MAX_LENGTH.
 TEXTS = (
     "",
@@ -30,15 +37,45 @@ HIDDEN = (2, 3)
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="directory of MiniLM-L6")
-    parser.add_argument("--out", required=True, help="directory of forward.json and forward.safetensors")
+    parser.add_argument("--out", help="directory of forward.json and forward.safetensors")
+    parser.add_argument("--check", action="store_true", help="compare with the stored figures, write nothing")
+    parser.add_argument("--texts", help="a text a line, with --apet")
+    parser.add_argument("--apet", help="what apet forward wrote for --texts")
     parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.out and not (args.apet and args.texts):
+        parser.error("give --out, or --apet with --texts")
+    return args
+
+
+def verdict(name, worst):
+    """Says how far two sides are apart and ends with 1 above the tolerance."""
+    print(f"{name}: {worst:.1e} of the largest value apart, allowed {TOLERANCE:.0e}")
+    sys.exit(0 if worst <= TOLERANCE else 1)
+
+
+@torch.no_grad()
+def compare(args):
+    """What `apet forward` wrote for the lines of a file, against transformers one by one."""
+    found = load_file(args.apet)
+    texts = Path(args.texts).read_text(encoding="utf-8").splitlines()
+    tokenizer, bert = common.load_tokenizer(args.model), common.load_bert(args.model).eval()
+    worst = 0.0
+    for i, (text, ids) in enumerate(zip(texts, common.encode(tokenizer, texts, MAX_LENGTH), strict=True)):
+        assert found[f"{i}.ids"].tolist() == ids, f"line {i + 1} has other token ids: {text!r}"
+        states = bert(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        pairs = [(found[f"{i}.hidden.{n}"], state[0]) for n, state in enumerate(states)]
+        pairs.append((found[f"{i}.mean"], states[-1][0].mean(0)))
+        worst = max(worst, *(common.relative(a, b) for a, b in pairs))
+    verdict(f"apet forward on {len(texts)} texts", worst)
 
 
 @torch.no_grad()
 def main():
     args = arguments()
     torch.set_num_threads(args.threads)
+    if args.apet:
+        compare(args)
     ids = common.encode(common.load_tokenizer(args.model), TEXTS, MAX_LENGTH)
     batch = common.pad(ids)
     model = common.Classifier(common.load_bert(args.model), 1).eval()
@@ -49,6 +86,9 @@ def main():
     tensors = {"pooled": pooled}
     for i in HIDDEN:
         tensors[f"hidden.{i}"] = hidden[i, : len(ids[i])].contiguous()
+    if args.check:
+        stored = load_file(Path(args.out) / "forward.safetensors")
+        verdict("stored states", max(common.relative(stored[name], value) for name, value in tensors.items()))
     about = {
         "about": "last hidden states and their mean over real tokens, transformers' BertModel on MiniLM-L6; "
         "made by tests/peers/forward.py; tensors in forward.safetensors: pooled [6, 384], "

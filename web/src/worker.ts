@@ -66,7 +66,7 @@ const handlers: Handlers = {
     return opened().loadTask(taskSpec, seed, splits);
   },
 
-  describe: (spec) => ({ ...opened().describe(spec), run: opened().runId(spec) }),
+  describe: (spec) => ({ ...opened().describe(spec), name: opened().recordName(spec) }),
   check: () => opened().check(),
   run: (spec, reason) => opened().run(spec, (event) => say({ event }), reason),
   pause: () => opened().pause(),

@@ -2,6 +2,7 @@
 
 mod build;
 mod lab;
+mod peers;
 mod setup;
 mod step;
 mod test;
@@ -15,6 +16,7 @@ cargo xtask lab [--check] [--port N]   build everything, fetch the default model
                                        (--check: ask the server once and end)
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
+cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
         ["test"] => return test::test(None),
+        ["test", "--peers"] => peers::peers()?,
         ["test", "--filter", text] => return test::test(Some(text)),
         [] | ["help" | "--help" | "-h"] => print!("{HELP}"),
         _ => bail!("\"{}\" is not one of\n{HELP}", words.join(" ")),

@@ -53,6 +53,18 @@ pub(crate) fn command<I: AsRef<OsStr>>(
         .current_dir(root())
         .stdin(Stdio::null());
     command.env("CARGO_TARGET_DIR", target()?);
+    // What cargo tells this program of its own package. Build scripts of dependencies look
+    // at some of it: a build by hand and one from here would each undo the other.
+    let ours = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
+    }
     Ok(command)
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status};
+use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status, record_name};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
 
@@ -21,11 +21,12 @@ use crate::{device, model, store::Store};
 /// # Errors
 /// One sentence naming what can not be used; what was recorded until then is kept.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
-    let spec = match &args.resume {
-        Some(Some(run)) => spec_of(store, run)?,
-        _ => args.spec()?,
+    let (spec, device) = match &args.resume {
+        Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
+        _ => (args.spec()?, args.device.clone().unwrap_or("cpu".into())),
     };
-    let record = store.runs().join(format!("{}.jsonl", spec.id()));
+    let name = record_name(&spec.id(), &device);
+    let record = store.runs().join(format!("{name}.jsonl"));
     let before = match fs::read_to_string(&record) {
         // A header that was cut in its writing is as good as none.
         Ok(text) if !args.again && text.contains('\n') => {
@@ -33,6 +34,20 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         }
         _ => None,
     };
+    let task = apet_tasks::load(
+        &spec.task,
+        spec.seeds.batches,
+        find_splits(&args.data(store, &spec)?)?.read()?,
+    )?;
+    if let Some(r) = &before {
+        // The spec names a task, not its rows: the same name may mean other data now.
+        ensure!(
+            r.header.task.data_hash == task.info().data_hash,
+            "{}: this run was made with other rows of task {:?}; give the new data another --task name, or --again replaces the record",
+            record.display(),
+            spec.task.name
+        );
+    }
     let resuming = match before {
         Some(r) if matches!(r.status(), Status::Done | Status::Diverged) => {
             eprintln!("this run is already there; --again makes it anew");
@@ -44,14 +59,9 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         ),
         before => before.is_some(),
     };
-    let opened = device::open(&args.device)?;
-    let task = apet_tasks::load(
-        &spec.task,
-        spec.seeds.batches,
-        find_splits(&args.data(store, &spec)?)?.read()?,
-    )?;
+    let opened = device::open(&device)?;
     let plm = model::load(store, &spec.model, &opened.device)?;
-    let mut terminal = Terminal::new(store, &spec, resuming)?;
+    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming)?;
     let input = RunInput {
         plm: &plm,
         task: &task,
@@ -89,12 +99,31 @@ fn last_of(text: &str) -> Result<RunRecord> {
     records.pop().context("no record in it")
 }
 
-fn spec_of(store: &Store, run: &str) -> Result<RunSpec> {
+/// The spec and the device of an earlier run, from its id. A run that is there for
+/// several devices needs `device`.
+fn earlier(store: &Store, run: &str, device: Option<&str>) -> Result<(RunSpec, String)> {
     crate::store::check_name(run)?;
-    let path = store.runs().join(format!("{run}.jsonl"));
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{}: no such run in the store", path.display()))?;
-    Ok(last_of(&text)?.header.spec)
+    let mut found = Vec::new();
+    for entry in fs::read_dir(store.runs()).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if !(file.starts_with(&format!("{run}-")) && file.ends_with(".jsonl")) {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path()).with_context(|| file.clone())?;
+        let header = last_of(&text).context(file)?.header;
+        if device.is_none_or(|device| device == header.device.name) {
+            found.push((header.spec, header.device.name));
+        }
+    }
+    let devices: Vec<_> = found.iter().map(|(_, device)| device.as_str()).collect();
+    ensure!(
+        found.len() < 2,
+        "run {run} is in the store for the devices {}; say which with --device",
+        devices.join(" and ")
+    );
+    found
+        .pop()
+        .with_context(|| format!("{}: found no run {run} there", store.runs().display()))
 }
 
 /// Prints a run's table, or its header and summary as JSON.

@@ -3,7 +3,7 @@
 //! ```text
 //! models/NAME/{config.json, tokenizer.json, model.safetensors, source.json}
 //! tasks/NAME/{train,validation,test}.jsonl
-//! runs/RUNID.jsonl, RUNID.theta.safetensors, RUNID.checkpoint.safetensors
+//! runs/RUNID-DEVICE.{jsonl, theta.safetensors, checkpoint.safetensors}
 //! ```
 //! A file is there in full or not at all: it is written under a temporary name,
 //! synced, and renamed.

@@ -10,7 +10,7 @@ mod stream;
 pub use canonical::{canonical_json, content_id};
 pub use record::{
     DeviceInfo, Eval, Header, Line, ModelInfo, Note, RECORD_VERSION, RecordError, RunRecord,
-    SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo,
+    SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo, record_name,
 };
 pub use spec::{
     Head, Layers, Method, Module, Optimizer, Pool, Pooling, RunSpec, Schedule, Seeds, SpecError,

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{MAX_SEED, RunSpec};
+use crate::RunSpec;
 
 /// Version of the record's schema. Another major version is refused.
 pub const RECORD_VERSION: &str = "1.0";
@@ -472,8 +472,18 @@ impl RunRecord {
 
     /// Whether the header's id is the content hash of its spec: a record edited by hand is not.
     pub fn id_is_true(&self) -> bool {
-        self.header.run == self.header.spec.id() && self.header.spec.seeds.init <= MAX_SEED
+        self.header.run == self.header.spec.id()
     }
+}
+
+/// The name of a record in a store: the run id and the device. A spec that is run on
+/// two devices leaves two records, also in one store.
+///
+/// ```
+/// assert_eq!(apet_record::record_name("b69590d18286b867", "vulkan:0"), "b69590d18286b867-vulkan0");
+/// ```
+pub fn record_name(run: &str, device: &str) -> String {
+    format!("{run}-{}", device.replace(':', ""))
 }
 
 #[cfg(test)]

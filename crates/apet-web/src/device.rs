@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use apet_record::DeviceInfo;
 use burn::tensor::Device;
+use burn_wgpu::WgpuSetup;
 use js_sys::{Function, Promise, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -18,14 +19,19 @@ pub(crate) struct Opened {
     /// Steps between reads of the loss: on WebGPU each waits for the whole queue.
     pub(crate) read_every: usize,
     /// Why the device is gone, once it is.
-    pub(crate) lost: Arc<Mutex<Option<String>>>,
-    /// The wgpu device, for what only it can do.
-    pub(crate) wgpu: Option<wgpu::Device>,
+    pub(crate) lost: Lost,
 }
+
+/// Why a device is gone, once it is.
+pub(crate) type Lost = Arc<Mutex<Option<String>>>;
+
+/// Dispatches that go to the GPU in one submission: more would keep it waiting for the
+/// tab, fewer cost a submission each.
+const TASKS_MAX: usize = 64;
 
 /// Opens `webgpu` or `cpu`.
 pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
-    let lost = Arc::new(Mutex::new(None));
+    let lost = Lost::default();
     let info = |adapter: String| DeviceInfo {
         name: name.into(),
         adapter,
@@ -38,10 +44,10 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
             info: info("wasm SIMD, one thread".into()),
             read_every: 1,
             lost,
-            wgpu: None,
         }),
         "webgpu" => {
             let (device, setup) = Device::wgpu_options()
+                .tasks_max(TASKS_MAX)
                 .init_with_setup_async()
                 .await
                 .map_err(|e| {
@@ -49,26 +55,28 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                         "WebGPU can not be opened: {e}; choose the device cpu"
                     ))
                 })?;
-            let gone = lost.clone();
-            setup
-                .device
-                .set_device_lost_callback(move |reason, message| {
-                    if let Ok(mut gone) = gone.lock() {
-                        *gone = Some(format!("the GPU device was lost ({reason:?}) {message}"));
-                    }
-                });
+            watch(&setup, lost.clone());
             Ok(Opened {
                 device,
                 info: info(describe(&setup.adapter.get_info()).await.0),
                 read_every: 8,
                 lost,
-                wgpu: Some(setup.device),
             })
         }
         other => Err(error(format!(
             "device \"{other}\" is not known, expected webgpu or cpu"
         ))),
     }
+}
+
+/// Notes when the device that burn computes on is lost: burn itself says so with a trap.
+fn watch(setup: &WgpuSetup, lost: Lost) {
+    let note = move |reason, message| {
+        if let Ok(mut lost) = lost.lock() {
+            *lost = Some(format!("the GPU device was lost ({reason:?}) {message}"));
+        }
+    };
+    setup.device.set_device_lost_callback(note);
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use apet_plm::{Plm, PlmFiles};
-use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec};
+use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Theta;
 use apet_train::{RunInput, TrainError};
@@ -114,10 +114,11 @@ impl Lab {
         serde_json::to_string(&RunSpec::new(model, task)).map_err(error)
     }
 
-    /// The run id of a spec.
-    #[wasm_bindgen(js_name = runId)]
-    pub fn run_id(&self, spec: &str) -> Result<String, JsValue> {
-        Ok(RunSpec::from_json(spec).map_err(error)?.id())
+    /// The name under which the tab's store keeps what a spec leaves on this device.
+    #[wasm_bindgen(js_name = recordName)]
+    pub fn record_name(&self, spec: &str) -> Result<String, JsValue> {
+        let spec = RunSpec::from_json(spec).map_err(error)?;
+        Ok(record_name(&spec.id(), &self.opened.info.name))
     }
 
     /// What a spec would tune on the loaded model: counts.
@@ -183,20 +184,6 @@ impl Lab {
         });
         object(&checks.collect::<Vec<_>>())
     }
-
-    /// Gives the GPU device back, as a driver that resets does. For tests.
-    #[wasm_bindgen(js_name = destroyDevice)]
-    pub fn destroy_device(&self) {
-        if let Some(device) = &self.opened.wgpu {
-            device.destroy();
-        }
-    }
-
-    /// Traps, as a bug in wasm does. For tests.
-    #[wasm_bindgen]
-    pub fn trap(&self) {
-        std::process::abort();
-    }
 }
 
 impl Lab {
@@ -213,8 +200,7 @@ impl Lab {
             .borrow()
             .clone()
             .ok_or_else(|| error("no task is loaded"))?;
-        let mut tab =
-            Tab::open(&spec.id(), on_event, &self.asked, self.opened.lost.clone()).await?;
+        let mut tab = Tab::open(&spec, &self.opened, on_event, &self.asked).await?;
         let checkpoint = tab.resume().map_err(error)?;
         let input = RunInput {
             plm: &plm,

@@ -1,9 +1,8 @@
 //! Where a run in the tab runs: private files, the Worker's event loop, the page's buttons.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
 
-use apet_record::Line;
+use apet_record::{Line, RunSpec, record_name};
 use apet_train::{Control, Host};
 use js_sys::{Function, Promise};
 use serde::Serialize;
@@ -11,6 +10,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::{
+    device::{Lost, Opened},
     files::{OpenFile, folder, remove},
     object,
 };
@@ -40,6 +40,8 @@ enum Event {
 /// The host of a run in the tab.
 pub(crate) struct Tab<'a> {
     run: String,
+    /// Of its files, see [`record_name`].
+    name: String,
     record: OpenFile,
     record_size: f64,
     /// Two places, written in turn: a Worker ended in a write leaves the other whole.
@@ -47,30 +49,33 @@ pub(crate) struct Tab<'a> {
     next: usize,
     on_event: &'a Function,
     asked: &'a Cell<Asked>,
-    lost: Arc<Mutex<Option<String>>>,
+    lost: Lost,
     paused: f64,
 }
 
 impl<'a> Tab<'a> {
     pub(crate) async fn open(
-        run: &str,
+        spec: &RunSpec,
+        opened: &Opened,
         on_event: &'a Function,
         asked: &'a Cell<Asked>,
-        lost: Arc<Mutex<Option<String>>>,
     ) -> Result<Self, JsValue> {
+        let run = spec.id();
+        let name = record_name(&run, &opened.info.name);
         let kept = folder("checkpoints").await?;
         Ok(Self {
-            run: run.to_owned(),
-            record: OpenFile::open(&folder("runs").await?, &format!("{run}.jsonl")).await?,
+            record: OpenFile::open(&folder("runs").await?, &format!("{name}.jsonl")).await?,
             record_size: 0.0,
             checkpoints: [
-                OpenFile::open(&kept, &format!("{run}.0.safetensors")).await?,
-                OpenFile::open(&kept, &format!("{run}.1.safetensors")).await?,
+                OpenFile::open(&kept, &checkpoint_file(&name, 0)).await?,
+                OpenFile::open(&kept, &checkpoint_file(&name, 1)).await?,
             ],
             next: 0,
+            run,
+            name,
             on_event,
             asked,
-            lost,
+            lost: opened.lost.clone(),
             paused: 0.0,
         })
     }
@@ -94,19 +99,20 @@ impl<'a> Tab<'a> {
 
     /// Keeps theta, and removes the checkpoints of a run that needs none any more.
     pub(crate) async fn end(self, theta: &[u8], resumable: bool) -> Result<(), JsValue> {
-        let name = format!("{}.safetensors", self.run);
+        let name = format!("{}.safetensors", self.name);
         let file = OpenFile::open(&folder("thetas").await?, &name).await?;
         let kept = file
             .truncate(0.0)
             .and_then(|()| file.write(theta, 0.0))
             .and_then(|()| file.flush());
         kept.map_err(crate::error)?;
-        let run = self.run.clone();
+        let name = self.name.clone();
         drop(self);
         if !resumable {
             let kept = folder("checkpoints").await?;
-            remove(&kept, &format!("{run}.0.safetensors")).await;
-            remove(&kept, &format!("{run}.1.safetensors")).await;
+            for place in [0, 1] {
+                remove(&kept, &checkpoint_file(&name, place)).await;
+            }
         }
         Ok(())
     }
@@ -117,6 +123,10 @@ impl<'a> Tab<'a> {
             let _ = self.on_event.call1(&JsValue::NULL, &event);
         }
     }
+}
+
+fn checkpoint_file(name: &str, place: usize) -> String {
+    format!("{name}.{place}.safetensors")
 }
 
 /// Lets the Worker's event loop go on, so that the page's messages come in.

@@ -5,6 +5,8 @@ import { readLine, type Line, type ModelInfo, type Spec, type TaskInfo, type The
 
 export interface Live {
   run: string;
+  /** By name. */
+  device: string;
   spec: Spec;
   model: ModelInfo;
   theta: ThetaInfo;
@@ -29,7 +31,7 @@ let drawing = false;
 let state: Live | undefined;
 
 export const liveText = () => text;
-export const currentRun = () => state?.run;
+export const currentRun = (): { run: string; device: string } | undefined => state;
 
 /** Shows a run from the lines it wrote earlier (none for a new one). */
 export function begin(earlier = ""): void {
@@ -50,6 +52,7 @@ export function take(lineText: string): Line | undefined {
     const { run, spec, model, theta, task } = line;
     state = {
       run,
+      device: line.device.name,
       spec,
       model,
       theta,

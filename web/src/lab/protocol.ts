@@ -34,7 +34,7 @@ export interface Lab {
   loadModel(name: string, config: string, tokenizer: string, weights: Uint8Array): Promise<ModelInfo>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
-  runId(spec: string): string;
+  recordName(spec: string): string;
   check(): Promise<Check[]>;
   run(spec: string, onEvent: (event: RunEvent) => void, reason?: string): Promise<void>;
   pause(): void;
@@ -72,7 +72,7 @@ export interface Calls {
   open: { args: [device: DeviceName]; value: Device };
   model: { args: [name: string, files: ModelFiles]; value: ModelInfo };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
-  describe: { args: [spec: string]; value: ThetaInfo & { run: string } };
+  describe: { args: [spec: string]; value: ThetaInfo & { name: string } };
   check: { args: []; value: Check[] };
   run: { args: [spec: string, reason: string | undefined]; value: void };
   pause: { args: []; value: void };

@@ -2,7 +2,7 @@
 
 import { records } from "../results/records";
 import type { Row } from "../results/view";
-import { readRecord } from "../store/runs";
+import { readRecord, recordName } from "../store/runs";
 import { adopt, device } from "./choices";
 import { train } from "./trainer";
 
@@ -16,7 +16,7 @@ export async function goOn(row: Row): Promise<void> {
   device.value = where;
   await train(spec, where, {
     spec: text,
-    record: (await readRecord(row.run)) ?? "",
+    record: (await readRecord(recordName(row))) ?? "",
     reason: row.status === "stopped" ? "it had been stopped" : "the page was left",
   });
 }

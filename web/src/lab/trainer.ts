@@ -183,7 +183,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
       try {
         const theta = await load(spec, device);
         progress.value = "Starting";
-        if (!live.peek()) begin(await checkpointed(theta.run));
+        if (!live.peek()) begin(await checkpointed(theta.name));
         if (stopWanted()) break;
         phase.value = "running";
         await worker().call("run", specText, reason);
@@ -212,8 +212,8 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
 }
 
 /** The record of a run that goes on from a checkpoint; nothing for one that begins. */
-async function checkpointed(run: string): Promise<string> {
-  return (await store.hasCheckpoint(run)) ? ((await store.readRecord(run)) ?? "") : "";
+async function checkpointed(name: string): Promise<string> {
+  return (await store.hasCheckpoint(name)) ? ((await store.readRecord(name)) ?? "") : "";
 }
 
 const stopWanted = () => phase.value === "stopping";
@@ -221,7 +221,7 @@ const stopWanted = () => phase.value === "stopping";
 /** The store has the record's last word. */
 async function keepRecord(): Promise<void> {
   const run = currentRun();
-  if (run) addRecord("tab", (await store.readRecord(run)) ?? liveText());
+  if (run) addRecord("tab", (await store.readRecord(store.recordName(run))) ?? liveText());
 }
 
 export async function pause(): Promise<void> {

@@ -145,7 +145,7 @@ function finishDelete(): void {
   deleted.value = undefined;
   refresh();
   if (row.source === "tab") {
-    void store.removeRun(row.run);
+    void store.removeRun(store.recordName(row));
   }
 }
 
@@ -154,7 +154,7 @@ export function download(row: Row): void {
   if (text === undefined) return;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
-  link.download = `${row.run}.jsonl`;
+  link.download = `${store.recordName(row)}.jsonl`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -116,7 +116,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         <button
           type="button"
           class="danger"
-          disabled={busy && currentRun() === row.run}
+          disabled={busy && isOnScreen(row)}
           onClick={() => {
             close();
             deleteRow(row);
@@ -127,6 +127,11 @@ function Page({ row, close }: { row: Row; close(): void }) {
       </div>
     </div>
   );
+}
+
+function isOnScreen(row: Row): boolean {
+  const on = currentRun();
+  return row.source === "tab" && on?.run === row.run && on.device === row.device;
 }
 
 function pretty(json: string): string {

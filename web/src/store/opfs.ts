@@ -1,9 +1,9 @@
 // The tab's own store: the origin private file system.
 //
-//   runs/<run id>.jsonl                       records
-//   checkpoints/<run id>.{0,1}.safetensors    the last two of a run that has not ended
-//   thetas/<run id>.safetensors               what a run tuned
-//   tasks/<name>/{train,dev,test}.*           the user's own data
+//   runs/<run id>-<device>.jsonl                       records
+//   checkpoints/<run id>-<device>.{0,1}.safetensors    the last two of a run that has not ended
+//   thetas/<run id>-<device>.safetensors               what a run tuned
+//   tasks/<name>/{train,dev,test}.*                    the user's own data
 //
 // The Worker writes the first three, the page the last.
 

@@ -91,10 +91,10 @@ pub(crate) struct RunArgs {
     /// How the learning rate moves
     #[arg(long, value_name = "linear|constant")]
     schedule: Option<String>,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
-    #[arg(long, default_value = "cpu")]
-    pub(super) device: String,
-    /// Go on from the last checkpoint of this run, or of the run with this id
+    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N
+    #[arg(long)]
+    pub(super) device: Option<String>,
+    /// Go on from the last checkpoint of this run, or of the run with this id, on its device
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     pub(super) resume: Option<Option<String>>,
     /// Make the run anew where it is already there

@@ -10,7 +10,7 @@ use std::sync::{
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use apet_record::{Line, RunSpec};
+use apet_record::Line;
 use apet_train::{Control, Host, Outcome, TrainError};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -30,10 +30,11 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Opens the run's files; a record that is gone on with keeps its lines.
-    pub(crate) fn new(store: &Store, spec: &RunSpec, resuming: bool) -> Result<Self> {
+    /// `name` is that of the record, see [`apet_record::record_name`].
+    pub(crate) fn new(store: &Store, name: &str, steps: usize, resuming: bool) -> Result<Self> {
         let runs = store.runs();
         fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
-        let path = |suffix: &str| runs.join(format!("{}.{suffix}", spec.id()));
+        let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
         let record_path = path("jsonl");
         let checkpoint = path("checkpoint.safetensors");
         // Without a checkpoint there is nothing to go on from: the run begins anew.
@@ -50,7 +51,7 @@ impl Terminal {
             signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
             signal_hook::flag::register(signal, stop.clone())?;
         }
-        let bar = ProgressBar::new(spec.train.steps as u64);
+        let bar = ProgressBar::new(steps as u64);
         let style = "{wide_bar} {pos}/{len} steps, {per_sec}, {eta} left  {msg}";
         bar.set_style(ProgressStyle::with_template(style)?);
         Ok(Self {

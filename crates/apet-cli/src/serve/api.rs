@@ -162,7 +162,6 @@ fn not_found() -> Response {
 /// One line of `/api/records`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Record {
-    run: String,
     file: String,
     bytes: u64,
     /// Milliseconds since 1970, UTC.
@@ -175,7 +174,7 @@ fn list(store: &Store) -> BTreeMap<String, Record> {
     entries
         .filter_map(|entry| {
             let file = entry.file_name().into_string().ok()?;
-            let run = file.strip_suffix(".jsonl")?;
+            file.ends_with(".jsonl").then_some(())?;
             check_name(&file).ok()?;
             // An empty file is a run that has not begun: it is a record once it has a header.
             let about = entry.metadata().ok()?;
@@ -188,7 +187,6 @@ fn list(store: &Store) -> BTreeMap<String, Record> {
                 .and_then(milliseconds)
                 .unwrap_or_default();
             let record = Record {
-                run: run.into(),
                 file: file.clone(),
                 bytes: about.len(),
                 modified,

@@ -258,7 +258,6 @@ async fn records_are_listed_read_and_announced() {
     let served = serve(None, None).await;
     let list = served.get("/api/records").await.json();
     assert_eq!(list.as_array().unwrap().len(), 1);
-    assert_eq!(list[0]["run"], "abc");
     assert_eq!(list[0]["file"], "abc.jsonl");
     assert_eq!(list[0]["bytes"], 18);
     assert!(list[0]["modified"].as_u64().unwrap() > 1_600_000_000_000);

@@ -1,0 +1,101 @@
+//! `cargo xtask test --peers`: the stored figures made again with transformers and
+//! peft, and what the binary writes read by them. Needs about 6 GB, so it is asked for.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::build::{apet, everything};
+use crate::lab::fetch;
+use crate::setup;
+use crate::step::{command, output, root, run, step, target};
+
+/// Texts of the other direction: `apet forward` writes, transformers compares.
+const TEXTS: &str = "\
+a text of some words
+Café naïve — “wow”!! 100% 电影 😀 Straße
+it starts slowly, and for twenty minutes nothing seems to be at stake
+unbelievablylongwordwithoutanybreaks antidisestablishmentarianism
+";
+
+/// Runs every check; says how many passed.
+///
+/// # Errors
+/// What is missing, or the first check that failed.
+pub(crate) fn peers() -> Result<()> {
+    everything()?;
+    let python = step("Python with transformers and peft", environment)?;
+    let store = target()?.join("test-store");
+    step("model of the checks", || {
+        fetch(&["minilm-l6"], Some(store.as_os_str()))
+    })?;
+    let model = store.join("models/minilm-l6");
+    let [scripts, fixtures] = ["tests/peers", "tests/fixtures"].map(|folder| root().join(folder));
+    let script = |name: &str| command(&python, [scripts.join(name)]);
+    let on_minilm = |name: &str| {
+        let mut check = script(name)?;
+        check.arg("--model").arg(&model);
+        anyhow::Ok(check)
+    };
+    let stored = fixtures.join("minilm-l6");
+    step("figures of the tiny checkpoints", || {
+        let mut check = script("golden.py")?;
+        check.arg(fixtures.join("bert-tiny"));
+        run(check)
+    })?;
+    for (what, name) in [
+        ("states of MiniLM-L6", "forward.py"),
+        ("first 50 losses of MiniLM-L6", "first50.py"),
+    ] {
+        step(what, || {
+            let mut check = on_minilm(name)?;
+            check.arg("--out").arg(&stored).arg("--check");
+            run(check)
+        })?;
+    }
+    step("apet forward, read by transformers", || {
+        let folder = target()?.join("peers-work");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let (texts, states) = (folder.join("texts.txt"), folder.join("states.safetensors"));
+        fs::write(&texts, TEXTS).with_context(|| texts.display().to_string())?;
+        let mut forward = command(apet()?, ["forward", "--model", "minilm-l6", "--texts"])?;
+        forward.arg(&texts).arg("-o").arg(&states);
+        forward.env("APET_HOME", &store);
+        run(forward)?;
+        let mut check = on_minilm("forward.py")?;
+        check.arg("--texts").arg(&texts).arg("--apet").arg(&states);
+        run(check)
+    })?;
+    println!("4 passed, 0 failed, 0 skipped");
+    Ok(())
+}
+
+/// A Python of its own with the pinned packages, made anew when they change.
+fn environment() -> Result<PathBuf> {
+    let folder = target()?.join("peers");
+    let python = folder.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    let pins = root().join("tests/peers/requirements.txt");
+    let wanted = fs::read_to_string(&pins).with_context(|| pins.display().to_string())?;
+    let stamp = folder.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        println!("{} is up to date", folder.display());
+        return Ok(python);
+    }
+    ensure!(
+        output("python3", &["-m", "venv", "--help"]).is_some(),
+        "python3 with venv is missing; on Debian: apt-get install python3-venv"
+    );
+    let mut venv = command("python3", ["-m", "venv"])?;
+    venv.arg(&folder);
+    run(venv)?;
+    let mut pip = command(&python, ["-m", "pip", "install", "--quiet", "-r"])?;
+    pip.arg(&pins);
+    run(pip)?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())?;
+    Ok(python)
+}
