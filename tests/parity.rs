@@ -1,22 +1,25 @@
 //! Parity with Hugging Face: figures made once with transformers and peft
-//! (tests/peers), compared on `cpu` and, for the tiny model, on wgpu.
+//! (tests/peers), compared on `cpu` and, for the tiny models, on wgpu.
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test's helpers fail by panic"
 )]
 
+#[path = "parity/families.rs"]
+mod families;
+
 use std::path::{Path, PathBuf};
 
-use apet_plm::{Batch, Encoded, Frozen, Plm, PlmFiles};
-use apet_record::{Head, Method, Optimizer, Pooling, RunSpec};
+use apet_plm::{Frozen, Number, Plm, PlmFiles, Safetensors};
+use apet_record::{Method, Optimizer, Pooling, RunSpec};
 use apet_tasks::{Example, Task};
-use apet_theta::Theta;
 use apet_train::Trainer;
 use burn::{
     Tensor,
-    tensor::{DType, Device, TensorData, activation},
+    tensor::{DType, Device, TensorData},
 };
 use futures_lite::future::block_on;
 use safetensors::SafeTensors;
@@ -32,15 +35,19 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn load(folder: &Path, name: &str, device: &Device) -> Plm {
+fn load(folder: &Path, tokenizer: &Path, device: &Device) -> Plm {
+    let name = folder.file_name().unwrap().to_str().unwrap();
     let config = String::from_utf8(read(&folder.join("config.json"))).unwrap();
+    let weights = read(&folder.join("model.safetensors"));
+    let file = "model.safetensors".to_owned();
+    let weights = Safetensors::open(&file, [(file.clone(), &weights[..])]).unwrap();
     let files = PlmFiles {
         name,
         config: &config,
-        tokenizer: &read(&folder.join("tokenizer.json")),
-        weights: &read(&folder.join("model.safetensors")),
+        tokenizer: &read(&tokenizer.join("tokenizer.json")),
+        weights: &weights,
     };
-    Plm::load(files, device).unwrap()
+    Plm::load(files, Number::F32, device).unwrap()
 }
 
 /// MiniLM-L6 from the store, where `apet fetch` put it.
@@ -53,7 +60,7 @@ fn minilm(device: &Device) -> Plm {
         "{}: not found; `cargo xtask test` fetches it, or `apet fetch minilm-l6`",
         folder.display()
     );
-    load(&folder, "minilm-l6", device)
+    load(&folder, &folder, device)
 }
 
 fn f32s(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
@@ -97,109 +104,6 @@ fn difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
     (largest, expected.iter().fold(0f32, |m, e| m.max(e.abs())))
 }
 
-/// Hidden states, logits, loss and the gradient of every parameter of
-/// BertForSequenceClassification, as transformers gives them.
-fn bert_tiny(device: &Device) {
-    let plm = load(&fixture("bert-tiny"), "bert-tiny", device);
-    let bytes = read(&fixture("bert-tiny/golden.safetensors"));
-    let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let [ids, types, mask] =
-        ["input_ids", "token_type_ids", "attention_mask"].map(|n| i64s(&golden, n));
-    let length = golden.tensor("input_ids").unwrap().shape()[1];
-    let sequences: Vec<Encoded> = (0..ids.len() / length)
-        .map(|row| {
-            let at = row * length..(row + 1) * length;
-            let kept = mask[at.clone()].iter().sum::<i64>() as usize;
-            let cut = |v: &[i64]| v[at.clone()][..kept].iter().map(|&x| x as u32).collect();
-            Encoded {
-                ids: cut(&ids),
-                types: cut(&types),
-            }
-        })
-        .collect();
-    let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), 0, device);
-
-    let hidden = plm.info().hidden;
-    let on_tokens = |values: Vec<f32>| -> Vec<f32> {
-        let tokens = values.chunks_exact(hidden).zip(&mask);
-        tokens
-            .filter(|(_, m)| **m == 1)
-            .flat_map(|(v, _)| v.to_vec())
-            .collect()
-    };
-    let states = plm.hidden_states(&batch, &Frozen);
-    assert_eq!(states.len(), 3);
-    for (n, state) in states.iter().enumerate() {
-        let found = on_tokens(values(state.clone()));
-        let expected = on_tokens(f32s(&golden, &format!("hidden_states.{n}")));
-        let (off, scale) = difference(&found, &expected);
-        assert!(off <= 1e-4 * scale, "hidden state {n}: {off} of {scale}");
-    }
-
-    // Every parameter is tuned; the head is the checkpoint's classifier.
-    let mut spec = RunSpec::new("bert-tiny", "golden");
-    spec.method = Method::Full {};
-    spec.head = Head {
-        pooling: Pooling::Pooler,
-    };
-    let mut theta = Theta::new(&plm, &spec, 3).unwrap();
-    let weights_file = read(&fixture("bert-tiny/model.safetensors"));
-    let checkpoint = SafeTensors::deserialize(&weights_file).unwrap();
-    let mut flat = values(theta.values());
-    for weight in theta.weights().iter().filter(|w| w.is_head()) {
-        let name = weight.name.replace("head.", "classifier.");
-        flat[weight.offset..weight.offset + weight.len()]
-            .copy_from_slice(&f32s(&checkpoint, &name));
-    }
-    let len = flat.len();
-    theta.set_values(Tensor::from_data(
-        TensorData::new(flat, [len]),
-        (device, DType::F32),
-    ));
-    assert_eq!(theta.info().realised + theta.info().head, len as u64);
-
-    let leaves = theta.leaves();
-    let tap = theta.tap(&leaves);
-    let last = plm.hidden_states(&batch, &tap).pop().unwrap();
-    let logits = tap.head(plm.pool(&batch, last, Pooling::Pooler, &tap));
-    let (off, scale) = difference(&values(logits.clone().inner()), &f32s(&golden, "logits"));
-    assert!(off <= 1e-4 * scale, "logits: {off} of {scale}");
-
-    let labels = i64s(&golden, "labels");
-    let mut one_hot = vec![0f32; labels.len() * 3];
-    for (row, &label) in labels.iter().enumerate() {
-        one_hot[row * 3 + label as usize] = -1.0 / labels.len() as f32;
-    }
-    let target = Tensor::<2>::from_data(
-        TensorData::new(one_hot, [labels.len(), 3]),
-        (device, DType::F32),
-    );
-    let loss = (activation::log_softmax(logits, 1) * target).sum();
-    let (off, scale) = difference(&values(loss.clone().inner()), &f32s(&golden, "loss"));
-    assert!(off <= 1e-4 * scale, "loss: {off} of {scale}");
-
-    let gradient = values(theta.gradient(&leaves, &mut loss.backward()));
-    for weight in theta.weights() {
-        let name = format!("grad.{}", weight.name.replace("head.", "classifier."));
-        let found = &gradient[weight.offset..weight.offset + weight.len()];
-        let (off, scale) = difference(found, &f32s(&golden, &name));
-        assert!(off <= 1e-3 * scale + 1e-6, "{name}: {off} of {scale}");
-    }
-}
-
-#[test]
-fn bert_tiny_equals_transformers_on_cpu() {
-    bert_tiny(&Device::flex());
-}
-
-#[test]
-fn bert_tiny_equals_transformers_on_wgpu() {
-    let device = Device::wgpu_options()
-        .init()
-        .expect("no Vulkan adapter: install the Debian package mesa-vulkan-drivers");
-    bert_tiny(&device);
-}
-
 #[test]
 fn minilm_forward_equals_transformers() {
     let device = Device::flex();
@@ -214,12 +118,8 @@ fn minilm_forward_equals_transformers() {
         let ids: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
         assert_eq!(found.ids, ids, "{}", row["text"]);
     }
-    let batch = Batch::new(
-        &encoded.iter().collect::<Vec<_>>(),
-        plm.tokenizer().pad(),
-        &device,
-    );
-    let last = plm.hidden_states(&batch, &Frozen).pop().unwrap();
+    let batch = plm.batch(&encoded.iter().collect::<Vec<_>>());
+    let last = plm.states(&batch, &Frozen);
     let pooled = plm.pool(&batch, last.clone(), Pooling::Mean, &Frozen);
     let (off, scale) = difference(&values(pooled), &f32s(&golden, "pooled"));
     assert!(off <= 1e-4 * scale, "pooled: {off} of {scale}");

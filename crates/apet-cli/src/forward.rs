@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::{Batch, Frozen};
+use apet_plm::{Frozen, Number};
 use apet_record::Pooling;
 use burn::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
@@ -42,7 +42,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let shown = args.texts.display();
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
-    let plm = model::load(store, &args.model, &opened.device)?;
+    let plm = model::load(store, &args.model, Number::F32, &opened.device)?;
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),
@@ -62,7 +62,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     );
     let mut data: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for (i, text) in encoded.iter().enumerate() {
-        let batch = Batch::new(&[text], plm.tokenizer().pad(), &opened.device);
+        let batch = plm.batch(&[text]);
         let ids = text.ids.iter().flat_map(|&id| i64::from(id).to_le_bytes());
         data.push((
             format!("{i}.ids"),

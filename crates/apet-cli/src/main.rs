@@ -3,6 +3,7 @@
 mod device;
 mod fetch;
 mod forward;
+mod mapped;
 mod model;
 mod run;
 mod serve;

@@ -4,32 +4,58 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use apet_plm::{Plm, PlmFiles};
+use apet_plm::{Number, Plm, PlmFiles, Safetensors, shards_of_index};
 use burn::tensor::Device;
 
-use crate::store::{MODEL_FILES, Store};
+use crate::mapped::Mapped;
+use crate::store::Store;
+
+/// Where a sharded checkpoint says which tensor is in which file.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+const WEIGHTS: &str = "model.safetensors";
 
 /// Loads a model onto a device.
 ///
 /// # Errors
 /// When it is not there, or its files do not fit; the file and the field are named.
-pub(crate) fn load(store: &Store, name: &str, device: &Device) -> Result<Plm> {
+pub(crate) fn load(store: &Store, name: &str, number: Number, device: &Device) -> Result<Plm> {
     let folder = find(store, name)?;
+    let shown = folder.display().to_string();
+    let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or(name);
     let read = |file: &str| {
         let path = folder.join(file);
         fs::read(&path).with_context(|| format!("{}: can not be read", path.display()))
     };
-    let [config, tokenizer, weights] = MODEL_FILES.map(read);
     let config =
-        String::from_utf8(config?).with_context(|| format!("{}/config.json", folder.display()))?;
-    let shown = folder.display().to_string();
+        String::from_utf8(read("config.json")?).with_context(|| format!("{shown}/config.json"))?;
+    let tokenizer = read("tokenizer.json")?;
+    let weights = weights(&folder, name).with_context(|| format!("model in {shown}"))?;
     let files = PlmFiles {
-        name: folder.file_name().and_then(|n| n.to_str()).unwrap_or(name),
+        name,
         config: &config,
-        tokenizer: &tokenizer?,
-        weights: &weights?,
+        tokenizer: &tokenizer,
+        weights: &weights,
     };
-    Plm::load(files, device).with_context(|| format!("model in {shown}"))
+    Plm::load(files, number, device).with_context(|| format!("model in {shown}"))
+}
+
+/// The checkpoint of a directory, mapped: one file, or the shards of its index.
+fn weights(folder: &Path, name: &str) -> Result<Safetensors<Mapped>> {
+    let index = folder.join(INDEX);
+    let (file, shards) = if folder.join(WEIGHTS).is_file() || !index.is_file() {
+        (WEIGHTS, vec![WEIGHTS.to_owned()])
+    } else {
+        let text = fs::read_to_string(&index).with_context(|| index.display().to_string())?;
+        (INDEX, shards_of_index(&format!("{name}/{INDEX}"), &text)?)
+    };
+    let open = |shard: String| {
+        let path = folder.join(&shard);
+        let mapped =
+            Mapped::open(&path).with_context(|| format!("{}: can not be read", path.display()))?;
+        Ok((format!("{name}/{shard}"), mapped))
+    };
+    let files: Vec<_> = shards.into_iter().map(open).collect::<Result<_>>()?;
+    Ok(Safetensors::open(&format!("{name}/{file}"), files)?)
 }
 
 fn find(store: &Store, name: &str) -> Result<PathBuf> {

@@ -37,10 +37,19 @@ pub(crate) trait Activations: Backend {
     }
 
     /// (x - mean) / sqrt(variance + epsilon) over the last axis, and 1 / sqrt(variance + epsilon).
-    fn normalize(x: FloatTensor<Self>, epsilon: f64) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    /// Where not `center`ed, the mean is taken for 0.
+    fn normalize(
+        x: FloatTensor<Self>,
+        epsilon: f64,
+        center: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let last = x.shape().num_dims() - 1;
-        let mean = Self::float_mean_dim(x.clone(), last);
-        let centered = Self::float_sub(x, mean);
+        let centered = if center {
+            let mean = Self::float_mean_dim(x.clone(), last);
+            Self::float_sub(x, mean)
+        } else {
+            x
+        };
         let square = Self::float_mul(centered.clone(), centered.clone());
         let variance = Self::float_mean_dim(square, last);
         let root = Self::float_sqrt(Self::float_add_scalar(variance, epsilon.into()));
@@ -48,17 +57,20 @@ pub(crate) trait Activations: Backend {
         (Self::float_mul(centered, scale.clone()), scale)
     }
 
-    /// scale (dy - mean(dy) - x̂ mean(dy x̂)).
+    /// scale (dy - mean(dy) - x̂ mean(dy x̂)); without mean(dy) where not `center`ed.
     fn normalize_dx(
         normalized: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        center: bool,
     ) -> FloatTensor<Self> {
         let last = dy.shape().num_dims() - 1;
-        let mean = Self::float_mean_dim(dy.clone(), last);
         let product = Self::float_mul(dy.clone(), normalized.clone());
         let slope = Self::float_mean_dim(product, last);
-        let off = Self::float_add(mean, Self::float_mul(normalized, slope));
+        let mut off = Self::float_mul(normalized, slope);
+        if center {
+            off = Self::float_add(off, Self::float_mean_dim(dy.clone(), last));
+        }
         Self::float_mul(Self::float_sub(dy, off), scale)
     }
 
@@ -84,7 +96,14 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// Normalizes over the last axis to mean 0 and variance 1 (LayerNorm without scale and bias).
 pub fn normalize<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
-    let (y, _) = <Dispatch as Activations>::normalize(x.into_dispatch(), epsilon);
+    let (y, _) = <Dispatch as Activations>::normalize(x.into_dispatch(), epsilon, true);
+    Tensor::from_dispatch(y)
+}
+
+/// Divides by the root of the mean square over the last axis (RMSNorm without scale;
+/// Zhang and Sennrich, 2019).
+pub fn rms_normalize<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
+    let (y, _) = <Dispatch as Activations>::normalize(x.into_dispatch(), epsilon, false);
     Tensor::from_dispatch(y)
 }
 
@@ -111,7 +130,9 @@ impl Activations for CubeBackend {
     }
 }
 
-fn elementwise<const N: usize>(
+/// Launches a kernel with one thread for each element of its first input, into a new
+/// tensor of that shape.
+pub(crate) fn elementwise<const N: usize>(
     inputs: [CubeTensor; N],
     launch: impl FnOnce(&cubecl::client::Client, CubeCount, CubeDim, [BufferArg; N], BufferArg, usize),
 ) -> CubeTensor {
@@ -181,11 +202,15 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
         }
     }
 
-    fn normalize(x: FloatTensor<Self>, epsilon: f64) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    fn normalize(
+        x: FloatTensor<Self>,
+        epsilon: f64,
+        center: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         #[derive(Debug)]
         struct Normalize;
         impl<B: Backend + Activations> Backward<B, 1> for Normalize {
-            type State = (FloatTensor<B>, FloatTensor<B>);
+            type State = (FloatTensor<B>, FloatTensor<B>, bool);
             fn backward(
                 self,
                 ops: Ops<Self::State, 1>,
@@ -193,9 +218,10 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
                 _checkpointer: &mut Checkpointer,
             ) {
                 let dy = grads.consume::<B>(&ops.node);
-                let (normalized, scale) = ops.state;
+                let (normalized, scale, center) = ops.state;
                 if let [Some(node)] = ops.parents {
-                    grads.register::<B>(node.id, B::normalize_dx(normalized, scale, dy));
+                    let dx = B::normalize_dx(normalized, scale, dy, center);
+                    grads.register::<B>(node.id, dx);
                 }
             }
         }
@@ -206,12 +232,12 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
             .stateful()
         {
             OpsKind::Tracked(prep) => {
-                let (y, scale) = B::normalize(x.into_primitive(), epsilon);
-                let y = prep.finish((y.clone(), scale.clone()), y);
+                let (y, scale) = B::normalize(x.into_primitive(), epsilon, center);
+                let y = prep.finish((y.clone(), scale.clone(), center), y);
                 (y, Self::from_inner(scale))
             }
             OpsKind::UnTracked(prep) => {
-                let (y, scale) = B::normalize(x.into_primitive(), epsilon);
+                let (y, scale) = B::normalize(x.into_primitive(), epsilon, center);
                 (prep.finish(y), Self::from_inner(scale))
             }
         }
@@ -252,11 +278,13 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
         normalized: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        center: bool,
     ) -> FloatTensor<Self> {
         Self::from_inner(B::normalize_dx(
             normalized.into_primitive(),
             scale.into_primitive(),
             dy.into_primitive(),
+            center,
         ))
     }
 

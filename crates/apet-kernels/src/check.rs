@@ -10,7 +10,10 @@ use burn::{
     tensor::{DType, Device, Int, TensorData},
 };
 
-use crate::{SparseIndex, gelu, normalize, softmax, sparse_embed, sparse_linear};
+use crate::{
+    SparseIndex, cross_entropy, gelu, normalize, rms_normalize, softmax, sparse_embed,
+    sparse_linear,
+};
 
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +73,7 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
         embed(device, tokens, rows, cols, share, &mut checks).await?;
     }
     elementwise(device, &mut checks).await?;
+    loss(device, &mut checks).await?;
     Ok(checks)
 }
 
@@ -187,6 +191,12 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
                 .collect()
         })
     };
+    let host_rms = |inputs: &[Vec<f64>]| {
+        by_row(inputs, &|row| {
+            let square = row.iter().map(|v| v * v).sum::<f64>() / cols as f64;
+            row.iter().map(|v| v / (square + 1e-5).sqrt()).collect()
+        })
+    };
     let host_softmax = |inputs: &[Vec<f64>]| {
         by_row(inputs, &|row| {
             let sum: f64 = row.iter().map(|v| v.exp()).sum();
@@ -195,9 +205,10 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
     };
     type OnHost<'a> = &'a dyn Fn(&[Vec<f64>]) -> Vec<f64>;
     type OnDevice<'a> = &'a dyn Fn(Tensor<2>) -> Tensor<2>;
-    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 3] = [
+    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 4] = [
         ("gelu", &host_gelu, &gelu),
         ("normalize", &host_normalize, &|x| normalize(x, 1e-5)),
+        ("rms_normalize", &host_rms, &|x| rms_normalize(x, 1e-5)),
         ("softmax", &host_softmax, &softmax),
     ];
     for (what, on_host, on_device) in operations {
@@ -206,6 +217,41 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
         compare(what, &["dx"], &[&x], &leaves, out, &weight, on_host, checks).await?;
     }
     Ok(())
+}
+
+async fn loss(device: &Device, checks: &mut Vec<Check>) -> Result<(), String> {
+    let (rows, classes) = (9, 21);
+    let mut stream = Stream::new("check loss", 0);
+    let x = Host::random(rows, classes, &mut stream);
+    let weight = Host::random(rows, 1, &mut stream);
+    let targets: Vec<i32> = (0..rows)
+        .map(|_| stream.below(classes as u64) as i32)
+        .collect();
+    let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let of_row = |(row, &target): (&[f64], &i32)| {
+            let sum: f64 = row.iter().map(|v| v.exp()).sum();
+            sum.ln() - row[target as usize]
+        };
+        let logits = inputs[0].chunks_exact(classes);
+        logits.zip(&targets).map(of_row).collect()
+    };
+    let data = TensorData::new(targets.clone(), [rows]);
+    let leaves = [x.tensor(device).autodiff().require_grad()];
+    let out = cross_entropy(
+        leaves[0].clone(),
+        Tensor::from_data(data, (device, DType::I32)),
+    );
+    compare(
+        "cross_entropy",
+        &["dx"],
+        &[&x],
+        &leaves,
+        out.reshape([rows, 1]),
+        &weight,
+        forward,
+        checks,
+    )
+    .await
 }
 
 fn places(rows: usize, cols: usize, share: f64, stream: &mut Stream) -> Vec<u64> {

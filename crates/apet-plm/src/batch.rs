@@ -1,4 +1,4 @@
-//! A batch of token sequences on a device, padded on the right to its longest.
+//! A batch of token sequences on a device, padded to its longest.
 
 use burn::{
     Tensor,
@@ -7,56 +7,77 @@ use burn::{
 
 use crate::Encoded;
 
-/// What attention scores of padding are lowered by; exp of it is 0 in f32.
-const MASKED: f32 = -1e9;
+/// What attention scores of what must not be seen are lowered by; exp of it is 0 in f32.
+pub(crate) const MASKED: f32 = -1e9;
 
-/// Token sequences, padded to the longest of them.
+/// On which side the shorter sequences are padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// Behind: encoders.
+    Right,
+    /// Before: decoders, whose last token must stand at the end.
+    Left,
+}
+
+/// Token sequences, padded to the longest of them; or, in generation, the next token of
+/// each behind `past` earlier ones.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    device: Device,
     rows: usize,
     length: usize,
-    tokens: u64,
-    ids: Tensor<1, Int>,
-    types: Tensor<1, Int>,
-    positions: Tensor<1, Int>,
-    attention_bias: Tensor<4>,
-    mean_weights: Tensor<2>,
+    past: usize,
+    /// Which keys are tokens and no padding, `[rows, past + length]`.
+    real: Vec<bool>,
+    ids: Vec<u32>,
+    types: Vec<u32>,
 }
 
 impl Batch {
-    /// Pads `sequences` with `pad` and puts them on a device.
-    pub fn new(sequences: &[&Encoded], pad: u32, device: &Device) -> Self {
+    /// Pads `sequences` with `pad`; tensors on `device` are made as they are asked for.
+    pub fn new(sequences: &[&Encoded], pad: u32, padding: Padding, device: &Device) -> Self {
         let rows = sequences.len();
         let length = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0);
         let size = rows * length;
-        let mut ids = vec![pad as i32; size];
-        let mut types = vec![0i32; size];
-        let mut bias = vec![MASKED; size];
-        let mut weights = vec![0f32; size];
-        for (row, sequence) in sequences.iter().enumerate() {
-            let share = 1.0 / sequence.ids.len().max(1) as f32;
-            for (i, (&id, &kind)) in sequence.ids.iter().zip(&sequence.types).enumerate() {
-                let at = row * length + i;
-                ids[at] = id as i32;
-                types[at] = kind as i32;
-                bias[at] = 0.0;
-                weights[at] = share;
-            }
-        }
-        let positions: Vec<i32> = (0..size).map(|at| (at % length.max(1)) as i32).collect();
-        let ints =
-            |v: Vec<i32>| Tensor::from_data(TensorData::new(v, [size]), (device, DType::I32));
-        let floats = |v: Vec<f32>| TensorData::new(v, [rows, length]);
-        Self {
+        let mut batch = Self {
+            device: device.clone(),
             rows,
             length,
-            tokens: sequences.iter().map(|s| s.ids.len() as u64).sum(),
-            ids: ints(ids),
-            types: ints(types),
-            positions: ints(positions),
-            attention_bias: Tensor::<2>::from_data(floats(bias), (device, DType::F32))
-                .reshape([rows, 1, 1, length]),
-            mean_weights: Tensor::from_data(floats(weights), (device, DType::F32)),
+            past: 0,
+            real: vec![false; size],
+            ids: vec![pad; size],
+            types: vec![0; size],
+        };
+        for (row, sequence) in sequences.iter().enumerate() {
+            let count = sequence.ids.len();
+            let first = match padding {
+                Padding::Right => 0,
+                Padding::Left => length - count,
+            };
+            let at = row * length + first;
+            batch.ids[at..at + count].copy_from_slice(&sequence.ids);
+            batch.types[at..at + count].copy_from_slice(&sequence.types);
+            batch.real[at..at + count].fill(true);
+        }
+        batch
+    }
+
+    /// The next token of every sequence, behind all that came before.
+    pub(crate) fn next(&self, ids: &[u32]) -> Self {
+        let before = self.past + self.length;
+        let mut real = Vec::with_capacity(self.rows * (before + 1));
+        for row in self.real.chunks_exact(before) {
+            real.extend_from_slice(row);
+            real.push(true);
+        }
+        Self {
+            device: self.device.clone(),
+            rows: self.rows,
+            length: 1,
+            past: before,
+            real,
+            ids: ids.to_vec(),
+            types: vec![0; self.rows],
         }
     }
 
@@ -65,38 +86,179 @@ impl Batch {
         self.rows
     }
 
-    /// Tokens of the longest sequence.
+    /// Tokens of the longest sequence; 1 in generation.
     pub fn length(&self) -> usize {
         self.length
     }
 
+    /// Tokens before these, in generation.
+    pub fn past(&self) -> usize {
+        self.past
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Tokens in all, padding not counted.
     pub fn tokens(&self) -> u64 {
-        self.tokens
+        self.real.iter().filter(|&&real| real).count() as u64
     }
 
     /// Token ids, `[rows * length]`.
     pub fn ids(&self) -> Tensor<1, Int> {
-        self.ids.clone()
+        self.ints(self.ids.iter().map(|&id| id as i32).collect())
     }
 
     /// Token types, `[rows * length]`.
     pub fn types(&self) -> Tensor<1, Int> {
-        self.types.clone()
+        self.ints(self.types.iter().map(|&kind| kind as i32).collect())
     }
 
-    /// Positions in the sequence, `[rows * length]`.
-    pub fn positions(&self) -> Tensor<1, Int> {
-        self.positions.clone()
+    /// Position of each token among the tokens of its sequence, plus `first`;
+    /// 0 on padding. `[rows * length]`.
+    pub fn positions(&self, first: usize) -> Tensor<1, Int> {
+        let keys = self.key_positions();
+        let position = |p: &Option<usize>| p.map_or(0, |p| (p + first) as i32);
+        self.ints(self.own(&keys).map(position).collect())
     }
 
-    /// Added to attention scores, `[rows, 1, 1, length]`: 0, or far below it on padding.
+    /// The same on the host, from 0.
+    pub(crate) fn own_positions(&self) -> Vec<usize> {
+        let keys = self.key_positions();
+        self.own(&keys).map(|p| p.unwrap_or(0)).collect()
+    }
+
+    /// Of what there is for every key, what belongs to the tokens of this batch.
+    fn own<'a, T>(&self, of_keys: &'a [T]) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        let past = self.past;
+        of_keys
+            .chunks_exact(self.keys().max(1))
+            .flat_map(move |row| &row[past..])
+    }
+
+    /// Position of each key among the tokens of its sequence, 0 on padding,
+    /// `[rows, 1, 1, keys]`.
+    pub(crate) fn key_positions_as_floats(&self) -> Tensor<4> {
+        let keys = self.key_positions();
+        let floats = keys.iter().map(|p| p.unwrap_or(0) as f32).collect();
+        self.floats(floats).reshape([self.rows, 1, 1, self.keys()])
+    }
+
+    fn key_positions(&self) -> Vec<Option<usize>> {
+        let mut positions = Vec::with_capacity(self.real.len());
+        for row in self.real.chunks_exact(self.keys().max(1)) {
+            let mut seen = 0..;
+            positions.extend(row.iter().map(|&real| real.then(|| seen.next()).flatten()));
+        }
+        positions
+    }
+
+    /// Keys that attention sees: the tokens before, and these.
+    pub(crate) fn keys(&self) -> usize {
+        self.past + self.length
+    }
+
+    /// Added to attention scores, `[rows, 1, 1, keys]`: 0, or far below it on padding.
     pub fn attention_bias(&self) -> Tensor<4> {
-        self.attention_bias.clone()
+        let bias = |&real: &bool| if real { 0.0 } else { MASKED };
+        self.floats(self.real.iter().map(bias).collect())
+            .reshape([self.rows, 1, 1, self.keys()])
+    }
+
+    /// The same where a token sees no later one, `[rows, 1, length or 1, keys]`.
+    pub(crate) fn causal_bias(&self) -> Tensor<4> {
+        if self.length == 1 {
+            return self.attention_bias();
+        }
+        let (length, keys) = (self.length, self.keys());
+        let mut bias = vec![MASKED; self.rows * length * keys];
+        for (row, real) in self.real.chunks_exact(keys).enumerate() {
+            for query in 0..length {
+                let at = (row * length + query) * keys;
+                let seen = &real[..=self.past + query];
+                for (bias, _) in bias[at..].iter_mut().zip(seen).filter(|(_, real)| **real) {
+                    *bias = 0.0;
+                }
+            }
+        }
+        self.floats(bias).reshape([self.rows, 1, length, keys])
     }
 
     /// 1 / (tokens of the sequence) on its tokens, 0 on padding, `[rows, length]`.
     pub fn mean_weights(&self) -> Tensor<2> {
-        self.mean_weights.clone()
+        let mut weights = Vec::with_capacity(self.real.len());
+        for row in self.real.chunks_exact(self.length.max(1)) {
+            let tokens = row.iter().filter(|&&real| real).count();
+            let share = 1.0 / tokens.max(1) as f32;
+            weights.extend(row.iter().map(|&real| if real { share } else { 0.0 }));
+        }
+        self.floats(weights).reshape([self.rows, self.length])
+    }
+
+    fn ints(&self, values: Vec<i32>) -> Tensor<1, Int> {
+        let size = values.len();
+        Tensor::from_data(TensorData::new(values, [size]), (&self.device, DType::I32))
+    }
+
+    fn floats(&self, values: Vec<f32>) -> Tensor<1> {
+        let size = values.len();
+        Tensor::from_data(TensorData::new(values, [size]), (&self.device, DType::F32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::block_on;
+
+    fn batch(padding: Padding) -> Batch {
+        let sequence = |ids: &[u32]| Encoded {
+            ids: ids.to_vec(),
+            types: vec![0; ids.len()],
+        };
+        let (a, b) = (sequence(&[5, 6, 7]), sequence(&[8]));
+        Batch::new(&[&a, &b], 0, padding, &Device::flex())
+    }
+
+    fn ints(tensor: Tensor<1, Int>) -> Vec<i32> {
+        let data = block_on(tensor.into_data_async()).unwrap();
+        data.try_to_vec().unwrap()
+    }
+
+    fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        let data = block_on(tensor.into_data_async()).unwrap();
+        data.try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn padding_stands_on_its_side() {
+        assert_eq!(ints(batch(Padding::Right).ids()), [5, 6, 7, 8, 0, 0]);
+        let left = batch(Padding::Left);
+        assert_eq!(ints(left.ids()), [5, 6, 7, 0, 0, 8]);
+        assert_eq!(ints(left.positions(2)), [2, 3, 4, 0, 0, 2]);
+        assert_eq!(left.tokens(), 4);
+        let weights = floats(left.mean_weights());
+        assert_eq!(weights[3..], [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_token_sees_itself_and_what_is_before() {
+        let bias = floats(batch(Padding::Left).causal_bias());
+        let seen: Vec<bool> = bias.iter().map(|&b| b == 0.0).collect();
+        let (y, n) = (true, false);
+        assert_eq!(seen[..9], [y, n, n, y, y, n, y, y, y]);
+        assert_eq!(seen[9..], [n, n, n, n, n, n, n, n, y]);
+    }
+
+    #[test]
+    fn a_next_token_stands_behind_all_others() {
+        let next = batch(Padding::Left).next(&[9, 9]);
+        assert_eq!((next.length(), next.past(), next.keys()), (1, 3, 4));
+        assert_eq!(ints(next.positions(0)), [3, 1]);
+        let bias = floats(next.causal_bias());
+        let seen: Vec<bool> = bias.iter().map(|&b| b == 0.0).collect();
+        assert_eq!(seen, [true, true, true, true, false, false, true, true]);
     }
 }

@@ -2,17 +2,16 @@
 //!
 //! Names and numbers as in transformers, `models/bert/modeling_bert.py`.
 
-use apet_kernels::{gelu, softmax};
 use apet_record::Module;
-use burn::{
-    Tensor,
-    tensor::{Device, activation},
-};
+use burn::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, PlmFiles, Site, Table, Tap,
-    checkpoint::{Checkpoint, Loader},
+    Batch, Linear, Norm, PlmError, Table, Tap,
+    attention::{attend, split},
+    config::{self, Activation, Checks},
+    loader::{At, Loader},
+    model::Encoder,
 };
 
 /// The fields of config.json that decide the computation. Others are ignored.
@@ -49,86 +48,36 @@ fn hidden_act() -> String {
     "gelu".into()
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Activation {
-    Gelu,
-    GeluTanh,
-    Relu,
-    Silu,
-}
-
-impl Activation {
-    fn forward(self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Gelu => gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
-            Self::Relu => activation::relu(x),
-            Self::Silu => activation::silu(x),
-        }
-    }
-}
-
 impl Config {
     fn read(file: &str, text: &str) -> Result<(Self, Activation), PlmError> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let config: Self = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let path = e.path().to_string();
-            PlmError::new(file, format!("field \"{path}\": {}", e.inner()))
-        })?;
-        let refuse = |problem: String| Err(PlmError::new(file, problem));
-        let positive = [
+        let config: Self = config::read(file, text)?;
+        let check = Checks(file);
+        check.sizes(&[
             ("vocab_size", config.vocab_size),
             ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers),
             ("num_attention_heads", config.num_attention_heads),
             ("intermediate_size", config.intermediate_size),
             ("max_position_embeddings", config.max_position_embeddings),
             ("type_vocab_size", config.type_vocab_size),
-        ];
-        for (field, value) in positive {
-            // 2^31: beyond it no tensor of the model could be addressed.
-            if value == 0 || value >= 1 << 31 {
-                return refuse(format!(
-                    "\"{field}\": {value}, expected a number from 1 to 2^31"
-                ));
-            }
-        }
-        if !config
-            .hidden_size
-            .is_multiple_of(config.num_attention_heads)
-        {
-            return refuse(format!(
-                "\"num_attention_heads\": {} does not divide \"hidden_size\": {}",
-                config.num_attention_heads, config.hidden_size
-            ));
-        }
+        ])?;
+        check.blocks("num_hidden_layers", config.num_hidden_layers)?;
+        check.divides(
+            ("num_attention_heads", config.num_attention_heads),
+            ("hidden_size", config.hidden_size),
+        )?;
         match config.position_embedding_type.as_deref() {
             None | Some("absolute") => {}
             Some(other) => {
-                return refuse(format!(
+                return check.refuse(format!(
                     "\"position_embedding_type\": \"{other}\" is not supported (absolute)"
                 ));
             }
         }
-        for (field, found) in [
+        check.off(&[
             ("is_decoder", config.is_decoder),
             ("add_cross_attention", config.add_cross_attention),
-        ] {
-            if found {
-                return refuse(format!("\"{field}\": true is not supported (false)"));
-            }
-        }
-        let activation = match config.hidden_act.as_str() {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            "silu" => Activation::Silu,
-            other => {
-                return refuse(format!(
-                    "\"hidden_act\": \"{other}\" is not supported (gelu, gelu_new, relu, silu)"
-                ));
-            }
-        };
+        ])?;
+        let activation = Activation::by_name(file, "hidden_act", &config.hidden_act)?;
         Ok((config, activation))
     }
 }
@@ -136,7 +85,7 @@ impl Config {
 /// The frozen encoder.
 #[derive(Debug)]
 pub(crate) struct Bert {
-    config: Config,
+    heads: usize,
     activation: Activation,
     words: Table,
     positions: Table,
@@ -144,6 +93,7 @@ pub(crate) struct Bert {
     norm: Norm,
     blocks: Vec<Block>,
     pooler: Option<Linear>,
+    max_length: usize,
 }
 
 #[derive(Debug)]
@@ -160,7 +110,7 @@ struct Block {
 
 /// Parts of BERT checkpoints that this encoder does not use: the heads of
 /// pre-training and fine-tuning, and a buffer of old transformers versions.
-const UNUSED: [&str; 6] = [
+pub(crate) const UNUSED: [&str; 6] = [
     "cls.",
     "classifier.",
     "pooler.",
@@ -170,75 +120,41 @@ const UNUSED: [&str; 6] = [
 ];
 
 impl Bert {
-    pub(crate) fn load(
-        files: &PlmFiles<'_>,
-        device: &Device,
-    ) -> Result<(Self, Vec<Site>, Vec<Tensor<1>>), PlmError> {
-        let (config, activation) =
-            Config::read(&format!("{}/config.json", files.name), files.config)?;
-        let file = format!("{}/model.safetensors", files.name);
-        let checkpoint =
-            Checkpoint::read(&file, files.weights, "embeddings.word_embeddings.weight")?;
-        let mut l = Loader::new(&file, checkpoint, device);
+    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
+        let (config, activation) = Config::read(file, text)?;
+        l.anchor("embeddings.word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
-        let bert = Self {
-            words: l.table("embeddings.word_embeddings", [config.vocab_size, d]),
-            positions: l.table(
-                "embeddings.position_embeddings",
-                [config.max_position_embeddings, d],
-            ),
-            token_types: l.table(
-                "embeddings.token_type_embeddings",
-                [config.type_vocab_size, d],
-            ),
+        let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
+        Ok(Self {
+            heads: config.num_attention_heads,
+            activation,
+            words: table("word_embeddings", config.vocab_size),
+            positions: table("position_embeddings", config.max_position_embeddings),
+            token_types: table("token_type_embeddings", config.type_vocab_size),
             norm: l.norm("embeddings.LayerNorm", d, eps, None),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(&mut l, i, &config))
+                .map(|i| Block::load(l, i, &config))
                 .collect(),
             pooler: l
                 .has("pooler.dense.weight")
-                .then(|| l.linear("pooler.dense", [d, d], Module::Pooler, None)),
-            config,
-            activation,
-        };
-        let (sites, values) = l.finish(&UNUSED)?;
-        Ok((bert, sites, values))
+                .then(|| l.linear("pooler.dense", [d, d], At(Module::Pooler, None), true)),
+            max_length: config.max_position_embeddings,
+        })
     }
 
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.config.vocab_size
-    }
-    pub(crate) fn layers(&self) -> usize {
-        self.config.num_hidden_layers
-    }
-    pub(crate) fn hidden(&self) -> usize {
-        self.config.hidden_size
-    }
+    /// Longest sequence there are positions for.
     pub(crate) fn max_length(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-    pub(crate) fn has_pooler(&self) -> bool {
-        self.pooler.is_some()
+        self.max_length
     }
 
-    /// After the embeddings and after each block, each `[batch, length, hidden]`.
-    pub(crate) fn hidden_states(&self, batch: &Batch, tap: &dyn Tap) -> Vec<Tensor<3>> {
-        let shape = [batch.rows(), batch.length(), self.config.hidden_size];
-        let mut x = tap.embed(&self.words, batch.ids())
-            + tap.embed(&self.positions, batch.positions())
-            + tap.embed(&self.token_types, batch.types());
-        x = tap.norm(&self.norm, x);
-        let mut states = vec![x.clone().reshape(shape)];
-        for block in &self.blocks {
-            x = self.block(block, x, batch, tap);
-            states.push(x.clone().reshape(shape));
-        }
-        states
+    /// Blocks.
+    pub(crate) fn layers(&self) -> usize {
+        self.blocks.len()
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
-    fn block(&self, block: &Block, x: Tensor<2>, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        let context = self.attention(block, x.clone(), batch, tap);
+    fn block(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let context = self.attention(block, x.clone(), bias, tap);
         let attended = tap.linear(&block.attention_output, context);
         let x = tap.norm(&block.attention_norm, attended + x);
         let inner = self
@@ -249,24 +165,39 @@ impl Bert {
     }
 
     /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
-    fn attention(&self, block: &Block, x: Tensor<2>, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        let heads = self.config.num_attention_heads;
-        let (rows, length, hidden) = (batch.rows(), batch.length(), self.config.hidden_size);
-        let width = hidden / heads;
-        // [tokens, hidden] to [batch, heads, length, width]
-        let split = |x: Tensor<2>| x.reshape([rows, length, heads, width]).swap_dims(1, 2);
-        let query = split(tap.linear(&block.query, x.clone()) * (width as f64).powf(-0.5));
+    fn attention(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let [rows, ..] = bias.dims();
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let width = x.dims()[1] / self.heads;
+        let scale = (width as f64).powf(-0.5);
+        let query = split(tap.linear(&block.query, x.clone()) * scale);
         let key = split(tap.linear(&block.key, x.clone()));
         let value = split(tap.linear(&block.value, x));
-        let scores = query.matmul(key.swap_dims(2, 3)) + batch.attention_bias();
-        softmax(scores)
-            .matmul(value)
-            .swap_dims(1, 2)
-            .reshape([rows * length, hidden])
+        attend(query, key, value, bias.clone())
+    }
+}
+
+impl Encoder for Bert {
+    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+        let mut x = tap.embed(&self.words, batch.ids())
+            + tap.embed(&self.positions, batch.positions(0))
+            + tap.embed(&self.token_types, batch.types());
+        x = tap.norm(&self.norm, x);
+        see(&x);
+        let bias = batch.attention_bias();
+        for block in &self.blocks {
+            x = self.block(block, x, &bias, tap);
+            see(&x);
+        }
+        x
     }
 
-    /// tanh(W x + b) over the first token's state, `[batch, hidden]`.
-    pub(crate) fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+    fn has_pooler(&self) -> bool {
+        self.pooler.is_some()
+    }
+
+    /// tanh(W x + b) over the first token's state.
+    fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         match &self.pooler {
             Some(pooler) => tap.linear(pooler, first).tanh(),
             None => first,
@@ -282,21 +213,18 @@ impl Block {
             config.layer_norm_eps,
         );
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
-        let at = Some(i);
+        let attention = At(Module::Attention, Some(i));
+        let ffn = At(Module::Ffn, Some(i));
+        let mut linear = |part: &str, shape, at| l.linear(&name(part), shape, at, true);
         Self {
-            query: l.linear(&name("attention.self.query"), [d, d], Module::Attention, at),
-            key: l.linear(&name("attention.self.key"), [d, d], Module::Attention, at),
-            value: l.linear(&name("attention.self.value"), [d, d], Module::Attention, at),
-            attention_output: l.linear(
-                &name("attention.output.dense"),
-                [d, d],
-                Module::Attention,
-                at,
-            ),
-            attention_norm: l.norm(&name("attention.output.LayerNorm"), d, eps, at),
-            intermediate: l.linear(&name("intermediate.dense"), [inner, d], Module::Ffn, at),
-            output: l.linear(&name("output.dense"), [d, inner], Module::Ffn, at),
-            output_norm: l.norm(&name("output.LayerNorm"), d, eps, at),
+            query: linear("attention.self.query", [d, d], attention),
+            key: linear("attention.self.key", [d, d], attention),
+            value: linear("attention.self.value", [d, d], attention),
+            attention_output: linear("attention.output.dense", [d, d], attention),
+            attention_norm: l.norm(&name("attention.output.LayerNorm"), d, eps, Some(i)),
+            intermediate: l.linear(&name("intermediate.dense"), [inner, d], ffn, true),
+            output: l.linear(&name("output.dense"), [d, inner], ffn, true),
+            output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
         }
     }
 }

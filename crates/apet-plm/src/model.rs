@@ -1,10 +1,24 @@
 //! A model with its tokenizer, whatever its family.
 
+use std::fmt::Debug;
+
 use apet_record::{ModelInfo, Module, Pooling};
 use burn::{Tensor, tensor::Device};
 use serde::Deserialize;
 
-use crate::{Batch, Site, Tap, Tokenizer, bert::Bert};
+use crate::{
+    Batch, Cache, Encoded, Padding, Site, SiteId, Tap, Tokenizer, bert,
+    bert::Bert,
+    bloom,
+    bloom::Bloom,
+    config,
+    llama::Llama,
+    loader::Loader,
+    mpnet,
+    mpnet::Mpnet,
+    source::{Number, Weights},
+    t5::T5,
+};
 
 /// A model that can not be read or run, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +39,8 @@ impl PlmError {
     }
 }
 
-/// The three files of a Hugging Face directory, and how to call them in errors.
-#[derive(Clone, Copy, Debug)]
+/// The files of a Hugging Face directory, and how to call them in errors.
+#[derive(Clone, Copy)]
 pub struct PlmFiles<'a> {
     /// Name of the model: the directory's.
     pub name: &'a str,
@@ -34,8 +48,61 @@ pub struct PlmFiles<'a> {
     pub config: &'a str,
     /// `tokenizer.json`.
     pub tokenizer: &'a [u8],
-    /// `model.safetensors`.
-    pub weights: &'a [u8],
+    /// The checkpoint.
+    pub weights: &'a dyn Weights,
+}
+
+/// A network that sees whole sequences.
+pub(crate) trait Encoder: Debug {
+    /// States of every token, `[rows * length, hidden]`. `see` gets them after the
+    /// embeddings and after each block, the last ones too.
+    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2>;
+
+    /// Whether there is a pooler of its own.
+    fn has_pooler(&self) -> bool {
+        false
+    }
+
+    /// Its pooler over the first token's state, `[rows, hidden]`.
+    fn pooler(&self, first: Tensor<2>, _tap: &dyn Tap) -> Tensor<2> {
+        first
+    }
+}
+
+/// A network in which a token sees what is before it.
+pub(crate) trait Decoder: Debug {
+    /// States of every token, `[rows * length, hidden]`. `see` gets what goes into each
+    /// block, and the last ones, as transformers' `hidden_states`. With a cache, `batch`
+    /// stands behind the tokens that the cache has seen.
+    fn forward(
+        &self,
+        batch: &Batch,
+        cache: Option<&mut Cache>,
+        tap: &dyn Tap,
+        see: &mut dyn FnMut(&Tensor<2>),
+    ) -> Tensor<2>;
+
+    /// Scores of every token of the vocabulary: `[tokens, hidden]` to `[tokens, vocabulary]`.
+    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2>;
+}
+
+/// What a model is made of.
+#[derive(Debug)]
+pub(crate) enum Network {
+    Encoder(Box<dyn Encoder>),
+    Decoder(Box<dyn Decoder>),
+    EncoderDecoder(Box<T5>),
+}
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads a text: classification.
+    Encoder,
+    /// Goes on with a text.
+    Decoder,
+    /// Reads a text and writes another.
+    EncoderDecoder,
 }
 
 /// A frozen pretrained language model with its tokenizer.
@@ -44,56 +111,131 @@ pub struct Plm {
     info: ModelInfo,
     sites: Vec<Site>,
     values: Vec<Tensor<1>>,
-    bert: Bert,
+    pub(crate) network: Network,
     tokenizer: Tokenizer,
+    pub(crate) pad: u32,
+    /// Tokens that end a generated text.
+    ends: Vec<u32>,
+    max_length: usize,
     device: Device,
 }
 
+/// The fields of config.json that every family may have.
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default)]
+    vocab_size: usize,
+    #[serde(alias = "n_embed", alias = "d_model", default)]
+    hidden_size: usize,
+    #[serde(default)]
+    pad_token_id: Option<u32>,
+    #[serde(default)]
+    eos_token_id: Ends,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Ends {
+    One(u32),
+    Several(Vec<u32>),
+    #[default]
+    None,
+}
+
 impl Plm {
-    /// Loads a model onto a device.
+    /// Loads a model onto a device, its matrices as `number`s.
     ///
     /// # Errors
     /// Names the file and what does not fit; see [`PlmError`].
-    pub fn load(files: PlmFiles<'_>, device: &Device) -> Result<Self, PlmError> {
-        let config_file = format!("{}/config.json", files.name);
-        let family = family(&config_file, files.config)?;
-        let (bert, sites, values) = match family.as_str() {
-            "bert" => Bert::load(&files, device)?,
+    pub fn load(files: PlmFiles<'_>, number: Number, device: &Device) -> Result<Self, PlmError> {
+        let file = format!("{}/config.json", files.name);
+        let (file, text) = (file.as_str(), files.config);
+        let family = family(file, text)?;
+        let mut l = Loader::new(files.weights, device, number);
+        let (network, layers, max_length, loaded) = match family.as_str() {
+            "bert" => {
+                let bert = Bert::load(file, text, &mut l)?;
+                let (layers, length) = (bert.layers(), bert.max_length());
+                let loaded = l.finish(&bert::UNUSED)?;
+                (Network::Encoder(Box::new(bert)), layers, length, loaded)
+            }
+            "mpnet" => {
+                let mpnet = Mpnet::load(file, text, &mut l)?;
+                let (layers, length) = (mpnet.layers(), mpnet.max_length());
+                let loaded = l.finish(&mpnet::UNUSED)?;
+                (Network::Encoder(Box::new(mpnet)), layers, length, loaded)
+            }
+            "bloom" => {
+                let bloom = Bloom::load(file, text, &mut l)?;
+                let layers = bloom.layers();
+                let loaded = l.finish(&bloom::UNUSED)?;
+                (
+                    Network::Decoder(Box::new(bloom)),
+                    layers,
+                    usize::MAX,
+                    loaded,
+                )
+            }
+            "llama" | "qwen2" => {
+                let llama = Llama::load(file, text, &mut l)?;
+                let (layers, length) = (llama.layers(), llama.max_length());
+                let loaded = l.finish(llama.unused())?;
+                (Network::Decoder(Box::new(llama)), layers, length, loaded)
+            }
+            "t5" => {
+                let t5 = T5::load(file, text, &mut l)?;
+                let layers = t5.layers();
+                let loaded = l.finish(&t5.unused())?;
+                (
+                    Network::EncoderDecoder(Box::new(t5)),
+                    layers,
+                    usize::MAX,
+                    loaded,
+                )
+            }
             other => {
                 return Err(PlmError::new(
-                    &config_file,
-                    format!("\"model_type\": \"{other}\" is not supported (bert)"),
+                    file,
+                    format!(
+                        "\"model_type\": \"{other}\" is not supported (bert, mpnet, bloom, llama, qwen2, t5)"
+                    ),
                 ));
             }
         };
+        let common: Common = config::read(file, text)?;
         let tokenizer = Tokenizer::read(
             &format!("{}/tokenizer.json", files.name),
             files.tokenizer,
-            bert.vocabulary(),
+            common.vocab_size,
         )?;
         let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
-            sites
-                .iter()
-                .filter(|s| keep(s))
-                .map(|s| s.len() as u64)
-                .sum()
+            let kept = loaded.sites.iter().filter(|s| keep(s));
+            kept.map(|s| s.len() as u64).sum()
         };
         let info = ModelInfo {
             name: files.name.to_owned(),
             family,
-            layers: bert.layers(),
-            hidden: bert.hidden(),
+            layers,
+            hidden: common.hidden_size,
             parameters: count(&|_| true),
             parameters_without_embeddings: count(&|s| s.module != Module::Embedding),
-            weights_hash: blake3::hash(files.weights).to_hex().to_string(),
+            weights_hash: loaded.hash,
             extra: Default::default(),
         };
         Ok(Self {
             info,
-            sites,
-            values,
-            bert,
+            sites: loaded.sites,
+            values: loaded.values,
+            network,
+            // Padding is masked: any token does.
+            pad: common.pad_token_id.or(tokenizer.pad()).unwrap_or(0),
+            ends: match common.eos_token_id {
+                Ends::One(id) => vec![id],
+                Ends::Several(ids) => ids,
+                Ends::None => Vec::new(),
+            },
             tokenizer,
+            max_length,
             device: device.clone(),
         })
     }
@@ -103,13 +245,22 @@ impl Plm {
         &self.info
     }
 
+    /// What it can do.
+    pub fn kind(&self) -> Kind {
+        match self.network {
+            Network::Encoder(_) => Kind::Encoder,
+            Network::Decoder(_) => Kind::Decoder,
+            Network::EncoderDecoder(_) => Kind::EncoderDecoder,
+        }
+    }
+
     /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.
     pub fn sites(&self) -> &[Site] {
         &self.sites
     }
 
     /// The frozen value of a site, flattened in row-major order.
-    pub fn value(&self, site: crate::SiteId) -> Tensor<1> {
+    pub fn value(&self, site: SiteId) -> Tensor<1> {
         self.values[site].clone()
     }
 
@@ -118,28 +269,64 @@ impl Plm {
         &self.tokenizer
     }
 
+    /// Tokens that end a generated text.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// Where the weights lie; never an autodiff device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Longest sequence the model has positions for.
+    /// Longest sequence the model has positions for; as good as endless for relative positions.
     pub fn max_length(&self) -> usize {
-        self.bert.max_length()
+        self.max_length
     }
 
-    /// Whether the checkpoint has what this pooling needs.
+    /// Whether a classification head can stand on this pooling.
     pub fn can_pool(&self, pooling: Pooling) -> bool {
-        pooling != Pooling::Pooler || self.bert.has_pooler()
+        match (&self.network, pooling) {
+            (Network::Encoder(encoder), Pooling::Pooler) => encoder.has_pooler(),
+            (_, Pooling::Pooler) => false,
+            // A decoder's first token sees no other.
+            (Network::Decoder(_), Pooling::First) => false,
+            _ => true,
+        }
     }
 
-    /// Hidden states: after the embeddings and after each block, each
-    /// `[batch, length, hidden]`. The last one is the model's output.
+    /// Sequences padded on the side that this model wants.
+    pub fn batch(&self, sequences: &[&Encoded]) -> Batch {
+        let padding = match self.network {
+            Network::Decoder(_) => Padding::Left,
+            _ => Padding::Right,
+        };
+        Batch::new(sequences, self.pad, padding, &self.device)
+    }
+
+    /// The model's states for a batch, `[rows, length, hidden]`: the encoder's of T5.
+    pub fn states(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<3> {
+        let x = self.forward(batch, tap, &mut |_| {});
+        three(x, batch)
+    }
+
+    /// All states as transformers' `hidden_states`, each `[rows, length, hidden]`; the last
+    /// one is the model's output.
     pub fn hidden_states(&self, batch: &Batch, tap: &dyn Tap) -> Vec<Tensor<3>> {
-        self.bert.hidden_states(batch, tap)
+        let mut states = Vec::new();
+        self.forward(batch, tap, &mut |x| states.push(three(x.clone(), batch)));
+        states
     }
 
-    /// One vector a sequence, `[batch, hidden]`.
+    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+        match &self.network {
+            Network::Encoder(encoder) => encoder.forward(batch, tap, see),
+            Network::Decoder(decoder) => decoder.forward(batch, None, tap, see),
+            Network::EncoderDecoder(t5) => t5.encode(batch, tap, see),
+        }
+    }
+
+    /// One vector a sequence, `[rows, hidden]`.
     pub fn pool(
         &self,
         batch: &Batch,
@@ -149,15 +336,20 @@ impl Plm {
     ) -> Tensor<2> {
         let [rows, length, hidden] = last.dims();
         let first = |last: Tensor<3>| last.slice([0..rows, 0..1]).reshape([rows, hidden]);
-        match pooling {
-            Pooling::First => first(last),
-            Pooling::Pooler => self.bert.pooler(first(last), tap),
-            Pooling::Mean => {
+        match (pooling, &self.network) {
+            (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), tap),
+            (Pooling::First | Pooling::Pooler, _) => first(last),
+            (Pooling::Mean, _) => {
                 let weights = batch.mean_weights().reshape([rows, 1, length]);
                 weights.matmul(last).reshape([rows, hidden])
             }
         }
     }
+}
+
+fn three(x: Tensor<2>, batch: &Batch) -> Tensor<3> {
+    let [_, hidden] = x.dims();
+    x.reshape([batch.rows(), batch.length(), hidden])
 }
 
 fn family(file: &str, config: &str) -> Result<String, PlmError> {
@@ -167,6 +359,10 @@ fn family(file: &str, config: &str) -> Result<String, PlmError> {
     }
     let kind: Kind = serde_json::from_str(config)
         .map_err(|e| PlmError::new(file, format!("{e}, expected a JSON object")))?;
-    kind.model_type
-        .ok_or_else(|| PlmError::new(file, "no field \"model_type\", expected \"bert\""))
+    kind.model_type.ok_or_else(|| {
+        PlmError::new(
+            file,
+            "no field \"model_type\", expected \"bert\" or another",
+        )
+    })
 }

@@ -1,19 +1,25 @@
 //! Sites: the places of a model where something may be added, and the trait that
 //! is called there.
 
+use apet_kernels::{linear, normalize, rms_normalize};
 use apet_record::Module;
 use burn::{Tensor, tensor::Int};
 
-/// A tensor of a model, by its Hugging Face name.
+/// A tensor of a model, or a part of one, by its Hugging Face name. A tensor that is used
+/// twice (a tied head) is one site, and what is added to it acts at every use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Name in the checkpoint: `encoder.layer.0.attention.self.query.weight`.
+    /// Its tensor's name, and in brackets the part: `...query_key_value.weight[q]`.
     pub name: String,
-    /// Shape in the checkpoint; a linear weight is `[out, in]`.
+    /// Name in the checkpoint: `encoder.layer.0.attention.self.query.weight`.
+    pub tensor: String,
+    /// Which rows of that tensor it is; all where absent.
+    pub rows: Option<Rows>,
+    /// Shape; a linear weight is `[out, in]`.
     pub shape: Vec<usize>,
     /// Kind of sub-module.
     pub module: Module,
-    /// Block, from 0; none outside the blocks.
+    /// Block, from 0; none outside the blocks. A decoder's blocks follow its encoder's.
     pub layer: Option<usize>,
 }
 
@@ -26,6 +32,37 @@ impl Site {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it is a bias, of a linear layer or of a norm.
+    pub fn is_bias(&self) -> bool {
+        self.tensor.ends_with(".bias")
+    }
+
+    /// The linear layer whose weight it is, by name: `...self.query`, `...query_key_value[q]`.
+    pub fn linear_layer(&self) -> Option<String> {
+        let is_matrix = self.shape.len() == 2 && self.module != Module::Embedding;
+        let layer = self.tensor.strip_suffix(".weight").filter(|_| is_matrix)?;
+        let part = self.name.strip_prefix(&self.tensor).unwrap_or_default();
+        Some(format!("{layer}{part}"))
+    }
+}
+
+/// Rows of a fused tensor: of every `stride` rows, `count` from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// First row of the first group.
+    pub start: usize,
+    /// Rows of a group.
+    pub count: usize,
+    /// From one group to the next.
+    pub stride: usize,
+}
+
+impl Rows {
+    /// The row of the fused tensor that is row `row` of the part.
+    pub fn of(self, row: usize) -> usize {
+        row / self.count * self.stride + self.start + row % self.count
     }
 }
 
@@ -50,18 +87,31 @@ pub struct Linear {
     pub bias: Option<Param<1>>,
 }
 
-/// LayerNorm: y = x̂ · scale + bias.
+/// LayerNorm or RMSNorm: y = x̂ · scale + bias.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// Scale, `[width]`.
     pub scale: Param<1>,
     /// Bias, `[width]`.
-    pub bias: Param<1>,
+    pub bias: Option<Param<1>>,
     /// Added to the variance.
     pub epsilon: f64,
+    /// Whether the mean is subtracted (LayerNorm) or not (RMSNorm).
+    pub centered: bool,
 }
 
-/// A table of rows looked up by id.
+impl Norm {
+    /// x̂: x `[tokens, width]`, shape kept.
+    pub fn normalize(&self, x: Tensor<2>) -> Tensor<2> {
+        if self.centered {
+            normalize(x, self.epsilon)
+        } else {
+            rms_normalize(x, self.epsilon)
+        }
+    }
+}
+
+/// A table of rows looked up by id; a tied head multiplies with it, too.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// Rows, `[rows, width]`.
@@ -73,22 +123,30 @@ pub struct Table {
 pub trait Tap {
     /// A linear layer: x `[tokens, in]` to `[tokens, out]`.
     fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(layer.weight.value.clone().transpose());
+        let y = linear(x, layer.weight.value.clone());
         match &layer.bias {
             Some(bias) => y + bias.value.clone().unsqueeze(),
             None => y,
         }
     }
 
-    /// LayerNorm: x `[tokens, width]`, shape kept.
+    /// LayerNorm or RMSNorm: x `[tokens, width]`, shape kept.
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
-        apet_kernels::normalize(x, norm.epsilon) * norm.scale.value.clone().unsqueeze()
-            + norm.bias.value.clone().unsqueeze()
+        let y = norm.normalize(x) * norm.scale.value.clone().unsqueeze();
+        match &norm.bias {
+            Some(bias) => y + bias.value.clone().unsqueeze(),
+            None => y,
+        }
     }
 
     /// Looks up rows: ids `[tokens]` to `[tokens, width]`.
     fn embed(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<2> {
-        table.rows.value.clone().select(0, ids)
+        apet_kernels::embed(table.rows.value.clone(), ids)
+    }
+
+    /// Multiplies with every row of a table: x `[tokens, width]` to `[tokens, rows]`.
+    fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
+        linear(x, table.rows.value.clone())
     }
 }
 
@@ -97,3 +155,25 @@ pub trait Tap {
 pub struct Frozen;
 
 impl Tap for Frozen {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_fused_tensor_are_disjoint_and_cover_it() {
+        // BLOOM: for each head its query, key and value rows.
+        let (heads, width) = (3, 4);
+        let part = |start| Rows {
+            start: start * width,
+            count: width,
+            stride: 3 * width,
+        };
+        let rows = [0, 1, 2].map(|p| (0..heads * width).map(move |row| part(p).of(row)));
+        let mut all: Vec<usize> = rows.into_iter().flatten().collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..3 * heads * width).collect::<Vec<_>>());
+        assert_eq!(part(1).of(0), 4);
+        assert_eq!(part(1).of(4), 16);
+    }
+}

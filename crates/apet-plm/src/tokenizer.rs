@@ -19,7 +19,6 @@ pub struct Encoded {
 pub struct Tokenizer {
     file: String,
     inner: tokenizers::Tokenizer,
-    pad: u32,
 }
 
 impl Tokenizer {
@@ -31,6 +30,9 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|e| PlmError::new(file, format!("{e}, expected a tokenizer.json")))?;
         inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|e| PlmError::new(file, e.to_string()))?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
         if largest >= vocabulary {
             return Err(PlmError::new(
@@ -40,19 +42,37 @@ impl Tokenizer {
                 ),
             ));
         }
-        let pad = inner.token_to_id("[PAD]").ok_or_else(|| {
-            PlmError::new(file, "has no token \"[PAD]\", expected a BERT tokenizer")
-        })?;
         Ok(Self {
             file: file.to_owned(),
             inner,
-            pad,
         })
     }
 
-    /// Id of the padding token.
-    pub fn pad(&self) -> u32 {
-        self.pad
+    /// Id of the padding token, if it has one.
+    pub fn pad(&self) -> Option<u32> {
+        ["[PAD]", "<pad>"]
+            .iter()
+            .find_map(|name| self.inner.token_to_id(name))
+    }
+
+    /// The ids of a text without special tokens.
+    ///
+    /// # Errors
+    /// When the text can not be tokenized.
+    pub fn plain(&self, text: &str) -> Result<Vec<u32>, PlmError> {
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(|e| PlmError::new(&self.file, e.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids; special tokens are left out.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, PlmError> {
+        self.inner
+            .decode(ids, true)
+            .map_err(|e| PlmError::new(&self.file, e.to_string()))
     }
 
     /// Tokenizes texts and text pairs, each cut to `max_length` tokens (the longer text first).

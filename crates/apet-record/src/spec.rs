@@ -169,6 +169,8 @@ pub enum Module {
     Embedding,
     /// The pooler, where the head uses it.
     Pooler,
+    /// The head of a language model, where it is not its token table.
+    LmHead,
 }
 
 /// Blocks `first..=last`, counted from 0.

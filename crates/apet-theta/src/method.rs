@@ -2,7 +2,7 @@
 
 use apet_kernels::SparseIndex;
 use apet_plm::{Plm, Site, SiteId};
-use apet_record::{Method, Module, RunSpec, SpecError};
+use apet_record::{Method, RunSpec, SpecError};
 
 use crate::{
     place::{Pool, positions},
@@ -53,7 +53,7 @@ pub(crate) fn recipe(plm: &Plm, spec: &RunSpec) -> Result<Recipe, SpecError> {
         Method::Head {} => {}
         Method::Full {} => sites().for_each(|(id, site)| recipe.own(id, site)),
         Method::Bitfit {} => sites()
-            .filter(|(_, site)| site.name.ends_with(".bias"))
+            .filter(|(_, site)| site.is_bias())
             .for_each(|(id, site)| recipe.own(id, site)),
         Method::Lora {
             rank,
@@ -105,7 +105,7 @@ fn index(site: &Site, positions: &[u64], plm: &Plm) -> SparseIndex {
     let device = plm.device();
     match site.shape[..] {
         [rows, cols] => SparseIndex::new(rows, cols, positions, device),
-        _ if site.name.ends_with(".bias") => SparseIndex::new(site.len(), 1, positions, device),
+        _ if site.is_bias() => SparseIndex::new(site.len(), 1, positions, device),
         _ => {
             let width = site.len() as u64;
             let diagonal: Vec<u64> = positions.iter().map(|p| p * width + p).collect();
@@ -116,18 +116,14 @@ fn index(site: &Site, positions: &[u64], plm: &Plm) -> SparseIndex {
 
 /// Whether a site is the weight of a linear layer whose name ends in `target`.
 fn is_target(site: &Site, target: &str) -> bool {
-    let linear = site.shape.len() == 2 && site.module != Module::Embedding;
-    let Some(layer) = site.name.strip_suffix(".weight") else {
-        return false;
-    };
-    linear && (layer == target || layer.ends_with(&format!(".{target}")))
+    let layer = site.linear_layer();
+    layer.is_some_and(|layer| layer == target || layer.ends_with(&format!(".{target}")))
 }
 
 fn no_target<'a>(target: &str, sites: impl Iterator<Item = &'a Site>) -> SpecError {
-    let mut known: Vec<&str> = sites
-        .filter(|s| s.shape.len() == 2 && s.module != Module::Embedding)
-        .filter_map(|s| s.name.strip_suffix(".weight"))
-        .filter_map(|name| name.rsplit('.').next())
+    let mut known: Vec<String> = sites
+        .filter_map(Site::linear_layer)
+        .filter_map(|name| name.rsplit('.').next().map(str::to_owned))
         .collect();
     known.sort_unstable();
     known.dedup();

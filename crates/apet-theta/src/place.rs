@@ -101,6 +101,8 @@ mod tests {
     fn sites() -> Vec<Site> {
         let site = |name: &str, shape: &[usize], module, layer| Site {
             name: name.into(),
+            tensor: name.into(),
+            rows: None,
             shape: shape.to_vec(),
             module,
             layer,

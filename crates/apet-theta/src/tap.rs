@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use apet_kernels::{SparseIndex, normalize, sparse_embed, sparse_linear};
+use apet_kernels::{SparseIndex, embed, linear, sparse_embed, sparse_linear};
 use apet_plm::{Linear, Norm, Param, SiteId, Table, Tap};
 use burn::{Tensor, tensor::Int};
 
@@ -96,7 +96,7 @@ impl<'a> Tuned<'a> {
 
 impl Tap for Tuned<'_> {
     fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let mut y = x.clone().matmul(self.tensor(&layer.weight).transpose());
+        let mut y = linear(x.clone(), self.tensor(&layer.weight));
         if let Some(bias) = &layer.bias {
             y = self.add_bias(bias, y);
         }
@@ -110,17 +110,24 @@ impl Tap for Tuned<'_> {
     }
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
-        let normalized = normalize(x, norm.epsilon);
-        let y = normalized.clone() * self.tensor(&norm.scale).unsqueeze();
-        let y = self.add_bias(&norm.bias, y);
+        let normalized = norm.normalize(x);
+        let mut y = normalized.clone() * self.tensor(&norm.scale).unsqueeze();
+        if let Some(bias) = &norm.bias {
+            y = self.add_bias(bias, y);
+        }
         self.add(norm.scale.site, y, || normalized)
     }
 
     fn embed(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<2> {
-        let y = self.tensor(&table.rows).select(0, ids.clone());
+        let y = embed(self.tensor(&table.rows), ids.clone());
         match self.sparse.get(&table.rows.site) {
             Some((values, index)) => sparse_embed(y, (*values).clone(), ids, index),
             None => y,
         }
+    }
+
+    fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
+        let y = linear(x.clone(), self.tensor(&table.rows));
+        self.add(table.rows.site, y, || x)
     }
 }

@@ -195,7 +195,7 @@ fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {
         Tensor::<1>::from_data(TensorData::new(values, [len]), (plm.device(), DType::F32))
     };
     let parts = weights.iter().map(|w| match (&w.structure, w.site) {
-        (Structure::Owned, Some(site)) => plm.value(site),
+        (Structure::Owned, Some(site)) => plm.value(site).cast(DType::F32),
         (Structure::LowRankA, _) => {
             // Kaiming-uniform with a = sqrt(5): U(-1/sqrt(in), 1/sqrt(in)).
             let bound = (w.shape[1] as f64).powf(-0.5);

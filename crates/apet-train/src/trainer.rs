@@ -2,11 +2,11 @@
 
 use apet_plm::{Batch, Encoded, Plm, PlmError};
 use apet_record::{RunSpec, SpecError, Stream};
-use apet_tasks::{Example, Task};
+use apet_tasks::{Example, Task, accuracy};
 use apet_theta::{Leaves, Theta};
 use burn::{
     Tensor,
-    tensor::{DType, TensorData, activation},
+    tensor::{DType, Int, TensorData},
 };
 
 use crate::AdamW;
@@ -76,7 +76,7 @@ impl Rows {
 
     fn batch(&self, rows: &[usize], plm: &Plm) -> Batch {
         let texts: Vec<&Encoded> = rows.iter().map(|&r| &self.texts[r]).collect();
-        Batch::new(&texts, plm.tokenizer().pad(), plm.device())
+        plm.batch(&texts)
     }
 }
 
@@ -174,26 +174,16 @@ impl<'a> Trainer<'a> {
     /// Class scores, `[rows, classes]`.
     fn logits(&self, batch: &Batch, leaves: &Leaves) -> Tensor<2> {
         let tap = self.theta.tap(leaves);
-        let mut states = self.plm.hidden_states(batch, &tap);
-        match states.pop() {
-            Some(last) => tap.head(self.plm.pool(batch, last, self.spec.head.pooling, &tap)),
-            None => Tensor::zeros([batch.rows(), self.classes], self.plm.device()),
-        }
+        let states = self.plm.states(batch, &tap);
+        tap.head(self.plm.pool(batch, states, self.spec.head.pooling, &tap))
     }
 
-    /// Mean cross-entropy, `[1]`. A one-hot product and no gather: a gather's
-    /// gradient is a scatter, which WebGPU runs in one thread.
+    /// Mean cross-entropy, `[1]`.
     fn cross_entropy(&self, logits: Tensor<2>, from: &Rows, rows: &[usize]) -> Tensor<1> {
-        let mut one_hot = vec![0f32; rows.len() * self.classes];
-        for (i, &row) in rows.iter().enumerate() {
-            one_hot[i * self.classes + from.labels[row]] = -1.0 / rows.len() as f32;
-        }
-        let shape = [rows.len(), self.classes];
-        let target = Tensor::<2>::from_data(
-            TensorData::new(one_hot, shape),
-            (self.plm.device(), DType::F32),
-        );
-        (activation::log_softmax(logits, 1) * target).sum()
+        let labels: Vec<i32> = rows.iter().map(|&row| from.labels[row] as i32).collect();
+        let labels = TensorData::new(labels, [rows.len()]);
+        let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
+        apet_kernels::cross_entropy(logits, labels).mean()
     }
 
     /// Scores theta's present values on rows, with one read at the end.
@@ -210,19 +200,20 @@ impl<'a> Trainer<'a> {
             .map(|part| self.logits(&rows.batch(part, self.plm), &constants));
         let logits = Tensor::cat(parts.collect(), 0);
         let logits = read(logits).await?;
-        let (mut right, mut loss) = (0usize, 0f64);
-        for (scores, &row) in logits.chunks_exact(self.classes).zip(&order) {
-            let label = rows.labels[row];
+        let gold: Vec<usize> = order.iter().map(|&row| rows.labels[row]).collect();
+        let (mut predicted, mut loss) = (Vec::with_capacity(gold.len()), 0f64);
+        for (scores, &label) in logits.chunks_exact(self.classes).zip(&gold) {
             let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            right += usize::from(scores.iter().position(|&s| s == best) == Some(label));
+            // None where a score is no number: then no answer is right.
+            let answer = scores.iter().position(|&s| s == best);
+            predicted.push(answer.unwrap_or(usize::MAX));
             let sum: f64 = scores.iter().map(|&s| f64::from(s - best).exp()).sum();
             loss += sum.ln() - f64::from(scores[label] - best);
         }
-        let count = order.len();
         Ok(Scores {
-            accuracy: right as f64 / count.max(1) as f64,
-            loss: loss / count.max(1) as f64,
-            rows: count,
+            accuracy: accuracy(&predicted, &gold),
+            loss: loss / gold.len().max(1) as f64,
+            rows: gold.len(),
         })
     }
 

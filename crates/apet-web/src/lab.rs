@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use apet_plm::{Plm, PlmFiles};
+use apet_plm::{Number, Plm, PlmFiles, Safetensors};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Theta;
@@ -80,13 +80,15 @@ impl Lab {
         weights: Vec<u8>,
     ) -> Result<JsValue, JsValue> {
         self.model.replace(None); // two models at once may be too much for a tab
+        let file = format!("{name}/model.safetensors");
+        let weights = Safetensors::open(&file, [(file.clone(), &weights[..])]).map_err(error)?;
         let files = PlmFiles {
             name: &name,
             config: &config,
             tokenizer: tokenizer.as_bytes(),
             weights: &weights,
         };
-        let plm = Plm::load(files, &self.opened.device).map_err(error)?;
+        let plm = Plm::load(files, Number::F32, &self.opened.device).map_err(error)?;
         let info = object(plm.info())?;
         self.model.replace(Some(Rc::new(plm)));
         Ok(info)

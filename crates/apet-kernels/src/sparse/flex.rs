@@ -8,10 +8,10 @@ use burn::{
     },
     tensor::{DType, Shape},
 };
-use burn_backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
 use super::{Dims, SparseOps};
+use crate::flex::{Floats, Ints, map_rows};
 
 /// Tokens summed at a time for dv: the partial sums are then added in order.
 const CHUNK: usize = 128;
@@ -116,64 +116,17 @@ impl SparseOps for Flex {
     }
 }
 
-/// A contiguous f32 tensor that can be read as a slice.
-struct Floats(FlexTensor);
-
-impl Floats {
-    fn new(tensor: FlexTensor) -> Self {
-        Self(tensor.to_contiguous())
-    }
-    fn get(&self) -> &[f32] {
-        self.0.as_slice().unwrap_or(&[])
-    }
-}
-
-/// A contiguous i32 tensor that can be read as a slice.
-struct Ints(FlexTensor);
-
 impl Ints {
-    fn new(tensor: FlexTensor) -> Self {
-        debug_assert_eq!(tensor.dtype(), DType::I32, "ids and index are i32");
-        Self(tensor.to_contiguous())
-    }
-    fn get(&self) -> &[i32] {
-        self.0.as_slice().unwrap_or(&[])
-    }
+    /// A part of a packed index.
     fn part(&self, offset: usize, dims: Dims) -> &[i32] {
         &self.get()[offset..][..dims.count]
     }
+
+    /// The entries of a row, by the starts that a packed index begins with.
     fn row(&self, row: i32) -> std::ops::Range<usize> {
         let start = self.get();
         start[row as usize] as usize..start[row as usize + 1] as usize
     }
-}
-
-/// Changes a tensor's rows of `width` in place (in a copy, where it is shared).
-fn map_rows(
-    tensor: FlexTensor,
-    width: usize,
-    change: impl Fn(usize, &mut [f32]) + Send + Sync,
-) -> FlexTensor {
-    let shape = tensor.shape();
-    // A view into a larger buffer is copied, so that the whole buffer is the tensor.
-    let mut tensor = tensor.to_contiguous();
-    if tensor.bytes().len() != shape.num_elements() * size_of::<f32>() {
-        tensor = FlexTensor::from_data(tensor.into_data());
-    }
-    let rows = tensor.storage_mut::<f32>();
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
-        rows.par_chunks_exact_mut(width)
-            .enumerate()
-            .with_min_len(16)
-            .for_each(|(i, row)| change(i, row));
-    }
-    #[cfg(target_arch = "wasm32")]
-    rows.chunks_exact_mut(width)
-        .enumerate()
-        .for_each(|(i, row)| change(i, row));
-    tensor
 }
 
 /// Sums what each token adds to a vector of `len`, chunk by chunk, in the order of tokens.

@@ -1,0 +1,255 @@
+//! BLOOM (Le Scao et al., 2022): a pre-LN decoder with ALiBi (Press et al., 2022) in place
+//! of positions, a fused query-key-value layer and a head tied to the token table.
+//!
+//! Names and numbers as in transformers, `models/bloom/modeling_bloom.py`.
+
+use apet_record::Module;
+use burn::{
+    Tensor,
+    tensor::{DType, TensorData, activation::gelu_approximate},
+};
+use serde::Deserialize;
+
+use crate::{
+    Batch, Linear, Norm, PlmError, Rows, Table, Tap,
+    attention::{Cache, attend, split},
+    config::{self, Checks},
+    loader::{At, Loader},
+    model::Decoder,
+};
+
+/// The fields of config.json that decide the computation. Others are ignored.
+#[derive(Clone, Debug, Deserialize)]
+struct Config {
+    vocab_size: usize,
+    #[serde(alias = "n_embed")]
+    hidden_size: usize,
+    #[serde(alias = "num_hidden_layers")]
+    n_layer: usize,
+    #[serde(alias = "num_attention_heads")]
+    n_head: usize,
+    #[serde(default = "layer_norm_epsilon")]
+    layer_norm_epsilon: f64,
+    #[serde(default)]
+    apply_residual_connection_post_layernorm: bool,
+    #[serde(default = "tie_word_embeddings")]
+    tie_word_embeddings: bool,
+}
+
+// transformers' own defaults for these fields.
+fn layer_norm_epsilon() -> f64 {
+    1e-5
+}
+fn tie_word_embeddings() -> bool {
+    true
+}
+
+impl Config {
+    fn read(file: &str, text: &str) -> Result<Self, PlmError> {
+        let config: Self = config::read(file, text)?;
+        let check = Checks(file);
+        check.sizes(&[
+            ("vocab_size", config.vocab_size),
+            ("hidden_size", config.hidden_size),
+            ("n_head", config.n_head),
+        ])?;
+        check.blocks("n_layer", config.n_layer)?;
+        check.divides(
+            ("n_head", config.n_head),
+            ("hidden_size", config.hidden_size),
+        )?;
+        if !config.tie_word_embeddings {
+            return check.refuse("\"tie_word_embeddings\": false is not supported (true)".into());
+        }
+        Ok(config)
+    }
+}
+
+/// The frozen decoder.
+#[derive(Debug)]
+pub(crate) struct Bloom {
+    heads: usize,
+    /// Residuals start after the norms, not before (no published BLOOM, but in its config).
+    residual_after_norm: bool,
+    words: Table,
+    words_norm: Norm,
+    blocks: Vec<Block>,
+    norm: Norm,
+}
+
+#[derive(Debug)]
+struct Block {
+    input_norm: Norm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    dense: Linear,
+    attention_norm: Norm,
+    wide: Linear,
+    narrow: Linear,
+}
+
+/// The tied head, where a checkpoint has it in words.
+pub(crate) const UNUSED: [&str; 1] = ["lm_head."];
+
+impl Bloom {
+    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
+        let config = Config::read(file, text)?;
+        l.anchor("word_embeddings.weight");
+        let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
+        Ok(Self {
+            heads: config.n_head,
+            residual_after_norm: config.apply_residual_connection_post_layernorm,
+            words: l.table("word_embeddings", [config.vocab_size, d]),
+            words_norm: l.norm("word_embeddings_layernorm", d, eps, None),
+            blocks: (0..config.n_layer)
+                .map(|i| Block::load(l, i, &config))
+                .collect(),
+            norm: l.norm("ln_f", d, eps, None),
+        })
+    }
+
+    /// Blocks.
+    pub(crate) fn layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// One block: x `[tokens, hidden]`, shape kept.
+    fn block(
+        &self,
+        number: usize,
+        x: Tensor<2>,
+        bias: &Tensor<4>,
+        cache: Option<&mut Cache>,
+        tap: &dyn Tap,
+    ) -> Tensor<2> {
+        let block = &self.blocks[number];
+        let rest = |before: Tensor<2>, normed: &Tensor<2>| match self.residual_after_norm {
+            true => normed.clone(),
+            false => before,
+        };
+        let normed = tap.norm(&block.input_norm, x.clone());
+        let x = rest(x, &normed);
+        let x = self.attention(number, normed, bias, cache, tap) + x;
+        let normed = tap.norm(&block.attention_norm, x.clone());
+        let x = rest(x, &normed);
+        let inner = gelu_approximate(tap.linear(&block.wide, normed));
+        tap.linear(&block.narrow, inner) + x
+    }
+
+    /// Multi-head attention with its output layer: x `[tokens, hidden]`, shape kept.
+    fn attention(
+        &self,
+        number: usize,
+        x: Tensor<2>,
+        bias: &Tensor<4>,
+        cache: Option<&mut Cache>,
+        tap: &dyn Tap,
+    ) -> Tensor<2> {
+        let block = &self.blocks[number];
+        let [rows, ..] = bias.dims();
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let width = x.dims()[1] / self.heads;
+        let scale = (width as f64).powf(-0.5);
+        let query = split(tap.linear(&block.query, x.clone()) * scale);
+        let mut key = split(tap.linear(&block.key, x.clone()));
+        let mut value = split(tap.linear(&block.value, x));
+        if let Some(cache) = cache {
+            (key, value) = cache.extend(number, key, value);
+        }
+        tap.linear(&block.dense, attend(query, key, value, bias.clone()))
+    }
+
+    /// What keeps each token from later ones and from padding, and ALiBi:
+    /// `[rows, heads, length, keys]`.
+    fn bias(&self, batch: &Batch) -> Tensor<4> {
+        let slopes = TensorData::new(slopes(self.heads), [self.heads]);
+        let slopes = Tensor::<1>::from_data(slopes, (batch.device(), DType::F32));
+        batch.key_positions_as_floats() * slopes.reshape([1, self.heads, 1, 1])
+            + batch.causal_bias()
+    }
+}
+
+/// ALiBi's slope of each head: powers of 2^(-8 / heads); where the number of heads is no
+/// power of two, every second one of twice as many fills up.
+fn slopes(heads: usize) -> Vec<f32> {
+    let power = 1 << heads.ilog2();
+    let series = |heads: usize, every: usize| {
+        let base = libm::exp2(-8.0 / heads as f64);
+        (1..=heads)
+            .step_by(every)
+            .map(move |i| libm::pow(base, i as f64) as f32)
+    };
+    series(power, 1)
+        .chain(series(2 * power, 2))
+        .take(heads)
+        .collect()
+}
+
+impl Decoder for Bloom {
+    fn forward(
+        &self,
+        batch: &Batch,
+        mut cache: Option<&mut Cache>,
+        tap: &dyn Tap,
+        see: &mut dyn FnMut(&Tensor<2>),
+    ) -> Tensor<2> {
+        let mut x = tap.norm(&self.words_norm, tap.embed(&self.words, batch.ids()));
+        let bias = self.bias(batch);
+        for number in 0..self.blocks.len() {
+            see(&x);
+            x = self.block(number, x, &bias, cache.as_deref_mut(), tap);
+        }
+        let x = tap.norm(&self.norm, x);
+        see(&x);
+        x
+    }
+
+    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        tap.project(&self.words, x)
+    }
+}
+
+impl Block {
+    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+        let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
+        let width = d / config.n_head;
+        let name = |part: &str| format!("h.{i}.{part}");
+        let attention = At(Module::Attention, Some(i));
+        let ffn = At(Module::Ffn, Some(i));
+        // The rows of each head: its query, its key, its value.
+        let part = |name: &'static str, place: usize, l: &mut Loader<'_>| {
+            let rows = Rows {
+                start: place * width,
+                count: width,
+                stride: 3 * width,
+            };
+            let fused = format!("h.{i}.self_attention.query_key_value");
+            l.linear_part(&fused, name, rows, [d, d], attention)
+        };
+        Self {
+            input_norm: l.norm(&name("input_layernorm"), d, eps, Some(i)),
+            query: part("q", 0, l),
+            key: part("k", 1, l),
+            value: part("v", 2, l),
+            dense: l.linear(&name("self_attention.dense"), [d, d], attention, true),
+            attention_norm: l.norm(&name("post_attention_layernorm"), d, eps, Some(i)),
+            wide: l.linear(&name("mlp.dense_h_to_4h"), [4 * d, d], ffn, true),
+            narrow: l.linear(&name("mlp.dense_4h_to_h"), [d, 4 * d], ffn, true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of transformers' _get_alibi_slopes.
+    #[test]
+    fn slopes_are_those_of_the_reference() {
+        assert_eq!(slopes(4), [0.25, 0.0625, 0.015625, 0.00390625]);
+        let six = [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125];
+        assert_eq!(slopes(6), six);
+        assert_eq!(slopes(16)[0], 0.707_106_77);
+    }
+}

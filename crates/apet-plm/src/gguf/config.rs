@@ -1,0 +1,171 @@
+//! config.json and tokenizer.json, as a GGUF file has them in its fields.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{Gguf, Value};
+use crate::{PlmError, source::ReadAt};
+
+/// Kinds of tokens that stand for themselves and are never cut: control, user-defined.
+const SPECIAL: [i64; 2] = [3, 4];
+
+impl<R: ReadAt> Gguf<R> {
+    /// What `config.json` would say.
+    ///
+    /// # Errors
+    /// Names the field that is missing or not a number.
+    pub fn config(&self) -> Result<String, PlmError> {
+        let heads = self.size("attention.head_count")?;
+        let hidden = self.size("embedding_length")?;
+        let optional = |name: &str| self.field(name).and_then(Value::integer);
+        let float = |name: &str| self.field(name).and_then(Value::float);
+        let token = |name: &str| {
+            let value = self.fields.get(&format!("tokenizer.ggml.{name}_token_id"));
+            value.and_then(Value::integer)
+        };
+        let epsilon = float("attention.layer_norm_rms_epsilon").unwrap_or(1e-6);
+        let mut config = json!({
+            "model_type": self.architecture,
+            "vocab_size": self.tokens()?.len(),
+            "hidden_size": hidden,
+            "intermediate_size": self.size("feed_forward_length")?,
+            "num_hidden_layers": self.size("block_count")?,
+            "num_attention_heads": heads,
+            "num_key_value_heads": optional("attention.head_count_kv").unwrap_or(heads),
+            "max_position_embeddings": optional("context_length").unwrap_or(2048),
+            // f32 in the file: the shortest decimal that is this f32.
+            "rms_norm_eps": (epsilon as f32).to_string().parse::<f64>().unwrap_or(epsilon),
+            "rope_theta": float("rope.freq_base").unwrap_or(10_000.0),
+            "hidden_act": "silu",
+            "tie_word_embeddings": !self.tensors.contains_key("lm_head.weight"),
+            "bos_token_id": token("bos"),
+            "eos_token_id": token("eos"),
+            "pad_token_id": token("padding"),
+        });
+        if let Some(width) = optional("attention.key_length") {
+            config["head_dim"] = width.into();
+        }
+        if let Some(Value::Text(kind)) = self.field("rope.scaling.type")
+            && kind != "none"
+        {
+            let problem = format!("\"rope.scaling.type\": \"{kind}\" is not supported (none)");
+            return Err(PlmError::new(&self.file, problem));
+        }
+        if self.rotary_table {
+            // Llama 3's slower turns: the table has them, config.json would have a rule.
+            return Err(PlmError::new(
+                &self.file,
+                "a table of rotary positions (rope_freqs.weight) is not supported; take the safetensors of this model",
+            ));
+        }
+        serde_json::to_string_pretty(&config).map_err(|e| PlmError::new(&self.file, e.to_string()))
+    }
+
+    fn tokens(&self) -> Result<&[String], PlmError> {
+        match self.fields.get("tokenizer.ggml.tokens") {
+            Some(Value::Texts(tokens)) => Ok(tokens),
+            other => Err(PlmError::new(
+                &self.file,
+                format!(
+                    "\"tokenizer.ggml.tokens\": found {}, expected an array of texts",
+                    other.map_or("nothing".into(), Value::shown)
+                ),
+            )),
+        }
+    }
+
+    /// What `tokenizer.json` would say: byte-level BPE.
+    ///
+    /// # Errors
+    /// When the tokenizer is of another kind, or cuts texts in a way that is not known.
+    pub fn tokenizer(&self) -> Result<String, PlmError> {
+        let refuse = |problem: String| PlmError::new(&self.file, problem);
+        let text = |name: &str| match self.fields.get(&format!("tokenizer.ggml.{name}")) {
+            Some(Value::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        if text("model") != "gpt2" {
+            return Err(refuse(format!(
+                "\"tokenizer.ggml.model\": \"{}\" is not supported (gpt2)",
+                text("model")
+            )));
+        }
+        let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let steps = match text("pre") {
+            "smollm" => vec![
+                json!({"type": "Digits", "individual_digits": true}),
+                byte_level(true),
+            ],
+            "gpt-2" => vec![byte_level(true)],
+            "qwen2" => vec![split(QWEN2), byte_level(false)],
+            "llama-bpe" => vec![split(LLAMA3), byte_level(false)],
+            other => {
+                return Err(refuse(format!(
+                    "\"tokenizer.ggml.pre\": \"{other}\" is not supported (smollm, gpt-2, qwen2, llama-bpe)"
+                )));
+            }
+        };
+        let tokens = self.tokens()?;
+        let Some(Value::Texts(merges)) = self.fields.get("tokenizer.ggml.merges") else {
+            return Err(refuse(
+                "\"tokenizer.ggml.merges\" is missing, expected an array of texts".into(),
+            ));
+        };
+        let kinds = match self.fields.get("tokenizer.ggml.token_type") {
+            Some(Value::Integers(kinds)) => kinds.as_slice(),
+            _ => &[],
+        };
+        let mut vocabulary = Map::new();
+        let mut added = Vec::new();
+        for (id, token) in tokens.iter().enumerate() {
+            vocabulary.insert(token.clone(), id.into());
+            if kinds.get(id).is_some_and(|kind| SPECIAL.contains(kind)) {
+                added.push(json!({
+                    "id": id, "content": token, "special": kinds.get(id) == Some(&SPECIAL[0]),
+                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                }));
+            }
+        }
+        let first = self.fields.get("tokenizer.ggml.add_bos_token") == Some(&Value::Bool(true));
+        let tokenizer = json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": added,
+            "normalizer": null,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+            "post_processor": if first { self.begins(tokens) } else { Json::Null },
+            "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null,
+                "continuing_subword_prefix": null, "end_of_word_suffix": null,
+                "fuse_unk": false, "byte_fallback": false, "ignore_merges": text("pre") == "llama-bpe",
+                "vocab": vocabulary, "merges": merges,
+            },
+        });
+        serde_json::to_string(&tokenizer).map_err(|e| refuse(e.to_string()))
+    }
+
+    /// A post-processor that puts the first token before every text.
+    fn begins(&self, tokens: &[String]) -> Json {
+        let id = self.fields.get("tokenizer.ggml.bos_token_id");
+        let Some(id) = id.and_then(Value::integer).filter(|&id| id < tokens.len()) else {
+            return Json::Null;
+        };
+        let token = &tokens[id];
+        let special = json!({"SpecialToken": {"id": token, "type_id": 0}});
+        let text = |name: &str, kind: u8| json!({"Sequence": {"id": name, "type_id": kind}});
+        json!({
+            "type": "TemplateProcessing",
+            "single": [special, text("A", 0)],
+            "pair": [special, text("A", 0), text("B", 1)],
+            "special_tokens": {token.as_str(): {"id": token, "ids": [id], "tokens": [token]}},
+        })
+    }
+}
+
+/// Where Qwen2's tokenizer cuts; as in its tokenizer.json.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Where Llama 3's tokenizer cuts; as in its tokenizer.json.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

@@ -1,0 +1,258 @@
+//! What language models do: score what should follow a text, and go on with it.
+
+use apet_kernels::cross_entropy;
+use burn::{
+    Tensor,
+    tensor::{DType, Int, TensorData},
+};
+
+use crate::{Batch, Cache, Encoded, Plm, PlmError, Tap, model::Network, t5::Caches};
+
+/// A text and what should follow it, in token ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompted {
+    /// What is given.
+    pub source: Vec<u32>,
+    /// What should be written; only this is scored.
+    pub target: Vec<u32>,
+}
+
+/// Scores of the tokens that stand at the targets' places.
+#[derive(Clone, Debug)]
+pub struct TargetLogits {
+    /// `[targets, vocabulary]`, the targets of all rows one after another.
+    pub logits: Tensor<2>,
+    /// The token that stands there, `[targets]`.
+    pub targets: Tensor<1, Int>,
+    /// Targets of each row.
+    pub counts: Vec<usize>,
+}
+
+impl TargetLogits {
+    /// Cross-entropy of every target, nats, `[targets]`.
+    pub fn losses(self) -> Tensor<1> {
+        cross_entropy(self.logits, self.targets)
+    }
+}
+
+impl Plm {
+    /// Scores at the targets' places, each from all that is before it. A decoder's row
+    /// needs a source: nothing predicts a first token.
+    ///
+    /// # Errors
+    /// When the model is an encoder, or no row has a target.
+    pub fn target_logits(
+        &self,
+        rows: &[&Prompted],
+        tap: &dyn Tap,
+    ) -> Result<TargetLogits, PlmError> {
+        let targets: Vec<i32> = rows
+            .iter()
+            .flat_map(|row| self.scored(row))
+            .map(|&id| id as i32)
+            .collect();
+        if targets.is_empty() {
+            return Err(self.problem("found no target to score"));
+        }
+        let states = match &self.network {
+            Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
+            Network::Decoder(decoder) => {
+                let whole = |row: &&Prompted| encoded([&row.source[..], &row.target].concat());
+                let whole: Vec<Encoded> = rows.iter().map(whole).collect();
+                let batch = self.batch(&whole.iter().collect::<Vec<_>>());
+                // Padded on the left, so every row's targets stand at its end; the state
+                // before a token predicts it.
+                let length = batch.length();
+                let places = rows.iter().enumerate().flat_map(|(row, prompted)| {
+                    let last = (row + 1) * length - 1;
+                    last - self.scored(prompted).len()..last
+                });
+                let places = self.ints(places.map(|place| place as i32).collect());
+                let x = decoder.forward(&batch, None, tap, &mut |_| {});
+                decoder.logits(x.select(0, places), tap)
+            }
+            Network::EncoderDecoder(t5) => {
+                let source = self.sources(rows.iter().map(|row| &row.source[..]));
+                let shifted = |row: &&Prompted| {
+                    let before = &row.target[..row.target.len().saturating_sub(1)];
+                    encoded([&[t5.start()], before].concat())
+                };
+                let shifted: Vec<Encoded> = rows.iter().map(shifted).collect();
+                let target = self.batch(&shifted.iter().collect::<Vec<_>>());
+                let length = target.length();
+                let places = rows.iter().enumerate().flat_map(|(row, prompted)| {
+                    (row * length..row * length + prompted.target.len()).map(|place| place as i32)
+                });
+                let places = self.ints(places.collect());
+                let states = t5.encode(&source, tap, &mut |_| {});
+                let x = t5.decode(&source, &states, &target, None, tap);
+                t5.logits(x.select(0, places), tap)
+            }
+        };
+        Ok(TargetLogits {
+            logits: states,
+            targets: self.ints(targets),
+            counts: rows.iter().map(|row| self.scored(row).len()).collect(),
+        })
+    }
+
+    /// A decoder's scores of what follows each token, padding too, `[rows * length, vocabulary]`.
+    ///
+    /// # Errors
+    /// When the model is no decoder.
+    pub fn logits(&self, batch: &Batch, tap: &dyn Tap) -> Result<Tensor<2>, PlmError> {
+        match &self.network {
+            Network::Decoder(decoder) => {
+                let x = decoder.forward(batch, None, tap, &mut |_| {});
+                Ok(decoder.logits(x, tap))
+            }
+            _ => Err(self.problem("only a decoder scores every token of a text")),
+        }
+    }
+
+    /// log p(target | source) of each row, nats: label words are compared by it.
+    ///
+    /// # Errors
+    /// As [`Plm::target_logits`], or when the device fails.
+    pub async fn log_likelihoods(
+        &self,
+        rows: &[&Prompted],
+        tap: &dyn Tap,
+    ) -> Result<Vec<f64>, PlmError> {
+        let scored = self.target_logits(rows, tap)?;
+        let counts = scored.counts.clone();
+        let losses = self.read(scored.losses()).await?;
+        let mut rest = losses.iter();
+        let sum = |count: usize| rest.by_ref().take(count).map(|&l| -f64::from(l)).sum();
+        Ok(counts.into_iter().map(sum).collect())
+    }
+
+    /// Goes on with each prompt by the likeliest token, until one of `ends` or `most`
+    /// tokens; gives what was written, without the end.
+    ///
+    /// # Errors
+    /// When the model is an encoder, a prompt is empty, or the device fails.
+    pub async fn generate(
+        &self,
+        prompts: &[&[u32]],
+        most: usize,
+        ends: &[u32],
+        tap: &dyn Tap,
+    ) -> Result<Vec<Vec<u32>>, PlmError> {
+        if prompts.iter().any(|prompt| prompt.is_empty()) {
+            return Err(self.problem("a prompt has no token to go on from"));
+        }
+        let mut written = Written::new(prompts.len(), ends);
+        match &self.network {
+            Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
+            Network::Decoder(decoder) => {
+                let mut cache = Cache::default();
+                let mut batch = self.sources(prompts.iter().copied());
+                for _ in 0..most {
+                    let x = decoder.forward(&batch, Some(&mut cache), tap, &mut |_| {});
+                    let logits = decoder.logits(last(x, &batch), tap);
+                    let ids = self.likeliest(logits).await?;
+                    if written.push(&ids) {
+                        break;
+                    }
+                    batch = batch.next(&ids);
+                }
+            }
+            Network::EncoderDecoder(t5) => {
+                let source = self.sources(prompts.iter().copied());
+                let states = t5.encode(&source, tap, &mut |_| {});
+                let mut caches = Caches::default();
+                let start = encoded(vec![t5.start()]);
+                let mut batch = self.batch(&vec![&start; prompts.len()]);
+                for _ in 0..most {
+                    let x = t5.decode(&source, &states, &batch, Some(&mut caches), tap);
+                    let ids = self.likeliest(t5.logits(x, tap)).await?;
+                    if written.push(&ids) {
+                        break;
+                    }
+                    batch = batch.next(&ids);
+                }
+            }
+        }
+        Ok(written.rows)
+    }
+
+    fn sources<'a>(&self, sources: impl Iterator<Item = &'a [u32]>) -> Batch {
+        let sources: Vec<Encoded> = sources.map(|ids| encoded(ids.to_vec())).collect();
+        self.batch(&sources.iter().collect::<Vec<_>>())
+    }
+
+    /// The targets of a row that something predicts.
+    fn scored<'a>(&self, row: &'a Prompted) -> &'a [u32] {
+        let first = matches!(self.network, Network::Decoder(_)) && row.source.is_empty();
+        &row.target[usize::from(first).min(row.target.len())..]
+    }
+
+    async fn likeliest(&self, logits: Tensor<2>) -> Result<Vec<u32>, PlmError> {
+        let data = logits.argmax(1).into_data_async().await;
+        let data = data.map_err(|e| self.problem(e.to_string()))?;
+        Ok(data.iter::<i64>().map(|id| id as u32).collect())
+    }
+
+    async fn read(&self, tensor: Tensor<1>) -> Result<Vec<f32>, PlmError> {
+        let data = tensor.into_data_async().await;
+        let data = data.map_err(|e| self.problem(e.to_string()))?;
+        Ok(data.iter::<f32>().collect())
+    }
+
+    fn ints(&self, values: Vec<i32>) -> Tensor<1, Int> {
+        let size = values.len();
+        Tensor::from_data(TensorData::new(values, [size]), (self.device(), DType::I32))
+    }
+
+    fn problem(&self, problem: impl Into<String>) -> PlmError {
+        PlmError::new(&self.info().name, problem)
+    }
+}
+
+fn encoded(ids: Vec<u32>) -> Encoded {
+    Encoded {
+        types: vec![0; ids.len()],
+        ids,
+    }
+}
+
+/// The state of every row's last token, `[rows, hidden]`.
+fn last(x: Tensor<2>, batch: &Batch) -> Tensor<2> {
+    let [_, hidden] = x.dims();
+    let (rows, length) = (batch.rows(), batch.length());
+    if length == 1 {
+        return x;
+    }
+    x.reshape([rows, length, hidden])
+        .narrow(1, length - 1, 1)
+        .reshape([rows, hidden])
+}
+
+/// What has been written so far.
+struct Written<'a> {
+    rows: Vec<Vec<u32>>,
+    ended: Vec<bool>,
+    ends: &'a [u32],
+}
+
+impl<'a> Written<'a> {
+    fn new(rows: usize, ends: &'a [u32]) -> Self {
+        Self {
+            rows: vec![Vec::new(); rows],
+            ended: vec![false; rows],
+            ends,
+        }
+    }
+
+    /// Takes each row's next token; says whether every row has ended.
+    fn push(&mut self, ids: &[u32]) -> bool {
+        for ((row, ended), id) in self.rows.iter_mut().zip(&mut self.ended).zip(ids) {
+            *ended |= self.ends.contains(id);
+            if !*ended {
+                row.push(*id);
+            }
+        }
+        self.ended.iter().all(|&ended| ended)
+    }
+}

@@ -1,0 +1,355 @@
+//! Puts a checkpoint's tensors on a device as the sites of a model.
+
+use apet_record::Module;
+use burn::{
+    Tensor,
+    tensor::{DType, Device, TensorData},
+};
+use half::{bf16, f16};
+
+use crate::{
+    Linear, Norm, Param, PlmError, Rows, Site, Table,
+    source::{Number, Weights},
+};
+
+/// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
+const STAGING: usize = 1 << 20;
+
+/// Problems that an error lists; the rest is counted.
+const SHOWN: usize = 8;
+
+/// Loads tensors by name and collects everything that does not fit, so that one error tells all.
+pub(crate) struct Loader<'a> {
+    weights: &'a dyn Weights,
+    device: &'a Device,
+    number: Number,
+    /// What stands before the model's own names: `bert.`, or nothing.
+    prefix: String,
+    staging: Vec<u8>,
+    hash: blake3::Hasher,
+    sites: Vec<Site>,
+    values: Vec<Tensor<1>>,
+    problems: Vec<String>,
+    problems_in_all: usize,
+}
+
+/// What a model consists of, once loaded.
+pub(crate) struct Loaded {
+    pub(crate) sites: Vec<Site>,
+    /// The frozen value of each site, flat.
+    pub(crate) values: Vec<Tensor<1>>,
+    /// BLAKE3 of the tensors' bytes as they were read, hexadecimal.
+    pub(crate) hash: String,
+}
+
+/// Where a tensor belongs: its kind and its block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At(pub(crate) Module, pub(crate) Option<usize>);
+
+impl<'a> Loader<'a> {
+    /// Begins to load matrices as `number`s; vectors (scales, biases) are always f32.
+    pub(crate) fn new(weights: &'a dyn Weights, device: &'a Device, number: Number) -> Self {
+        Self {
+            weights,
+            device,
+            number,
+            prefix: String::new(),
+            staging: Vec::new(),
+            hash: blake3::Hasher::new(),
+            sites: Vec::new(),
+            values: Vec::new(),
+            problems: Vec::new(),
+            problems_in_all: 0,
+        }
+    }
+
+    /// `anchor` is a name that every checkpoint of the family has; what stands before
+    /// it in this one is the prefix of all names.
+    pub(crate) fn anchor(&mut self, anchor: &str) {
+        let names = self.weights.names();
+        let found = names.iter().find_map(|name| name.strip_suffix(anchor));
+        self.prefix = found.unwrap_or_default().to_owned();
+    }
+
+    /// A linear layer `name.weight` `[outputs, inputs]` and, with `bias`, `name.bias`.
+    pub(crate) fn linear(
+        &mut self,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        at: At,
+        bias: bool,
+    ) -> Linear {
+        let weight = self.param(&format!("{name}.weight"), None, [outputs, inputs], at);
+        let bias = bias.then(|| self.param(&format!("{name}.bias"), None, [outputs], at.bias()));
+        Linear { weight, bias }
+    }
+
+    /// A part of a fused linear layer with a bias: some of its rows, under the name `part`.
+    pub(crate) fn linear_part(
+        &mut self,
+        name: &str,
+        part: &'static str,
+        rows: Rows,
+        [outputs, inputs]: [usize; 2],
+        at: At,
+    ) -> Linear {
+        let part = Some((part, rows));
+        Linear {
+            weight: self.param(&format!("{name}.weight"), part, [outputs, inputs], at),
+            bias: Some(self.param(&format!("{name}.bias"), part, [outputs], at.bias())),
+        }
+    }
+
+    /// A LayerNorm `name.weight` and `name.bias`, `[width]`.
+    pub(crate) fn norm(
+        &mut self,
+        name: &str,
+        width: usize,
+        epsilon: f64,
+        layer: Option<usize>,
+    ) -> Norm {
+        let at = At(Module::Norm, layer);
+        Norm {
+            scale: self.param(&format!("{name}.weight"), None, [width], at),
+            bias: Some(self.param(&format!("{name}.bias"), None, [width], at)),
+            epsilon,
+            centered: true,
+        }
+    }
+
+    /// An RMSNorm `name.weight`, `[width]`.
+    pub(crate) fn rms_norm(
+        &mut self,
+        name: &str,
+        width: usize,
+        epsilon: f64,
+        layer: Option<usize>,
+    ) -> Norm {
+        let at = At(Module::Norm, layer);
+        Norm {
+            scale: self.param(&format!("{name}.weight"), None, [width], at),
+            bias: None,
+            epsilon,
+            centered: false,
+        }
+    }
+
+    /// An embedding table `name.weight`, `[rows, width]`.
+    pub(crate) fn table(&mut self, name: &str, shape: [usize; 2]) -> Table {
+        let at = At(Module::Embedding, None);
+        Table {
+            rows: self.param(&format!("{name}.weight"), None, shape, at),
+        }
+    }
+
+    /// A language-model head of its own, `lm_head.weight` `[rows, width]`: its name has no prefix.
+    pub(crate) fn lm_head(&mut self, shape: [usize; 2]) -> Table {
+        let prefix = std::mem::take(&mut self.prefix);
+        let at = At(Module::LmHead, None);
+        let rows = self.param("lm_head.weight", None, shape, at);
+        self.prefix = prefix;
+        Table { rows }
+    }
+
+    /// Whether the checkpoint has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let name = format!("{}{name}", self.prefix);
+        self.weights.info(&name).is_some()
+    }
+
+    fn param<const D: usize>(
+        &mut self,
+        name: &str,
+        part: Option<(&str, Rows)>,
+        shape: [usize; D],
+        At(module, layer): At,
+    ) -> Param<D> {
+        let tensor = format!("{}{name}", self.prefix);
+        let rows = part.map(|(_, rows)| rows);
+        let number = if D == 1 { Number::F32 } else { self.number };
+        let (flat, value) = match self.read(&tensor, rows, &shape, number) {
+            Ok(data) => {
+                let dtype = data.dtype();
+                let flat = Tensor::<1>::from_data(data, (self.device, dtype));
+                (flat.clone(), flat.reshape(shape))
+            }
+            Err(problem) => {
+                self.problem(problem);
+                // Never used: loading ends with an error.
+                let empty = || (self.device, DType::F32);
+                (Tensor::empty([0], empty()), Tensor::empty([0; D], empty()))
+            }
+        };
+        let name = match part {
+            Some((part, _)) => format!("{tensor}[{part}]"),
+            None => tensor.clone(),
+        };
+        self.sites.push(Site {
+            name,
+            tensor,
+            rows,
+            shape: shape.to_vec(),
+            module,
+            layer,
+        });
+        self.values.push(flat);
+        Param {
+            site: self.sites.len() - 1,
+            value,
+        }
+    }
+
+    fn problem(&mut self, problem: String) {
+        self.problems_in_all += 1;
+        if self.problems.len() < SHOWN {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Reads a tensor, or some of its rows, into numbers of the wanted type.
+    fn read(
+        &mut self,
+        name: &str,
+        rows: Option<Rows>,
+        shape: &[usize],
+        number: Number,
+    ) -> Result<TensorData, String> {
+        let info = self.weights.info(name);
+        let info = info.ok_or_else(|| format!("{name} is missing"))?;
+        let mut whole = shape.to_vec();
+        if let (Some(rows), Some(first)) = (rows, whole.first_mut()) {
+            *first = *first / rows.count * rows.stride;
+        }
+        if info.shape != whole {
+            let found = &info.shape;
+            return Err(format!("{name} has shape {found:?}, expected {whole:?}"));
+        }
+        let stored = info
+            .number
+            .map_err(|other| format!("{name} has type {other}, expected F32, F16 or BF16"))?;
+        let size: usize = shape.iter().product();
+        let width: usize = shape.iter().skip(1).product();
+        let total = shape.first().copied().unwrap_or(1);
+        // Ranges of rows that lie together.
+        let ranges: Vec<(usize, usize)> = match rows {
+            None => vec![(0, total)],
+            Some(rows) => (0..total / rows.count)
+                .map(|group| (rows.of(group * rows.count), rows.count))
+                .collect(),
+        };
+        let mut numbers = Numbers::with_capacity(number, size);
+        for (first, count) in ranges {
+            let start = (first * width * stored.size()) as u64;
+            let bytes = count * width * stored.size();
+            for offset in (0..bytes).step_by(STAGING) {
+                let length = STAGING.min(bytes - offset);
+                self.staging.resize(length, 0);
+                let at = start + offset as u64;
+                self.weights.read(name, at, &mut self.staging)?;
+                self.hash.update(&self.staging);
+                numbers.extend(stored, &self.staging);
+            }
+        }
+        Ok(numbers.data(size))
+    }
+
+    /// Ends loading.
+    ///
+    /// # Errors
+    /// Lists every missing, mis-shaped and surplus tensor together. Tensors whose
+    /// name begins with one of `unused` belong to parts that are not loaded.
+    pub(crate) fn finish(mut self, unused: &[&str]) -> Result<Loaded, PlmError> {
+        let used: std::collections::HashSet<&str> =
+            self.sites.iter().map(|site| site.tensor.as_str()).collect();
+        let is_unused = |name: &str| {
+            let bare = name.strip_prefix(&self.prefix).unwrap_or(name);
+            let begins = |u: &&str| bare.starts_with(u) || name.starts_with(u);
+            unused.iter().any(begins)
+        };
+        let names = self.weights.names().into_iter();
+        let surplus: Vec<String> = names
+            .filter(|name| !used.contains(name) && !is_unused(name))
+            .map(|name| format!("{name} is not part of this model"))
+            .collect();
+        surplus
+            .into_iter()
+            .for_each(|problem| self.problem(problem));
+        if self.problems_in_all == 0 {
+            return Ok(Loaded {
+                sites: self.sites,
+                values: self.values,
+                hash: self.hash.finalize().to_hex().to_string(),
+            });
+        }
+        let mut problem = self.problems.join("; ");
+        if self.problems_in_all > SHOWN {
+            problem += &format!("; and {} more", self.problems_in_all - SHOWN);
+        }
+        Err(PlmError::new(
+            self.weights.file(),
+            format!("{problem}: the weights do not belong to this config.json"),
+        ))
+    }
+}
+
+impl At {
+    /// Where the bias beside a weight belongs.
+    fn bias(self) -> Self {
+        match self.0 {
+            Module::Pooler => self,
+            _ => Self(Module::Bias, self.1),
+        }
+    }
+}
+
+/// Numbers of a tensor in the type they are wanted in.
+enum Numbers {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+}
+
+impl Numbers {
+    fn with_capacity(number: Number, size: usize) -> Self {
+        match number {
+            Number::F32 => Self::F32(Vec::with_capacity(size)),
+            Number::F16 => Self::F16(Vec::with_capacity(size)),
+            Number::Bf16 => Self::Bf16(Vec::with_capacity(size)),
+        }
+    }
+
+    /// Appends stored numbers, given as little-endian bytes.
+    fn extend(&mut self, stored: Number, bytes: &[u8]) {
+        let four = || bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+        let two = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match (self, stored) {
+            (Self::F32(v), Number::F32) => v.extend(four().map(f32::from_le_bytes)),
+            (Self::F32(v), Number::F16) => v.extend(two().map(|b| f16::from_le_bytes(b).to_f32())),
+            (Self::F32(v), Number::Bf16) => {
+                v.extend(two().map(|b| bf16::from_le_bytes(b).to_f32()));
+            }
+            (Self::F16(v), Number::F32) => {
+                v.extend(four().map(|b| f16::from_f32(f32::from_le_bytes(b))));
+            }
+            (Self::F16(v), Number::F16) => v.extend(two().map(f16::from_le_bytes)),
+            (Self::F16(v), Number::Bf16) => {
+                v.extend(two().map(|b| f16::from_f32(bf16::from_le_bytes(b).to_f32())));
+            }
+            (Self::Bf16(v), Number::F32) => {
+                v.extend(four().map(|b| bf16::from_f32(f32::from_le_bytes(b))));
+            }
+            (Self::Bf16(v), Number::F16) => {
+                v.extend(two().map(|b| bf16::from_f32(f16::from_le_bytes(b).to_f32())));
+            }
+            (Self::Bf16(v), Number::Bf16) => v.extend(two().map(bf16::from_le_bytes)),
+        }
+    }
+
+    fn data(self, size: usize) -> TensorData {
+        match self {
+            Self::F32(v) => TensorData::new(v, [size]),
+            Self::F16(v) => TensorData::new(v, [size]),
+            Self::Bf16(v) => TensorData::new(v, [size]),
+        }
+    }
+}

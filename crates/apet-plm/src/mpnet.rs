@@ -1,0 +1,218 @@
+//! MPNet (Song et al., 2020): a post-LN encoder whose blocks share one bias by relative position.
+//!
+//! Names and numbers as in transformers, `models/mpnet/modeling_mpnet.py`.
+
+use apet_record::Module;
+use burn::Tensor;
+use serde::Deserialize;
+
+use crate::{
+    Batch, Linear, Norm, PlmError, Table, Tap,
+    attention::{Buckets, attend, split},
+    config::{self, Activation, Checks},
+    loader::{At, Loader},
+    model::Encoder,
+};
+
+/// The fields of config.json that decide the computation. Others are ignored.
+#[derive(Clone, Debug, Deserialize)]
+struct Config {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    max_position_embeddings: usize,
+    #[serde(default = "relative_attention_num_buckets")]
+    relative_attention_num_buckets: usize,
+    #[serde(default = "layer_norm_eps")]
+    layer_norm_eps: f64,
+    #[serde(default = "hidden_act")]
+    hidden_act: String,
+}
+
+// transformers' own defaults for these fields.
+fn relative_attention_num_buckets() -> usize {
+    32
+}
+fn layer_norm_eps() -> f64 {
+    1e-12
+}
+fn hidden_act() -> String {
+    "gelu".into()
+}
+
+/// The first token stands at this position: MPNet counts on from its padding id, 1.
+const FIRST_POSITION: usize = 2;
+/// From this distance on all share a bucket; transformers has it as a constant.
+const FARTHEST: usize = 128;
+
+impl Config {
+    fn read(file: &str, text: &str) -> Result<(Self, Activation), PlmError> {
+        let config: Self = config::read(file, text)?;
+        let check = Checks(file);
+        check.sizes(&[
+            ("vocab_size", config.vocab_size),
+            ("hidden_size", config.hidden_size),
+            ("num_attention_heads", config.num_attention_heads),
+            ("intermediate_size", config.intermediate_size),
+        ])?;
+        check.blocks("num_hidden_layers", config.num_hidden_layers)?;
+        check.divides(
+            ("num_attention_heads", config.num_attention_heads),
+            ("hidden_size", config.hidden_size),
+        )?;
+        check.buckets(
+            "relative_attention_num_buckets",
+            config.relative_attention_num_buckets,
+            FARTHEST,
+        )?;
+        if !(FIRST_POSITION + 1..1 << 31).contains(&config.max_position_embeddings) {
+            return check.refuse(format!(
+                "\"max_position_embeddings\": {}, expected a number from 3 to 2^31",
+                config.max_position_embeddings
+            ));
+        }
+        let activation = Activation::by_name(file, "hidden_act", &config.hidden_act)?;
+        Ok((config, activation))
+    }
+}
+
+/// The frozen encoder.
+#[derive(Debug)]
+pub(crate) struct Mpnet {
+    heads: usize,
+    activation: Activation,
+    words: Table,
+    positions: Table,
+    norm: Norm,
+    blocks: Vec<Block>,
+    buckets: Buckets,
+    relative: Table,
+    max_length: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
+    attention_norm: Norm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: Norm,
+}
+
+/// Parts of MPNet checkpoints that this encoder does not use: the heads of pre-training
+/// and fine-tuning, the pooler (transformers' classifier does without), and a buffer.
+pub(crate) const UNUSED: [&str; 5] = [
+    "lm_head.",
+    "classifier.",
+    "pooler.",
+    "qa_outputs.",
+    "embeddings.position_ids",
+];
+
+impl Mpnet {
+    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
+        let (config, activation) = Config::read(file, text)?;
+        l.anchor("embeddings.word_embeddings.weight");
+        let (d, eps) = (config.hidden_size, config.layer_norm_eps);
+        let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
+        let count = config.relative_attention_num_buckets;
+        Ok(Self {
+            heads: config.num_attention_heads,
+            activation,
+            words: table("word_embeddings", config.vocab_size),
+            positions: table("position_embeddings", config.max_position_embeddings),
+            norm: l.norm("embeddings.LayerNorm", d, eps, None),
+            blocks: (0..config.num_hidden_layers)
+                .map(|i| Block::load(l, i, &config))
+                .collect(),
+            buckets: Buckets {
+                count,
+                farthest: FARTHEST,
+                both_ways: true,
+            },
+            relative: l.table(
+                "encoder.relative_attention_bias",
+                [count, config.num_attention_heads],
+            ),
+            max_length: config.max_position_embeddings - FIRST_POSITION,
+        })
+    }
+
+    /// Longest sequence there are positions for.
+    pub(crate) fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Blocks.
+    pub(crate) fn layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// One block: x `[tokens, hidden]`, shape kept.
+    fn block(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let context = self.attention(block, x.clone(), bias, tap);
+        let attended = tap.linear(&block.attention_output, context);
+        let x = tap.norm(&block.attention_norm, attended + x);
+        let inner = self
+            .activation
+            .forward(tap.linear(&block.intermediate, x.clone()));
+        let outer = tap.linear(&block.output, inner);
+        tap.norm(&block.output_norm, outer + x)
+    }
+
+    /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
+    fn attention(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let [rows, ..] = bias.dims();
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let width = x.dims()[1] / self.heads;
+        let scale = (width as f64).powf(-0.5);
+        let query = split(tap.linear(&block.query, x.clone()) * scale);
+        let key = split(tap.linear(&block.key, x.clone()));
+        let value = split(tap.linear(&block.value, x));
+        attend(query, key, value, bias.clone())
+    }
+}
+
+impl Encoder for Mpnet {
+    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+        let mut x = tap.embed(&self.words, batch.ids())
+            + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
+        x = tap.norm(&self.norm, x);
+        see(&x);
+        let bias = self.buckets.bias(&self.relative, batch, tap) + batch.attention_bias();
+        for block in &self.blocks {
+            x = self.block(block, x, &bias, tap);
+            see(&x);
+        }
+        x
+    }
+}
+
+impl Block {
+    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+        let (d, inner, eps) = (
+            config.hidden_size,
+            config.intermediate_size,
+            config.layer_norm_eps,
+        );
+        let name = |part: &str| format!("encoder.layer.{i}.{part}");
+        let attention = At(Module::Attention, Some(i));
+        let ffn = At(Module::Ffn, Some(i));
+        let mut linear = |part: &str, shape, at| l.linear(&name(part), shape, at, true);
+        Self {
+            query: linear("attention.attn.q", [d, d], attention),
+            key: linear("attention.attn.k", [d, d], attention),
+            value: linear("attention.attn.v", [d, d], attention),
+            attention_output: linear("attention.attn.o", [d, d], attention),
+            attention_norm: l.norm(&name("attention.LayerNorm"), d, eps, Some(i)),
+            intermediate: l.linear(&name("intermediate.dense"), [inner, d], ffn, true),
+            output: l.linear(&name("output.dense"), [d, inner], ffn, true),
+            output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! T5 (Raffel et al., 2020): encoder and decoder with relative position buckets, RMSNorm
+//! before each part and no biases; as first published (ReLU, tied head) and v1.1 (gated
+//! GELU, a head of its own).
+//!
+//! Names and numbers as in transformers, `models/t5/modeling_t5.py`.
+
+use apet_record::Module;
+use burn::Tensor;
+use serde::Deserialize;
+
+use crate::{
+    Batch, Linear, Norm, PlmError, Table, Tap,
+    attention::{Buckets, Cache, attend, split},
+    config::{self, Activation, Checks},
+    loader::{At, Loader},
+};
+
+/// The fields of config.json that decide the computation. Others are ignored.
+#[derive(Clone, Debug, Deserialize)]
+struct Config {
+    vocab_size: usize,
+    d_model: usize,
+    d_kv: usize,
+    d_ff: usize,
+    num_layers: usize,
+    num_decoder_layers: Option<usize>,
+    num_heads: usize,
+    #[serde(default = "relative_attention_num_buckets")]
+    relative_attention_num_buckets: usize,
+    #[serde(default = "relative_attention_max_distance")]
+    relative_attention_max_distance: usize,
+    #[serde(default = "layer_norm_epsilon")]
+    layer_norm_epsilon: f64,
+    #[serde(default = "feed_forward_proj")]
+    feed_forward_proj: String,
+    #[serde(default = "tie_word_embeddings")]
+    tie_word_embeddings: bool,
+    /// Whether the decoder's output is scaled before the head, and the head tied: T5 as
+    /// first published. transformers 5 writes this, and `tie_word_embeddings` always true.
+    scale_decoder_outputs: Option<bool>,
+    #[serde(default)]
+    decoder_start_token_id: u32,
+}
+
+// transformers' own defaults for these fields.
+fn relative_attention_num_buckets() -> usize {
+    32
+}
+fn relative_attention_max_distance() -> usize {
+    128
+}
+fn layer_norm_epsilon() -> f64 {
+    1e-6
+}
+fn feed_forward_proj() -> String {
+    "relu".into()
+}
+fn tie_word_embeddings() -> bool {
+    true
+}
+
+/// How the feed-forward layer goes on from its first product.
+#[derive(Clone, Copy, Debug)]
+struct FeedForward {
+    activation: Activation,
+    gated: bool,
+}
+
+impl Config {
+    fn read(file: &str, text: &str) -> Result<(Self, FeedForward), PlmError> {
+        let config: Self = config::read(file, text)?;
+        let check = Checks(file);
+        check.sizes(&[
+            ("vocab_size", config.vocab_size),
+            ("d_model", config.d_model),
+            ("d_kv", config.d_kv),
+            ("d_ff", config.d_ff),
+            ("num_heads", config.num_heads),
+        ])?;
+        check.blocks("num_layers", config.num_layers)?;
+        check.blocks("num_decoder_layers", config.decoder_layers())?;
+        check.buckets(
+            "relative_attention_num_buckets",
+            config.relative_attention_num_buckets,
+            config.relative_attention_max_distance,
+        )?;
+        let (gated, name) = match config.feed_forward_proj.strip_prefix("gated-") {
+            // transformers reads this one name as the tanh form, for compatibility.
+            Some("gelu") => (true, "gelu_new"),
+            Some(name) => (true, name),
+            None => (false, config.feed_forward_proj.as_str()),
+        };
+        let activation = Activation::by_name(file, "feed_forward_proj", name)?;
+        Ok((config, FeedForward { activation, gated }))
+    }
+
+    fn decoder_layers(&self) -> usize {
+        self.num_decoder_layers.unwrap_or(self.num_layers)
+    }
+}
+
+/// The frozen encoder and decoder.
+#[derive(Debug)]
+pub(crate) struct T5 {
+    heads: usize,
+    ffn: FeedForward,
+    words: Table,
+    encoder: Stack,
+    decoder: Stack,
+    /// None where the head is the token table.
+    head: Option<Table>,
+    /// d^-1/2 where the decoder's output is scaled before the head.
+    scale: Option<f64>,
+    start: u32,
+}
+
+#[derive(Debug)]
+struct Stack {
+    buckets: Buckets,
+    relative: Table,
+    blocks: Vec<Block>,
+    norm: Norm,
+}
+
+#[derive(Debug)]
+struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    /// In the decoder: attention to the encoder's states.
+    cross: Option<(Norm, Attention)>,
+    ffn_norm: Norm,
+    wide: Linear,
+    gate: Option<Linear>,
+    narrow: Linear,
+}
+
+#[derive(Debug)]
+struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+}
+
+/// Tensors that some checkpoints have a second time, or for buffers of old versions.
+const UNUSED: [&str; 3] = [
+    "encoder.embed_tokens.",
+    "decoder.embed_tokens.",
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",
+];
+
+/// Keys and values of a decoder that goes token by token.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caches {
+    own: Cache,
+    cross: Cache,
+}
+
+impl T5 {
+    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
+        let (config, ffn) = Config::read(file, text)?;
+        l.anchor("shared.weight");
+        let d = config.d_model;
+        let scaled = config
+            .scale_decoder_outputs
+            .unwrap_or(config.tie_word_embeddings);
+        Ok(Self {
+            heads: config.num_heads,
+            words: l.table("shared", [config.vocab_size, d]),
+            encoder: Stack::load(l, "encoder", config.num_layers, 0, &config, ffn),
+            decoder: Stack::load(
+                l,
+                "decoder",
+                config.decoder_layers(),
+                config.num_layers,
+                &config,
+                ffn,
+            ),
+            head: (!scaled && l.has("lm_head.weight")).then(|| l.lm_head([config.vocab_size, d])),
+            scale: scaled.then(|| (d as f64).powf(-0.5)),
+            start: config.decoder_start_token_id,
+            ffn,
+        })
+    }
+
+    /// What of a checkpoint is not used.
+    pub(crate) fn unused(&self) -> Vec<&'static str> {
+        let tied = self.head.is_none().then_some("lm_head.");
+        UNUSED.into_iter().chain(tied).collect()
+    }
+
+    /// The token that a decoder's input begins with.
+    pub(crate) fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// Blocks of the encoder and the decoder.
+    pub(crate) fn layers(&self) -> usize {
+        self.encoder.blocks.len() + self.decoder.blocks.len()
+    }
+
+    /// The encoder's output, `[rows * length, hidden]`; `see` gets what goes into each
+    /// block, and the output.
+    pub(crate) fn encode(
+        &self,
+        source: &Batch,
+        tap: &dyn Tap,
+        see: &mut dyn FnMut(&Tensor<2>),
+    ) -> Tensor<2> {
+        let stack = &self.encoder;
+        let bias = stack.buckets.bias(&stack.relative, source, tap) + source.attention_bias();
+        let mut x = tap.embed(&self.words, source.ids());
+        for block in &stack.blocks {
+            see(&x);
+            let normed = tap.norm(&block.attention_norm, x.clone());
+            x = self.attention(&block.attention, normed, &bias, None, tap) + x;
+            x = self.feed_forward(block, x, tap);
+        }
+        let x = tap.norm(&stack.norm, x);
+        see(&x);
+        x
+    }
+
+    /// The decoder's output for `target`, whose first token is [`T5::start`], from the
+    /// encoder's output for `source`: `[rows * length, hidden]`.
+    pub(crate) fn decode(
+        &self,
+        source: &Batch,
+        encoded: &Tensor<2>,
+        target: &Batch,
+        mut caches: Option<&mut Caches>,
+        tap: &dyn Tap,
+    ) -> Tensor<2> {
+        let stack = &self.decoder;
+        let bias = stack.buckets.bias(&stack.relative, target, tap) + target.causal_bias();
+        let cross_bias = source.attention_bias();
+        let mut x = tap.embed(&self.words, target.ids());
+        for (number, block) in stack.blocks.iter().enumerate() {
+            let normed = tap.norm(&block.attention_norm, x.clone());
+            let own = caches
+                .as_deref_mut()
+                .map(|caches| (number, &mut caches.own));
+            x = self.attention(&block.attention, normed, &bias, own, tap) + x;
+            if let Some((norm, attention)) = &block.cross {
+                let normed = tap.norm(norm, x.clone());
+                let kept = caches
+                    .as_deref_mut()
+                    .map(|caches| (number, &mut caches.cross));
+                x = self.cross(attention, normed, encoded, &cross_bias, kept, tap) + x;
+            }
+            x = self.feed_forward(block, x, tap);
+        }
+        tap.norm(&stack.norm, x)
+    }
+
+    /// Scores of every token of the vocabulary: x `[tokens, hidden]` to `[tokens, vocabulary]`.
+    pub(crate) fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        let x = match self.scale {
+            Some(scale) => x * scale,
+            None => x,
+        };
+        tap.project(self.head.as_ref().unwrap_or(&self.words), x)
+    }
+
+    /// Self-attention with its output layer: x `[tokens, hidden]`, shape kept. T5 does not
+    /// scale scores.
+    fn attention(
+        &self,
+        attention: &Attention,
+        x: Tensor<2>,
+        bias: &Tensor<4>,
+        cache: Option<(usize, &mut Cache)>,
+        tap: &dyn Tap,
+    ) -> Tensor<2> {
+        let rows = x.dims()[0] / bias.dims()[2];
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let query = split(tap.linear(&attention.query, x.clone()));
+        let mut key = split(tap.linear(&attention.key, x.clone()));
+        let mut value = split(tap.linear(&attention.value, x));
+        if let Some((number, cache)) = cache {
+            (key, value) = cache.extend(number, key, value);
+        }
+        tap.linear(&attention.output, attend(query, key, value, bias.clone()))
+    }
+
+    /// Attention of x `[tokens, hidden]` to the encoder's output, shape kept.
+    fn cross(
+        &self,
+        attention: &Attention,
+        x: Tensor<2>,
+        encoded: &Tensor<2>,
+        bias: &Tensor<4>,
+        cache: Option<(usize, &mut Cache)>,
+        tap: &dyn Tap,
+    ) -> Tensor<2> {
+        let [rows, ..] = bias.dims();
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let query = split(tap.linear(&attention.query, x));
+        let make = || {
+            let of = |layer| split(tap.linear(layer, encoded.clone()));
+            (of(&attention.key), of(&attention.value))
+        };
+        let (key, value) = match cache {
+            Some((number, cache)) => cache.once(number, make),
+            None => make(),
+        };
+        tap.linear(&attention.output, attend(query, key, value, bias.clone()))
+    }
+
+    fn feed_forward(&self, block: &Block, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        let normed = tap.norm(&block.ffn_norm, x.clone());
+        let activation = self.ffn.activation;
+        let mut inner = activation.forward(tap.linear(&block.wide, normed.clone()));
+        if let Some(gate) = &block.gate {
+            inner = inner * tap.linear(gate, normed);
+        }
+        tap.linear(&block.narrow, inner) + x
+    }
+}
+
+impl Stack {
+    /// `first` is the number of its first block among all of the model.
+    fn load(
+        l: &mut Loader<'_>,
+        name: &str,
+        blocks: usize,
+        first: usize,
+        config: &Config,
+        ffn: FeedForward,
+    ) -> Self {
+        let count = config.relative_attention_num_buckets;
+        let is_decoder = name == "decoder";
+        let relative = format!("{name}.block.0.layer.0.SelfAttention.relative_attention_bias");
+        Self {
+            buckets: Buckets {
+                count,
+                farthest: config.relative_attention_max_distance,
+                both_ways: !is_decoder,
+            },
+            relative: l.table(&relative, [count, config.num_heads]),
+            blocks: (0..blocks)
+                .map(|i| {
+                    let name = format!("{name}.block.{i}.layer");
+                    Block::load(l, &name, first + i, is_decoder, config, ffn)
+                })
+                .collect(),
+            norm: l.rms_norm(
+                &format!("{name}.final_layer_norm"),
+                config.d_model,
+                config.layer_norm_epsilon,
+                None,
+            ),
+        }
+    }
+}
+
+impl Block {
+    fn load(
+        l: &mut Loader<'_>,
+        name: &str,
+        number: usize,
+        is_decoder: bool,
+        config: &Config,
+        ffn: FeedForward,
+    ) -> Self {
+        let (d, inner) = (config.d_model, config.d_ff);
+        let at = At(Module::Ffn, Some(number));
+        let norm = |l: &mut Loader<'_>, place: usize| {
+            let name = format!("{name}.{place}.layer_norm");
+            l.rms_norm(&name, d, config.layer_norm_epsilon, Some(number))
+        };
+        let attention = |l: &mut Loader<'_>, place: &str| {
+            let heads = config.num_heads * config.d_kv;
+            let at = At(Module::Attention, Some(number));
+            let mut linear =
+                |part: &str, shape| l.linear(&format!("{name}.{place}.{part}"), shape, at, false);
+            Attention {
+                query: linear("q", [heads, d]),
+                key: linear("k", [heads, d]),
+                value: linear("v", [heads, d]),
+                output: linear("o", [d, heads]),
+            }
+        };
+        let last = if is_decoder { 2 } else { 1 };
+        let wide = if ffn.gated { "wi_0" } else { "wi" };
+        let dense = |part: &str| format!("{name}.{last}.DenseReluDense.{part}");
+        Self {
+            attention_norm: norm(l, 0),
+            attention: attention(l, "0.SelfAttention"),
+            cross: is_decoder.then(|| (norm(l, 1), attention(l, "1.EncDecAttention"))),
+            ffn_norm: norm(l, last),
+            wide: l.linear(&dense(wide), [inner, d], at, false),
+            gate: ffn
+                .gated
+                .then(|| l.linear(&dense("wi_1"), [inner, d], at, false)),
+            narrow: l.linear(&dense("wo"), [d, inner], at, false),
+        }
+    }
+}
