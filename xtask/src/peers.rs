@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::build::{apet, everything};
 use crate::lab::fetch;
-use crate::setup;
 use crate::step::{command, output, root, run, step, target};
 
 /// Texts of the other direction: `apet forward` writes, transformers compares.
