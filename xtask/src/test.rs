@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::build::{self, apet, native, npm};
 use crate::lab;
 use crate::setup;
-use crate::step::{cargo, command, output, root, run, run_reading, step, target};
+use crate::step::{cargo, command, root, run, run_reading, step, target};
 
 /// What was counted. A check, such as the format, counts as one test.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
         browser_tests(filter, &store)
     });
     if filter.is_none() {
-        count.tests("licences and sources of the crates", deny);
+        count.check("licences and sources of the crates", deny);
         count.tests("known faults of the npm packages", audit);
     }
     println!(
@@ -204,16 +204,11 @@ fn browser_files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// cargo-deny reads deny.toml. It is a tool of its own, so it may be missing.
-fn deny() -> Result<Count> {
-    if output("cargo", &["deny", "--version"]).is_none() {
-        return Ok(Count::one_skipped(
-            "cargo-deny is missing; cargo install cargo-deny",
-        ));
-    }
-    // Not the advisories: their list comes from the network.
-    run(cargo(["deny", "check", "bans", "licenses", "sources"])?)?;
-    Ok(Count::one_passed())
+/// What deny.toml asks of the crates. Not the advisories: their list is a repository of
+/// its own, which a machine without network has not.
+fn deny() -> Result<()> {
+    let deny = setup::cargo_deny()?;
+    run(command(deny, ["check", "bans", "licenses", "sources"])?)
 }
 
 /// Needs the registry's list; where it can not be reached, that is said.
