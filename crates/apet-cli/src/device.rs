@@ -1,6 +1,7 @@
 //! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`.
 
 use anyhow::{Context, Result, bail};
+use apet_plm::Number;
 use apet_record::DeviceInfo;
 use burn::tensor::{
     Device, DeviceKind,
@@ -13,6 +14,29 @@ pub(crate) struct Opened {
     pub(crate) info: DeviceInfo,
     /// Steps between reads of the loss: on a GPU each read waits for the whole queue.
     pub(crate) read_every: usize,
+}
+
+/// The numbers weights are kept in. What is computed with them is f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Precision {
+    /// Single precision
+    #[default]
+    F32,
+    /// Half precision
+    F16,
+    /// The upper half of single precision
+    Bf16,
+}
+
+impl Precision {
+    /// For loading.
+    pub(crate) fn number(self) -> Number {
+        match self {
+            Self::F32 => Number::F32,
+            Self::F16 => Number::F16,
+            Self::Bf16 => Number::Bf16,
+        }
+    }
 }
 
 /// Opens a device by its name.

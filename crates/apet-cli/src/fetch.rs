@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use self::known::{KNOWN, Known, known};
 use self::source::{Found, Hub, Source, Wheels, open_file};
+use crate::convert::write_safetensors;
+use crate::model;
 use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
 
 pub(crate) use self::place::config;
@@ -28,7 +30,8 @@ pub(crate) use self::place::config;
 /// What to fetch.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FetchArgs {
-    /// Models by name (minilm-l3, minilm-l6), or Hugging Face directories to copy into the store
+    /// Models by name (minilm-l3, minilm-l6, mpnet-base, smollm2-135m), or Hugging Face
+    /// directories to copy into the store
     #[arg(value_name = "NAME|DIR", required_unless_present = "task")]
     models: Vec<String>,
     /// A task to copy into the store, from the splits in --from
@@ -214,16 +217,29 @@ fn import(store: &Store, from: &Path) -> Result<()> {
     check_name(name).with_context(|| format!("{}: rename the directory", from.display()))?;
     let folder = store.model(name);
     let mut manifest = Manifest::default();
+    let weights = full.join(MODEL_FILES[2]);
+    // A sharded or a PyTorch checkpoint becomes one file of safetensors.
+    let other = match weights.is_file() {
+        true => None,
+        false => model::weights(&full, name).ok(),
+    };
     for file in MODEL_FILES {
         let path = full.join(file);
         ensure!(
-            path.is_file(),
+            path.is_file() || other.is_some() && path == weights,
             "{}: not found, expected a directory with {}",
             path.display(),
             MODEL_FILES.join(", ")
         );
     }
     for file in MODEL_FILES {
+        if let Some(other) = other.as_ref().filter(|_| file == MODEL_FILES[2]) {
+            let stored = folder.join(file);
+            write_atomic(&stored, |out| write_safetensors(&**other, out))?;
+            let origin = format!("{} (converted)", full.display());
+            manifest.add(&folder, file, &origin)?;
+            continue;
+        }
         let found = open_file(&full.join(file), None)?;
         let origin = found.origin.clone();
         place::place(found, &folder.join(file))?;

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::{Frozen, Number};
+use apet_plm::Frozen;
 use apet_record::Pooling;
 use burn::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::{
-    device, model,
+    device::{self, Precision},
+    model,
     store::{Store, write_atomic},
 };
 
@@ -29,6 +30,9 @@ pub(crate) struct ForwardArgs {
     /// cpu, wgpu, vulkan:N, metal:N or dx12:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Numbers the weights are kept in
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Precision,
     /// Tokens a text is cut to, special tokens included; 128 or what the model has positions for
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -42,7 +46,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let shown = args.texts.display();
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
-    let plm = model::load(store, &args.model, Number::F32, &opened.device)?;
+    let plm = model::load(store, &args.model, args.dtype.number(), &opened.device)?;
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),

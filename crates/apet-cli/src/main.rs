@@ -1,10 +1,13 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
 
+mod convert;
 mod device;
 mod fetch;
 mod forward;
+mod generate;
 mod mapped;
 mod model;
+mod pytorch;
 mod run;
 mod serve;
 mod store;
@@ -35,6 +38,10 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Write a model's hidden states for texts
     Forward(forward::ForwardArgs),
+    /// Go on with texts (BLOOM, Llama, T5)
+    Generate(generate::GenerateArgs),
+    /// Make a Hugging Face directory of a GGUF file or another checkpoint
+    Convert(convert::ConvertArgs),
     /// List the devices of this machine
     Devices,
     /// Compare every operation and gradient on a device with double precision
@@ -67,6 +74,8 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Run(args) => run::run(&store, &args),
         Command::Forward(args) => forward::forward(&store, &args),
+        Command::Generate(args) => generate::generate(&store, &args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Devices => {
             device::list();
             Ok(())

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use apet_plm::{Number, Plm, PlmFiles, Safetensors, shards_of_index};
+use apet_plm::{Number, Plm, PlmFiles, Safetensors, Weights, shards_of_index};
 use burn::tensor::Device;
 
 use crate::mapped::Mapped;
+use crate::pytorch::Pytorch;
 use crate::store::Store;
 
 /// Where a sharded checkpoint says which tensor is in which file.
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
+const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
+const PICKLED: &str = "pytorch_model.bin";
 
 /// Loads a model onto a device.
 ///
@@ -34,15 +36,22 @@ pub(crate) fn load(store: &Store, name: &str, number: Number, device: &Device) -
         name,
         config: &config,
         tokenizer: &tokenizer,
-        weights: &weights,
+        weights: &*weights,
     };
     Plm::load(files, number, device).with_context(|| format!("model in {shown}"))
 }
 
-/// The checkpoint of a directory, mapped: one file, or the shards of its index.
-fn weights(folder: &Path, name: &str) -> Result<Safetensors<Mapped>> {
+/// The checkpoint of a directory: one file, the shards of its index, or PyTorch's.
+///
+/// # Errors
+/// When there is none, or it can not be read.
+pub(crate) fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
     let index = folder.join(INDEX);
-    let (file, shards) = if folder.join(WEIGHTS).is_file() || !index.is_file() {
+    let there = |file: &str| folder.join(file).is_file();
+    if there(PICKLED) && !there(WEIGHTS) && !there(INDEX) {
+        return Ok(Box::new(Pytorch::open(&folder.join(PICKLED))?));
+    }
+    let (file, shards) = if there(WEIGHTS) || !there(INDEX) {
         (WEIGHTS, vec![WEIGHTS.to_owned()])
     } else {
         let text = fs::read_to_string(&index).with_context(|| index.display().to_string())?;
@@ -55,7 +64,10 @@ fn weights(folder: &Path, name: &str) -> Result<Safetensors<Mapped>> {
         Ok((format!("{name}/{shard}"), mapped))
     };
     let files: Vec<_> = shards.into_iter().map(open).collect::<Result<_>>()?;
-    Ok(Safetensors::open(&format!("{name}/{file}"), files)?)
+    Ok(Box::new(Safetensors::open(
+        &format!("{name}/{file}"),
+        files,
+    )?))
 }
 
 fn find(store: &Store, name: &str) -> Result<PathBuf> {

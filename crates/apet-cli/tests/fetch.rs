@@ -165,7 +165,7 @@ fn a_wrong_directory_gets_one_sentence_and_leaves_the_store_as_it_was() {
     let ended = machine.fetch(&["minilm-l99"]);
     assert_eq!(
         ended.err,
-        "error: minilm-l99: neither a known model (minilm-l3, minilm-l6) nor a directory\n"
+        "error: minilm-l99: neither a known model (minilm-l3, minilm-l6, mpnet-base, smollm2-135m) nor a directory\n"
     );
 }
 

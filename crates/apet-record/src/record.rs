@@ -278,7 +278,13 @@ impl Line {
 
     fn from_json(text: &str, number: usize) -> Result<Self, RecordError> {
         let wrong = |problem: String| RecordError::Line { number, problem };
-        let mut value: Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        let mut value: Value = serde_json::from_str(text).map_err(|e| {
+            // serde_json names the line of its own text, which is always the first.
+            let reason = e.to_string().replace("line 1 column", "column");
+            wrong(format!(
+                "no JSON ({reason}), expected a line of a run record"
+            ))
+        })?;
         let kind = match value.get("kind").and_then(Value::as_str) {
             Some(kind) => kind.to_owned(),
             None => {

