@@ -11,8 +11,8 @@ use burn::{
 };
 
 use crate::{
-    SparseIndex, cross_entropy, gelu, normalize, rms_normalize, softmax, sparse_embed,
-    sparse_linear,
+    SparseIndex, cross_entropy, gelu, linear as linear_of, normalize, rms_normalize, softmax,
+    sparse_embed, sparse_linear,
 };
 
 /// One comparison.
@@ -73,6 +73,9 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
         embed(device, tokens, rows, cols, share, &mut checks).await?;
     }
     elementwise(device, &mut checks).await?;
+    for rows in [1, 3, 4, 11, 16, 17, 40] {
+        product(device, rows, &mut checks).await?;
+    }
     loss(device, &mut checks).await?;
     Ok(checks)
 }
@@ -217,6 +220,42 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
         compare(what, &["dx"], &[&x], &leaves, out, &weight, on_host, checks).await?;
     }
     Ok(())
+}
+
+/// Few rows and many take different ways on `cpu`.
+async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Result<(), String> {
+    let (inputs, outputs) = (71, 133);
+    let mut stream = Stream::new("check product", rows as u64);
+    let x = Host::random(rows, inputs, &mut stream);
+    let w = Host::random(outputs, inputs, &mut stream);
+    let weight = Host::random(rows, outputs, &mut stream);
+    let forward = |values: &[Vec<f64>]| -> Vec<f64> {
+        let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+        let rows = values[0].chunks_exact(inputs);
+        rows.flat_map(|x| values[1].chunks_exact(inputs).map(move |w| dot(x, w)))
+            .collect()
+    };
+    // Without gradients, as in generation.
+    let alone = linear_of(x.tensor(device), w.tensor(device));
+    let expected = forward(&[x.data.clone(), w.data.clone()]);
+    checks.push(measure(
+        format!("linear {rows} rows"),
+        &floats(alone).await?,
+        &expected,
+    ));
+    let leaves = [&x, &w].map(|h| h.tensor(device).autodiff().require_grad());
+    let out = linear_of(leaves[0].clone(), leaves[1].clone());
+    compare(
+        &format!("linear {rows} rows, tracked,"),
+        &["dx", "dw"],
+        &[&x, &w],
+        &leaves,
+        out,
+        &weight,
+        forward,
+        checks,
+    )
+    .await
 }
 
 async fn loss(device: &Device, checks: &mut Vec<Check>) -> Result<(), String> {
