@@ -59,7 +59,8 @@ async function serve() {
   const home = await mkdtemp(path.join(tmpdir(), "apet-browser-"));
   const env = { ...process.env, APET_HOME: home };
   const run = promisify(execFile);
-  await run(binary, ["fetch", path.join(root, "tests/fixtures/bert-tiny")], { env });
+  for (const model of ["bert-tiny", "bloom-tiny", "t5-tiny"])
+    await run(binary, ["fetch", path.join(root, "tests/fixtures", model)], { env });
   await run(binary, ["fetch", "--task", "sentences", "--from", path.join(root, "node_modules/sentiment")], { env });
   await mkdir(path.join(home, "runs"), { recursive: true });
 
@@ -114,15 +115,15 @@ export async function newUser(place, options = {}) {
 /** @typedef {import("playwright-core").Page} Page */
 
 /**
- * Chooses bert-tiny on sentences on the processor, small enough for a test, and waits for the counts.
+ * Chooses a model (bert-tiny) on sentences on the processor, small enough for a test, and waits for the counts.
  * @param {Page} page
- * @param {{ steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
+ * @param {{ model?: string, steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
  */
 export async function choose(
   page,
-  { steps = 60, every = 20, count = 2000, seed = 1, device = "cpu", batch = 8, tokens = 32 } = {},
+  { model = "bert-tiny", steps = 60, every = 20, count = 2000, seed = 1, device = "cpu", batch = 8, tokens = 32 } = {},
 ) {
-  await page.getByLabel("Pretrained model").selectOption("bert-tiny");
+  await page.getByLabel("Pretrained model").selectOption(model);
   await page.getByLabel("Task", { exact: true }).first().selectOption("sentences");
   await page.getByLabel(device === "cpu" ? "Processor (cpu)" : "WebGPU").check({ force: true });
   await page.getByLabel("Number of parameters").fill(String(count));
@@ -148,8 +149,10 @@ export async function status(page, pattern, timeout = RUN_MS) {
   const line = page.getByTestId("status");
   const found = line.filter({ hasText: pattern });
   const problem = page.getByTestId("problem");
-  await found.or(problem).first().waitFor({ timeout });
-  if ((await found.count()) === 0) throw new Error(`The page says: ${await problem.textContent()}`);
+  const ended = line.filter({ hasText: /^(Diverged|Stopped)/ });
+  await found.or(problem).or(ended).first().waitFor({ timeout });
+  if ((await found.count()) === 0)
+    throw new Error(`The page says: ${await problem.or(ended).first().textContent()}`);
   return (await line.textContent()) ?? "";
 }
 

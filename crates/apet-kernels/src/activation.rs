@@ -21,9 +21,12 @@ use burn_cubecl::{
     CubeBackend, kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
 };
+use burn_flex::FlexTensor;
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-/// Activations of a backend, on primitives. Use [`gelu`], [`normalize`], [`softmax`].
+use crate::flex::{Floats, map_rows};
+
+/// Activations of a backend, on primitives. Use [`gelu`], [`gelu_tanh`], [`normalize`], [`softmax`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Activations: Backend {
     /// x Φ(x), with the exact normal distribution Φ.
@@ -35,6 +38,12 @@ pub(crate) trait Activations: Backend {
     fn exact_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::gelu_backward(x, dy)
     }
+
+    /// x σ(2z), z = c x (1 + a x²): GELU by the tanh form.
+    fn tanh_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// dy (σ + x σ (1 - σ) 2c (1 + 3a x²)), σ = σ(2z).
+    fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// (x - mean) / sqrt(variance + epsilon) over the last axis, and 1 / sqrt(variance + epsilon).
     /// Where not `center`ed, the mean is taken for 0.
@@ -94,6 +103,12 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as Activations>::exact_gelu(x.into_dispatch()))
 }
 
+/// GELU by the tanh form, transformers' `"gelu_new"`. Shape is kept. By a sigmoid of what is
+/// bounded: WGSL may make a tanh of two exponentials, which is no number for large values.
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as Activations>::tanh_gelu(x.into_dispatch()))
+}
+
 /// Normalizes over the last axis to mean 0 and variance 1 (LayerNorm without scale and bias).
 pub fn normalize<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
     let (y, _) = <Dispatch as Activations>::normalize(x.into_dispatch(), epsilon, true);
@@ -112,8 +127,46 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as Activations>::last_softmax(x.into_dispatch()))
 }
 
+/// 2 sqrt(2 / π)
+const TWICE_C: f32 = 1.595_769;
+const A: f32 = 0.044_715;
+/// σ is 0 or 1 in f32 from here on.
+const FAR: f32 = 40.0;
+
+/// σ(2z), and d(2z)/dx.
+fn tanh_gate(x: f32) -> (f32, f32) {
+    let square = x * x;
+    let twice_z = (TWICE_C * x * (1.0 + A * square)).clamp(-FAR, FAR);
+    let gate = 1.0 / (1.0 + (-twice_z).exp());
+    (gate, TWICE_C * (1.0 + 3.0 * A * square))
+}
+
 // burn-flex differentiates the exact GELU, so the bodies above fit.
-impl Activations for Flex {}
+impl Activations for Flex {
+    fn tanh_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let width = row_width(&x);
+        map_rows(x, width, |_, row| {
+            row.iter_mut().for_each(|x| *x *= tanh_gate(*x).0);
+        })
+    }
+
+    fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let width = row_width(&dy);
+        let x = Floats::new(x);
+        let x = x.get();
+        map_rows(dy, width, |row, dy| {
+            for (dy, &x) in dy.iter_mut().zip(&x[row * width..]) {
+                let (gate, slope) = tanh_gate(x);
+                *dy *= gate + x * gate * (1.0 - gate) * slope;
+            }
+        })
+    }
+}
+
+/// Width of the last axis.
+fn row_width(x: &FlexTensor) -> usize {
+    x.shape().last().copied().unwrap_or(1).max(1)
+}
 
 // burn's gelu_backward is the derivative of the tanh approximation here.
 impl Activations for CubeBackend {
@@ -126,6 +179,18 @@ impl Activations for CubeBackend {
     fn exact_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         elementwise([x, dy], |client, count, dim, [x, dy], dx, size| {
             gelu_dx_kernel::launch(client, count, dim, x, dy, dx, size);
+        })
+    }
+
+    fn tanh_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        elementwise([x], |client, count, dim, [x], y, size| {
+            tanh_gelu_kernel::launch(client, count, dim, x, y, size);
+        })
+    }
+
+    fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        elementwise([x, dy], |client, count, dim, [x, dy], dx, size| {
+            tanh_gelu_dx_kernel::launch(client, count, dim, x, dy, dx, size);
         })
     }
 }
@@ -154,6 +219,28 @@ pub(crate) fn elementwise<const N: usize>(
         size,
     );
     out
+}
+
+#[cube(launch)]
+fn tanh_gelu_kernel(x: &[f32], y: &mut [f32], size: usize) {
+    if ABSOLUTE_POS < size {
+        let v = x[ABSOLUTE_POS];
+        let z = 1.595_769f32 * v * (1.0f32 + 0.044_715f32 * v * v);
+        let z = z.clamp(-40.0f32, 40.0f32);
+        y[ABSOLUTE_POS] = v / (1.0f32 + Exp::exp(-z));
+    }
+}
+
+#[cube(launch)]
+fn tanh_gelu_dx_kernel(x: &[f32], dy: &[f32], dx: &mut [f32], size: usize) {
+    if ABSOLUTE_POS < size {
+        let v = x[ABSOLUTE_POS];
+        let z = 1.595_769f32 * v * (1.0f32 + 0.044_715f32 * v * v);
+        let z = z.clamp(-40.0f32, 40.0f32);
+        let gate = 1.0f32 / (1.0f32 + Exp::exp(-z));
+        let slope = 1.595_769f32 * (1.0f32 + 3.0f32 * 0.044_715f32 * v * v);
+        dx[ABSOLUTE_POS] = dy[ABSOLUTE_POS] * (gate + v * gate * (1.0f32 - gate) * slope);
+    }
 }
 
 #[cube(launch)]
@@ -199,6 +286,33 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
                 prep.finish(x, y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::exact_gelu(x.into_primitive())),
+        }
+    }
+
+    fn tanh_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct TanhGelu;
+        impl<B: Backend + Activations> Backward<B, 1> for TanhGelu {
+            type State = FloatTensor<B>;
+            fn backward(
+                self,
+                ops: Ops<Self::State, 1>,
+                grads: &mut Gradients,
+                _checkpointer: &mut Checkpointer,
+            ) {
+                let dy = grads.consume::<B>(&ops.node);
+                if let [Some(node)] = ops.parents {
+                    grads.register::<B>(node.id, B::tanh_gelu_dx(ops.state, dy));
+                }
+            }
+        }
+        match TanhGelu.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let x = x.into_primitive();
+                let y = B::tanh_gelu(x.clone());
+                prep.finish(x, y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::tanh_gelu(x.into_primitive())),
         }
     }
 
@@ -270,6 +384,10 @@ impl<B: Backend + Activations, C: CheckpointStrategy> Activations for Autodiff<B
     }
 
     // The gradients themselves are not differentiated: they enter no graph.
+    fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::tanh_gelu_dx(x.into_primitive(), dy.into_primitive()))
+    }
+
     fn exact_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::from_inner(B::exact_gelu_dx(x.into_primitive(), dy.into_primitive()))
     }

@@ -11,8 +11,8 @@ use burn::{
 };
 
 use crate::{
-    SparseIndex, cross_entropy, gelu, linear as linear_of, normalize, rms_normalize, softmax,
-    sparse_embed, sparse_linear,
+    SparseIndex, cross_entropy, gelu, gelu_tanh, linear as linear_of, normalize, rms_normalize,
+    softmax, sparse_embed, sparse_linear,
 };
 
 /// One comparison.
@@ -182,6 +182,11 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
         let gelu = |&v: &f64| 0.5 * v * (1.0 + libm::erf(v / std::f64::consts::SQRT_2));
         inputs[0].iter().map(gelu).collect()
     };
+    let host_gelu_tanh = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let c = (2.0 / std::f64::consts::PI).sqrt();
+        let gelu = |&v: &f64| 0.5 * v * (1.0 + (c * (v + 0.044715 * v * v * v)).tanh());
+        inputs[0].iter().map(gelu).collect()
+    };
     let by_row = |inputs: &[Vec<f64>], f: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<f64> {
         inputs[0].chunks_exact(cols).flat_map(f).collect()
     };
@@ -206,10 +211,30 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
             row.iter().map(|v| v.exp() / sum).collect()
         })
     };
+    // Far out the tanh form meets its ends, and must stay a number.
+    let far = Host {
+        rows: 1,
+        cols: 8,
+        data: vec![-1e4, -300.0, -30.0, -9.0, 9.0, 30.0, 300.0, 1e4],
+    };
+    let leaf = far.tensor(device).autodiff().require_grad();
+    let out = gelu_tanh(leaf.clone());
+    let found = floats(out.clone().inner()).await?;
+    let ends: Vec<f64> = far.data.iter().map(|v| v.max(0.0)).collect();
+    checks.push(measure("gelu_tanh far out".into(), &found, &ends));
+    let gradient = leaf.grad(&out.sum().backward());
+    let gradient = gradient.ok_or("gelu_tanh far out: no gradient")?;
+    let slopes = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
+    checks.push(measure(
+        "gelu_tanh far out dx".into(),
+        &floats(gradient).await?,
+        &slopes,
+    ));
     type OnHost<'a> = &'a dyn Fn(&[Vec<f64>]) -> Vec<f64>;
     type OnDevice<'a> = &'a dyn Fn(Tensor<2>) -> Tensor<2>;
-    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 4] = [
+    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 5] = [
         ("gelu", &host_gelu, &gelu),
+        ("gelu_tanh", &host_gelu_tanh, &gelu_tanh),
         ("normalize", &host_normalize, &|x| normalize(x, 1e-5)),
         ("rms_normalize", &host_rms, &|x| rms_normalize(x, 1e-5)),
         ("softmax", &host_softmax, &softmax),

@@ -2,7 +2,7 @@
 //!
 //! * [`sparse_linear`], [`sparse_embed`]: a sparse delta on a linear layer or a table,
 //!   never densified (design decision 3);
-//! * [`gelu`], [`normalize`], [`rms_normalize`], [`softmax`], [`cross_entropy`]: with exact gradients that keep no more than they need.
+//! * [`gelu`], [`gelu_tanh`], [`normalize`], [`rms_normalize`], [`softmax`], [`cross_entropy`]: with exact gradients that keep no more than they need.
 //!   (burn's own GELU differentiates the tanh approximation on the Cube backends.)
 //!
 //! Each has a path for burn-flex (`cpu`, native and wasm) and one for CubeCL (every GPU);
@@ -15,7 +15,7 @@ mod linear;
 mod loss;
 mod sparse;
 
-pub use activation::{gelu, normalize, rms_normalize, softmax};
+pub use activation::{gelu, gelu_tanh, normalize, rms_normalize, softmax};
 pub use check::{Check, check};
 pub use linear::{embed, linear};
 pub use loss::cross_entropy;

@@ -3,10 +3,11 @@
 //!
 //! Names and numbers as in transformers, `models/bloom/modeling_bloom.py`.
 
+use apet_kernels::gelu_tanh;
 use apet_record::Module;
 use burn::{
     Tensor,
-    tensor::{DType, TensorData, activation::gelu_approximate},
+    tensor::{DType, TensorData},
 };
 use serde::Deserialize;
 
@@ -133,7 +134,7 @@ impl Bloom {
         let x = self.attention(number, normed, bias, cache, tap) + x;
         let normed = tap.norm(&block.attention_norm, x.clone());
         let x = rest(x, &normed);
-        let inner = gelu_approximate(tap.linear(&block.wide, normed));
+        let inner = gelu_tanh(tap.linear(&block.wide, normed));
         tap.linear(&block.narrow, inner) + x
     }
 

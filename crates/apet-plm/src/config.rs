@@ -1,6 +1,6 @@
 //! What the families' config.json have in common.
 
-use apet_kernels::gelu;
+use apet_kernels::{gelu, gelu_tanh};
 use burn::{Tensor, tensor::activation};
 use serde::de::DeserializeOwned;
 
@@ -114,7 +114,7 @@ impl Activation {
     pub(crate) fn forward(self, x: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Gelu => gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::GeluTanh => gelu_tanh(x),
             Self::Relu => activation::relu(x),
             Self::Silu => activation::silu(x),
         }
