@@ -5,7 +5,7 @@
 
 --check writes nothing and fails where the stored figures are off by more than 1e-4.
 --apet compares what `apet forward --texts FILE -o FILE.safetensors` wrote, in the same
-way: token ids, every hidden state, the mean.
+way: token ids, every hidden state, the mean; DIR may then be of any model.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 import common
@@ -59,11 +60,12 @@ def compare(args):
     """What `apet forward` wrote for the lines of a file, against transformers one by one."""
     found = load_file(args.apet)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines()
-    tokenizer, bert = common.load_tokenizer(args.model), common.load_bert(args.model).eval()
+    tokenizer = common.load_tokenizer(args.model)
+    model = transformers.AutoModel.from_pretrained(args.model, attn_implementation="eager", dtype=torch.float32).eval()
     worst = 0.0
     for i, (text, ids) in enumerate(zip(texts, common.encode(tokenizer, texts, MAX_LENGTH), strict=True)):
         assert found[f"{i}.ids"].tolist() == ids, f"line {i + 1} has other token ids: {text!r}"
-        states = bert(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
         pairs = [(found[f"{i}.hidden.{n}"], state[0]) for n, state in enumerate(states)]
         pairs.append((found[f"{i}.mean"], states[-1][0].mean(0)))
         worst = max(worst, *(common.relative(a, b) for a, b in pairs))

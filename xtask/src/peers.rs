@@ -18,6 +18,9 @@ it starts slowly, and for twenty minutes nothing seems to be at stake
 unbelievablylongwordwithoutanybreaks antidisestablishmentarianism
 ";
 
+/// A real model of every kind.
+const MODELS: [&str; 3] = ["minilm-l6", "mpnet-base", "smollm2-135m"];
+
 /// Runs every check; says how many passed.
 ///
 /// # Errors
@@ -26,8 +29,8 @@ pub(crate) fn peers() -> Result<()> {
     everything()?;
     let python = step("Python with transformers and peft", environment)?;
     let store = target()?.join("test-store");
-    step("model of the checks", || {
-        fetch(&["minilm-l6"], Some(store.as_os_str()))
+    step("models of the checks", || {
+        fetch(&MODELS, Some(store.as_os_str()))
     })?;
     let model = store.join("models/minilm-l6");
     let [scripts, fixtures] = ["tests/peers", "tests/fixtures"].map(|folder| root().join(folder));
@@ -40,7 +43,9 @@ pub(crate) fn peers() -> Result<()> {
     let stored = fixtures.join("minilm-l6");
     step("figures of the tiny checkpoints", || {
         let mut check = script("golden.py")?;
-        check.arg(fixtures.join("bert-tiny"));
+        for family in ["bert", "mpnet", "bloom", "llama", "t5"] {
+            check.arg(fixtures.join(format!("{family}-tiny")));
+        }
         run(check)
     })?;
     for (what, name) in [
@@ -53,20 +58,32 @@ pub(crate) fn peers() -> Result<()> {
             run(check)
         })?;
     }
-    step("apet forward, read by transformers", || {
-        let folder = target()?.join("peers-work");
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let (texts, states) = (folder.join("texts.txt"), folder.join("states.safetensors"));
-        fs::write(&texts, TEXTS).with_context(|| texts.display().to_string())?;
-        let mut forward = command(apet()?, ["forward", "--model", "minilm-l6", "--texts"])?;
-        forward.arg(&texts).arg("-o").arg(&states);
-        forward.env("APET_HOME", &store);
-        run(forward)?;
-        let mut check = on_minilm("forward.py")?;
-        check.arg("--texts").arg(&texts).arg("--apet").arg(&states);
+    let folder = target()?.join("peers-work");
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let (texts, states) = (folder.join("texts.txt"), folder.join("states.safetensors"));
+    fs::write(&texts, TEXTS).with_context(|| texts.display().to_string())?;
+    for name in MODELS {
+        step(
+            &format!("apet forward on {name}, read by transformers"),
+            || {
+                let mut forward = command(apet()?, ["forward", "--model", name, "--texts"])?;
+                forward.arg(&texts).arg("-o").arg(&states);
+                forward.env("APET_HOME", &store);
+                run(forward)?;
+                let mut check = script("forward.py")?;
+                check.arg("--model").arg(store.join("models").join(name));
+                check.arg("--texts").arg(&texts).arg("--apet").arg(&states);
+                run(check)
+            },
+        )?;
+    }
+    step("generation of SmolLM2", || {
+        let mut check = script("generate.py")?;
+        check.arg("--model").arg(store.join("models/smollm2-135m"));
+        check.arg("--apet").arg(apet()?);
         run(check)
     })?;
-    println!("4 passed, 0 failed, 0 skipped");
+    println!("7 passed, 0 failed, 0 skipped");
     Ok(())
 }
 
