@@ -143,6 +143,26 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
     assert_eq!(json["summary"]["steps"], 20);
 }
 
+/// What a classification does not compute with is not tuned: T5's decoder and its head.
+#[test]
+fn only_what_takes_part_is_tuned() {
+    let home = Home::new();
+    let model = home.path("models/t5-tiny");
+    fs::create_dir_all(&model).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(fixture().join("../t5-tiny").join(file), model.join(file)).unwrap();
+    }
+    let mut run = home.command("run --model t5-tiny --task mine --batch-size 8 --max-length 16");
+    run.args("--method full --steps 3 --eval-every 3".split(' '));
+    succeeds(run.arg("--data").arg(home.path("data")));
+    let header = home.record().header;
+    let (d, inner, blocks) = (64, 128, 2);
+    let block = 4 * d * d + 3 * d * inner + 2 * d;
+    let expected = 512 * d + 32 * 4 + blocks * block + d;
+    assert_eq!(header.theta.realised, expected);
+    assert!(header.model.parameters > 2 * expected);
+}
+
 #[test]
 fn every_method_trains() {
     let home = Home::new();

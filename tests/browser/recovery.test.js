@@ -111,6 +111,7 @@ test("a full store stops the run with a sentence, and it goes on when there is r
   assert.match((await problem.textContent()) ?? "", /\.(jsonl|safetensors): .*space.*resume/);
   await quota(undefined);
   await page.getByRole("region", { name: "Interrupted" }).getByRole("button", { name: "Resume" }).click();
+  await problem.waitFor({ state: "detached" });
   await status(page, new RegExp(`^Done after ${STEPS} steps`));
   await whole(page);
   await context.close();

@@ -186,7 +186,10 @@ impl Everything {
         let mut spec = RunSpec::new("golden", "golden");
         spec.method = Method::Full {};
         spec.head.pooling = pooling;
-        let theta = Theta::new(plm, &spec, classes).unwrap();
+        // A language model's own loss uses every site, a pooler only where it is asked for.
+        let used =
+            |site: &Site| plm.kind() != Kind::Encoder || plm.in_classification(site, pooling);
+        let theta = Theta::over(plm, &spec, classes, used).unwrap();
         Self {
             leaves: theta.leaves(),
             theta,

@@ -284,6 +284,18 @@ impl Plm {
         self.max_length
     }
 
+    /// Whether a classification with this pooling uses a site at all: not the head of a
+    /// language model, not the decoder of T5, and the pooler only where it is asked for.
+    pub fn in_classification(&self, site: &Site, pooling: Pooling) -> bool {
+        let is_encoder = match self.network {
+            Network::EncoderDecoder(_) => !site.tensor.starts_with("decoder."),
+            _ => true,
+        };
+        is_encoder
+            && site.module != Module::LmHead
+            && (site.module != Module::Pooler || pooling == Pooling::Pooler)
+    }
+
     /// Whether a classification head can stand on this pooling.
     pub fn can_pool(&self, pooling: Pooling) -> bool {
         match (&self.network, pooling) {

@@ -6,7 +6,7 @@ use apet_record::{Method, RunSpec, SpecError};
 
 use crate::{
     place::{Pool, positions},
-    theta::{Structure, Weight, is_used},
+    theta::{Structure, Weight},
 };
 
 /// What a method tunes, before values are given.
@@ -44,10 +44,13 @@ impl Recipe {
     }
 }
 
-/// The recipe of the spec's method on a model.
-pub(crate) fn recipe(plm: &Plm, spec: &RunSpec) -> Result<Recipe, SpecError> {
+/// The recipe of the spec's method over the used sites of a model.
+pub(crate) fn recipe(
+    plm: &Plm,
+    spec: &RunSpec,
+    used: &dyn Fn(&Site) -> bool,
+) -> Result<Recipe, SpecError> {
     let mut recipe = Recipe::default();
-    let used = |site: &Site| is_used(site.module, spec.head.pooling);
     let sites = || plm.sites().iter().enumerate().filter(|(_, s)| used(s));
     match &spec.method {
         Method::Head {} => {}

@@ -1,8 +1,8 @@
 //! theta itself: one flat vector and its layout.
 
 use apet_kernels::SparseIndex;
-use apet_plm::{Plm, SiteId};
-use apet_record::{Pooling, RunSpec, SpecError, Stream, ThetaInfo};
+use apet_plm::{Plm, Site, SiteId};
+use apet_record::{RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
     tensor::{DType, Gradients, TensorData},
@@ -83,11 +83,27 @@ pub struct Leaves(pub(crate) Vec<Tensor<1>>);
 const HEAD_DEVIATION: f64 = 0.02;
 
 impl Theta {
-    /// Makes theta for a run: its layout, its places and its initial values.
+    /// Makes theta for a run that classifies: its layout, its places and its initial values.
     ///
     /// # Errors
     /// Names the field of the spec that does not fit the model.
     pub fn new(plm: &Plm, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
+        let pooling = spec.head.pooling;
+        Self::over(plm, spec, classes, |site| {
+            plm.in_classification(site, pooling)
+        })
+    }
+
+    /// The same over the sites that are `used`: those of another forward pass.
+    ///
+    /// # Errors
+    /// As [`Theta::new`].
+    pub fn over(
+        plm: &Plm,
+        spec: &RunSpec,
+        classes: usize,
+        used: impl Fn(&Site) -> bool,
+    ) -> Result<Self, SpecError> {
         let pooling = spec.head.pooling;
         if !plm.can_pool(pooling) {
             return Err(SpecError {
@@ -98,7 +114,7 @@ impl Theta {
                 ),
             });
         }
-        let mut recipe = method::recipe(plm, spec)?;
+        let mut recipe = method::recipe(plm, spec, &used)?;
         recipe.push(
             "head.weight",
             None,
@@ -180,11 +196,6 @@ impl Theta {
         let part = |w: &Weight| flat.clone().slice(w.offset..w.offset + w.len());
         self.weights.iter().map(part)
     }
-}
-
-/// Whether a run with this pooling uses a site at all.
-pub(crate) fn is_used(module: apet_record::Module, pooling: Pooling) -> bool {
-    module != apet_record::Module::Pooler || pooling == Pooling::Pooler
 }
 
 fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {

@@ -6,13 +6,12 @@ import { change, device, spec } from "./choices";
 import { Choice, NumberField, SelectField } from "./fields";
 import { MethodFields } from "./method-fields";
 import { TaskFields } from "./task-fields";
-import { phase, problem, webgpu } from "./trainer";
+import { busy, problem, webgpu } from "./trainer";
 
 export function Form() {
-  const busy = phase.value !== "idle" && phase.value !== "preparing";
   return (
     <form class="lab-form" aria-label="Run" onSubmit={(e) => e.preventDefault()}>
-      <fieldset class="all" disabled={busy}>
+      <fieldset class="all" disabled={busy.value}>
         <section class="group" aria-labelledby="model-title">
           <h2 id="model-title">Model and task</h2>
           <ModelField />

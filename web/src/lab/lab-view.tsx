@@ -9,7 +9,7 @@ import { Controls } from "./controls";
 import { Form } from "./form";
 import { live } from "./live";
 import { goOn } from "./resume";
-import { phase } from "./trainer";
+import { busy } from "./trainer";
 
 export function LabView() {
   if (ownsStore.value === false) {
@@ -41,9 +41,8 @@ export function LabView() {
 
 /** Runs that a closed or reloaded tab left in their middle. */
 function Interrupted() {
-  const idle = phase.value === "idle" || phase.value === "preparing";
   const left = interrupted.value;
-  if (!idle || left.length === 0) return null;
+  if (busy.value || left.length === 0) return null;
   return (
     <section class="interrupted" aria-labelledby="interrupted-title">
       <h2 id="interrupted-title">Interrupted</h2>
@@ -54,7 +53,7 @@ function Interrupted() {
               {methodTitle(row.method)} {count(row.count)} · {row.model} · {row.task} · step {count(row.steps)}
               {row.planned ? ` of ${count(row.planned)}` : ""}
             </span>
-            <button type="button" disabled={phase.value !== "idle"} onClick={() => void goOn(row)}>
+            <button type="button" onClick={() => void goOn(row)}>
               Resume
             </button>
           </li>

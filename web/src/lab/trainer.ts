@@ -1,7 +1,7 @@
 // Runs on the screen's Worker: loads what a spec needs, trains it, and goes on with a
 // new Worker when one is lost.
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { address, models, tasks } from "../catalogue";
 import { addRecord, dropTabRecord } from "../results/records";
 import type { ModelInfo, Spec, TaskInfo, ThetaInfo } from "../spec";
@@ -24,6 +24,8 @@ export interface Plan {
 }
 
 export const phase = signal<Phase>("idle");
+/** A run has the Worker. What is only being prepared for the form gives way to a run. */
+export const busy = computed(() => phase.value !== "idle" && phase.value !== "preparing");
 /** What takes time just now: downloads, compiling kernels. */
 export const progress = signal("");
 /** One sentence; empty when all is well. */
@@ -79,7 +81,7 @@ let chain: Promise<unknown> = Promise.resolve();
 export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   const mine = ++latest;
   const job = chain.then(async () => {
-    if (mine !== latest || (phase.value !== "idle" && phase.value !== "preparing")) return;
+    if (mine !== latest || busy.value) return;
     phase.value = "preparing";
     try {
       await load(spec, device);

@@ -5,7 +5,7 @@ import { count, duration, methodTitle, score, when } from "../format";
 import { adopt, device } from "../lab/choices";
 import { canGoOn, goOn } from "../lab/resume";
 import { currentRun } from "../lab/live";
-import { phase } from "../lab/trainer";
+import { busy } from "../lab/trainer";
 import { readLine } from "../spec";
 import { go } from "../route";
 import { deleteRow, download, opened, records, rows } from "./records";
@@ -55,7 +55,6 @@ function Page({ row, close }: { row: Row; close(): void }) {
     return read?.kind === "note" ? [read.text] : [];
   });
   const spec = pretty(records()?.spec(row.key) ?? "{}");
-  const busy = phase.value !== "idle";
   return (
     <div class="page">
       <header>
@@ -91,7 +90,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         {canGoOn(row) && (
           <button
             type="button"
-            disabled={busy}
+            disabled={busy.value}
             onClick={() => {
               close();
               go("lab");
@@ -103,7 +102,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         )}
         <button
           type="button"
-          disabled={busy}
+          disabled={busy.value}
           onClick={() => {
             adopt(records()?.spec(row.key) ?? "{}");
             if (row.device === "webgpu" || row.device === "cpu") device.value = row.device;
@@ -116,7 +115,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         <button
           type="button"
           class="danger"
-          disabled={busy && isOnScreen(row)}
+          disabled={busy.value && isOnScreen(row)}
           onClick={() => {
             close();
             deleteRow(row);
