@@ -388,7 +388,16 @@ fn llama(device: &Device, bounds: Bounds) {
 
 /// T5ForConditionalGeneration v1.1: gated GELU, a head of its own.
 fn t5(device: &Device, bounds: Bounds) {
-    let golden = Golden::open("t5-tiny", device, bounds);
+    t5_of("t5-tiny", device, bounds);
+}
+
+/// As first published: ReLU, a tied head on scaled states.
+fn t5_relu(device: &Device, bounds: Bounds) {
+    t5_of("t5-relu-tiny", device, bounds);
+}
+
+fn t5_of(name: &str, device: &Device, bounds: Bounds) {
+    let golden = Golden::open(name, device, bounds);
     let plm = &golden.plm;
     assert_eq!(plm.kind(), Kind::EncoderDecoder);
     let sources = golden.rows("", "input_ids", "attention_mask");
@@ -418,7 +427,7 @@ fn t5(device: &Device, bounds: Bounds) {
     let scored = plm.target_logits(&prompted, &everything.tap()).unwrap();
     let stored = f32s(&golden.file(), "logits");
     let kept: Vec<f32> = stored
-        .chunks_exact(512)
+        .chunks_exact(stored.len() / labels.len())
         .zip(&labels)
         .filter(|(_, label)| **label >= 0)
         .flat_map(|(row, _)| row.to_vec())
@@ -449,6 +458,7 @@ families! {
     bloom_equals_transformers_on_cpu: bloom(Device::flex(), CPU);
     llama_equals_transformers_on_cpu: llama(Device::flex(), CPU);
     t5_equals_transformers_on_cpu: t5(Device::flex(), CPU);
+    t5_relu_equals_transformers_on_cpu: t5_relu(Device::flex(), CPU);
     bert_equals_transformers_on_wgpu: bert(wgpu(), WGPU);
     mpnet_equals_transformers_on_wgpu: mpnet(wgpu(), WGPU);
     bloom_equals_transformers_on_wgpu: bloom(wgpu(), WGPU);
