@@ -37,15 +37,17 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     let shown = from.display().to_string();
     if from.is_dir() {
         let name = from.file_name().and_then(|n| n.to_str()).unwrap_or("model");
-        for file in ["config.json", "tokenizer.json"] {
+        let read = |file: &str| {
             let path = from.join(file);
-            let text = fs::read(&path).with_context(|| path.display().to_string())?;
-            write_atomic(&args.output.join(file), |out| Ok(out.write_all(&text)?))?;
-        }
-        weights(&*model::weights(from, name)?, &args.output)?;
+            fs::read(&path).with_context(|| path.display().to_string())
+        };
+        let texts = [read("config.json")?, read("tokenizer.json")?];
+        write(&*model::weights(from, name)?, texts, &args.output)?;
     } else if from.extension().is_some_and(|e| e == "gguf") {
         let mapped = Mapped::open(from).with_context(|| shown.clone())?;
-        gguf(&Gguf::open(&shown, mapped)?, &args.output)?;
+        let gguf = Gguf::open(&shown, mapped)?;
+        let texts = [gguf.config()?.into_bytes(), gguf.tokenizer()?.into_bytes()];
+        write(&gguf, texts, &args.output)?;
     } else {
         bail!("{shown}: expected a .gguf file or a Hugging Face directory");
     }
@@ -53,25 +55,14 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
     Ok(())
 }
 
-/// A GGUF file as a Hugging Face directory.
-///
-/// # Errors
-/// As [`convert`].
-pub(crate) fn gguf(gguf: &Gguf<Mapped>, folder: &Path) -> Result<()> {
-    let (config, tokenizer) = (gguf.config()?, gguf.tokenizer()?);
-    for (file, text) in [("config.json", config), ("tokenizer.json", tokenizer)] {
-        write_atomic(
-            &folder.join(file),
-            |out| Ok(out.write_all(text.as_bytes())?),
-        )?;
-    }
-    weights(gguf, folder)
-}
-
-/// Writes `model.safetensors`, tensor by tensor.
-fn weights(weights: &dyn Weights, folder: &Path) -> Result<()> {
+/// Writes the directory: weights first, since they are what may fail.
+fn write(weights: &dyn Weights, texts: [Vec<u8>; 2], folder: &Path) -> Result<()> {
     let path = folder.join("model.safetensors");
-    write_atomic(&path, |out| write_safetensors(weights, out))
+    write_atomic(&path, |out| write_safetensors(weights, out))?;
+    for (file, text) in ["config.json", "tokenizer.json"].iter().zip(texts) {
+        write_atomic(&folder.join(file), |out| Ok(out.write_all(&text)?))?;
+    }
+    Ok(())
 }
 
 /// A checkpoint in the form of `model.safetensors`, tensor by tensor.
