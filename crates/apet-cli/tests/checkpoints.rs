@@ -108,11 +108,15 @@ fn a_gguf_file_is_read_as_the_gguf_package_reads_it() {
     assert!(!json["ids"][0].as_array().unwrap().is_empty());
 }
 
-/// The ids of texts, and texts of ids, are those of the tokenizers package.
+/// The ids of texts, and texts of ids, are those of the reference.
 fn tokens(tokenizer: &Path, golden: &str) {
+    tokens_of(tokenizer, &fixture(golden).join("tokens.json"));
+}
+
+fn tokens_of(tokenizer: &Path, golden: &Path) {
     let bytes = fs::read(tokenizer).unwrap();
     let tokenizer = Tokenizer::read("tokenizer.json", &bytes, 512).unwrap();
-    let rows = fs::read_to_string(fixture(golden).join("tokens.json")).unwrap();
+    let rows = fs::read_to_string(golden).unwrap();
     let rows: Vec<Value> = serde_json::from_str(&rows).unwrap();
     for row in rows {
         let text = row["text"].as_str().unwrap();
@@ -127,6 +131,8 @@ fn tokens(tokenizer: &Path, golden: &str) {
 fn tokenizers_of_every_family_give_the_ids_of_the_reference() {
     tokens(&fixture("llama-tiny/tokenizer.json"), "llama-tiny"); // byte-level BPE
     tokens(&fixture("t5-tiny/tokenizer.json"), "t5-tiny"); // Unigram
+    let spiece = |file: &str| fixture("t5-tiny").join(format!("spiece.{file}"));
+    tokens_of(&spiece("tokenizer.json"), &spiece("tokens.json")); // SentencePiece itself
 }
 
 /// bert-tiny without its `model.safetensors`.

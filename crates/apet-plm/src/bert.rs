@@ -2,85 +2,17 @@
 //!
 //! Names and numbers as in transformers, `models/bert/modeling_bert.py`.
 
+use apet_checkpoint::config::{self, Activation};
 use apet_record::Module;
 use burn::Tensor;
-use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, Table, Tap,
+    Batch, Linear, Norm, Table, Tap,
+    activation::activate,
     attention::{attend, split},
-    config::{self, Activation, Checks},
     loader::{At, Loader},
     model::Encoder,
 };
-
-/// The fields of config.json that decide the computation. Others are ignored.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "type_vocab_size")]
-    type_vocab_size: usize,
-    #[serde(default = "layer_norm_eps")]
-    layer_norm_eps: f64,
-    #[serde(default = "hidden_act")]
-    hidden_act: String,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default)]
-    add_cross_attention: bool,
-}
-
-// transformers' own defaults for these fields.
-fn type_vocab_size() -> usize {
-    2
-}
-fn layer_norm_eps() -> f64 {
-    1e-12
-}
-fn hidden_act() -> String {
-    "gelu".into()
-}
-
-impl Config {
-    fn read(file: &str, text: &str) -> Result<(Self, Activation), PlmError> {
-        let config: Self = config::read(file, text)?;
-        let check = Checks(file);
-        check.sizes(&[
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_attention_heads", config.num_attention_heads),
-            ("intermediate_size", config.intermediate_size),
-            ("max_position_embeddings", config.max_position_embeddings),
-            ("type_vocab_size", config.type_vocab_size),
-        ])?;
-        check.blocks("num_hidden_layers", config.num_hidden_layers)?;
-        check.divides(
-            ("num_attention_heads", config.num_attention_heads),
-            ("hidden_size", config.hidden_size),
-        )?;
-        match config.position_embedding_type.as_deref() {
-            None | Some("absolute") => {}
-            Some(other) => {
-                return check.refuse(format!(
-                    "\"position_embedding_type\": \"{other}\" is not supported (absolute)"
-                ));
-            }
-        }
-        check.off(&[
-            ("is_decoder", config.is_decoder),
-            ("add_cross_attention", config.add_cross_attention),
-        ])?;
-        let activation = Activation::by_name(file, "hidden_act", &config.hidden_act)?;
-        Ok((config, activation))
-    }
-}
 
 /// The frozen encoder.
 #[derive(Debug)]
@@ -93,7 +25,6 @@ pub(crate) struct Bert {
     norm: Norm,
     blocks: Vec<Block>,
     pooler: Option<Linear>,
-    max_length: usize,
 }
 
 #[derive(Debug)]
@@ -120,36 +51,24 @@ pub(crate) const UNUSED: [&str; 6] = [
 ];
 
 impl Bert {
-    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
-        let (config, activation) = Config::read(file, text)?;
+    pub(crate) fn load(config: &config::Bert, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
         let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
-        Ok(Self {
+        Self {
             heads: config.num_attention_heads,
-            activation,
+            activation: config.hidden_act,
             words: table("word_embeddings", config.vocab_size),
             positions: table("position_embeddings", config.max_position_embeddings),
             token_types: table("token_type_embeddings", config.type_vocab_size),
             norm: l.norm("embeddings.LayerNorm", d, eps, None),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(l, i, &config))
+                .map(|i| Block::load(l, i, config))
                 .collect(),
             pooler: l
                 .has("pooler.dense.weight")
                 .then(|| l.linear("pooler.dense", [d, d], At(Module::Pooler, None), true)),
-            max_length: config.max_position_embeddings,
-        })
-    }
-
-    /// Longest sequence there are positions for.
-    pub(crate) fn max_length(&self) -> usize {
-        self.max_length
-    }
-
-    /// Blocks.
-    pub(crate) fn layers(&self) -> usize {
-        self.blocks.len()
+        }
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
@@ -157,9 +76,7 @@ impl Bert {
         let context = self.attention(block, x.clone(), bias, tap);
         let attended = tap.linear(&block.attention_output, context);
         let x = tap.norm(&block.attention_norm, attended + x);
-        let inner = self
-            .activation
-            .forward(tap.linear(&block.intermediate, x.clone()));
+        let inner = activate(self.activation, tap.linear(&block.intermediate, x.clone()));
         let outer = tap.linear(&block.output, inner);
         tap.norm(&block.output_norm, outer + x)
     }
@@ -206,7 +123,7 @@ impl Encoder for Bert {
 }
 
 impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+    fn load(l: &mut Loader<'_>, i: usize, config: &config::Bert) -> Self {
         let (d, inner, eps) = (
             config.hidden_size,
             config.intermediate_size,

@@ -3,68 +3,20 @@
 //!
 //! Names and numbers as in transformers, `models/bloom/modeling_bloom.py`.
 
+use apet_checkpoint::config;
 use apet_kernels::gelu_tanh;
 use apet_record::Module;
 use burn::{
     Tensor,
     tensor::{DType, TensorData},
 };
-use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, Rows, Table, Tap,
+    Batch, Linear, Norm, Rows, Table, Tap,
     attention::{Cache, attend, split},
-    config::{self, Checks},
     loader::{At, Loader},
     model::Decoder,
 };
-
-/// The fields of config.json that decide the computation. Others are ignored.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
-    vocab_size: usize,
-    #[serde(alias = "n_embed")]
-    hidden_size: usize,
-    #[serde(alias = "num_hidden_layers")]
-    n_layer: usize,
-    #[serde(alias = "num_attention_heads")]
-    n_head: usize,
-    #[serde(default = "layer_norm_epsilon")]
-    layer_norm_epsilon: f64,
-    #[serde(default)]
-    apply_residual_connection_post_layernorm: bool,
-    #[serde(default = "tie_word_embeddings")]
-    tie_word_embeddings: bool,
-}
-
-// transformers' own defaults for these fields.
-fn layer_norm_epsilon() -> f64 {
-    1e-5
-}
-fn tie_word_embeddings() -> bool {
-    true
-}
-
-impl Config {
-    fn read(file: &str, text: &str) -> Result<Self, PlmError> {
-        let config: Self = config::read(file, text)?;
-        let check = Checks(file);
-        check.sizes(&[
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("n_head", config.n_head),
-        ])?;
-        check.blocks("n_layer", config.n_layer)?;
-        check.divides(
-            ("n_head", config.n_head),
-            ("hidden_size", config.hidden_size),
-        )?;
-        if !config.tie_word_embeddings {
-            return check.refuse("\"tie_word_embeddings\": false is not supported (true)".into());
-        }
-        Ok(config)
-    }
-}
 
 /// The frozen decoder.
 #[derive(Debug)]
@@ -94,25 +46,19 @@ struct Block {
 pub(crate) const UNUSED: [&str; 1] = ["lm_head."];
 
 impl Bloom {
-    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
-        let config = Config::read(file, text)?;
+    pub(crate) fn load(config: &config::Bloom, l: &mut Loader<'_>) -> Self {
         l.anchor("word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
-        Ok(Self {
+        Self {
             heads: config.n_head,
             residual_after_norm: config.apply_residual_connection_post_layernorm,
             words: l.table("word_embeddings", [config.vocab_size, d]),
             words_norm: l.norm("word_embeddings_layernorm", d, eps, None),
             blocks: (0..config.n_layer)
-                .map(|i| Block::load(l, i, &config))
+                .map(|i| Block::load(l, i, config))
                 .collect(),
             norm: l.norm("ln_f", d, eps, None),
-        })
-    }
-
-    /// Blocks.
-    pub(crate) fn layers(&self) -> usize {
-        self.blocks.len()
+        }
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
@@ -212,7 +158,7 @@ impl Decoder for Bloom {
 }
 
 impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+    fn load(l: &mut Loader<'_>, i: usize, config: &config::Bloom) -> Self {
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
         let width = d / config.n_head;
         let name = |part: &str| format!("h.{i}.{part}");

@@ -6,27 +6,25 @@
 //!
 //! A family is one file: `bert.rs`, `mpnet.rs`, `bloom.rs`, `llama.rs`, `t5.rs`.
 
+mod activation;
 mod attention;
 mod batch;
 mod bert;
 mod bloom;
-mod config;
-mod gguf;
 mod language;
 mod llama;
 mod loader;
 mod model;
 mod mpnet;
-mod source;
 mod t5;
 mod tap;
-mod tokenizer;
 
+pub use apet_checkpoint::{
+    Config, Encoded, Gguf, Number, PlmError, ReadAt, Safetensors, TensorInfo, Tokenizer, Weights,
+    shards_of_index,
+};
 pub use attention::Cache;
 pub use batch::{Batch, Padding};
-pub use gguf::Gguf;
 pub use language::{Prompted, TargetLogits};
-pub use model::{Kind, Plm, PlmError, PlmFiles};
-pub use source::{Number, ReadAt, Safetensors, TensorInfo, Weights, shards_of_index};
+pub use model::{Kind, Plm, PlmFiles, parameters, sites};
 pub use tap::{Frozen, Linear, Norm, Param, Rows, Site, SiteId, Table, Tap};
-pub use tokenizer::{Encoded, Tokenizer};

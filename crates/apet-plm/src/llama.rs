@@ -5,172 +5,20 @@
 //! Names and numbers as in transformers, `models/llama/modeling_llama.py` and
 //! `models/qwen2/modeling_qwen2.py`.
 
+use apet_checkpoint::config::{self, Activation};
 use apet_record::Module;
 use burn::{
     Tensor,
     tensor::{DType, TensorData},
 };
-use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, Table, Tap,
+    Batch, Linear, Norm, Table, Tap,
+    activation::activate,
     attention::{Cache, attend, split},
-    config::{self, Activation, Checks},
     loader::{At, Loader},
     model::Decoder,
 };
-
-/// The fields of config.json that decide the computation. Others are ignored.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    intermediate_size: usize,
-    #[serde(default = "max_position_embeddings")]
-    max_position_embeddings: usize,
-    #[serde(default = "rms_norm_eps")]
-    rms_norm_eps: f64,
-    #[serde(default = "hidden_act")]
-    hidden_act: String,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(default)]
-    use_sliding_window: bool,
-    /// Since transformers 5; before it, `rope_theta` and `rope_scaling`.
-    rope_parameters: Option<Rope>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Rope>,
-}
-
-/// How rotary positions turn.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct Rope {
-    rope_theta: Option<f64>,
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-}
-
-// transformers' own defaults for these fields.
-fn max_position_embeddings() -> usize {
-    2048
-}
-fn rms_norm_eps() -> f64 {
-    1e-6
-}
-fn hidden_act() -> String {
-    "silu".into()
-}
-const ROPE_THETA: f64 = 10_000.0;
-
-impl Config {
-    fn read(file: &str, text: &str) -> Result<(Self, Activation), PlmError> {
-        let config: Self = config::read(file, text)?;
-        let check = Checks(file);
-        check.sizes(&[
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_attention_heads", config.num_attention_heads),
-            ("num_key_value_heads", config.key_heads()),
-            ("intermediate_size", config.intermediate_size),
-            ("max_position_embeddings", config.max_position_embeddings),
-        ])?;
-        check.blocks("num_hidden_layers", config.num_hidden_layers)?;
-        check.divides(
-            ("num_key_value_heads", config.key_heads()),
-            ("num_attention_heads", config.num_attention_heads),
-        )?;
-        if config.head_dim.is_none() {
-            check.divides(
-                ("num_attention_heads", config.num_attention_heads),
-                ("hidden_size", config.hidden_size),
-            )?;
-        }
-        check.sizes(&[("head_dim", config.width())])?;
-        check.divides(("2", 2), ("head_dim", config.width()))?;
-        check.off(&[("use_sliding_window", config.use_sliding_window)])?;
-        let activation = Activation::by_name(file, "hidden_act", &config.hidden_act)?;
-        Ok((config, activation))
-    }
-
-    fn key_heads(&self) -> usize {
-        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
-    }
-
-    /// Size of a head.
-    fn width(&self) -> usize {
-        self.head_dim
-            .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
-    }
-
-    /// The angle that each pair of a head's numbers turns by from a token to the next.
-    fn turns(&self, file: &str) -> Result<Vec<f32>, PlmError> {
-        let none = Rope::default();
-        let rope = self
-            .rope_parameters
-            .as_ref()
-            .or(self.rope_scaling.as_ref())
-            .unwrap_or(&none);
-        let theta = rope.rope_theta.or(self.rope_theta).unwrap_or(ROPE_THETA);
-        let width = self.width();
-        let plain = (0..width / 2).map(|i| {
-            let power = (2 * i) as f32 / width as f32;
-            1.0 / libm::powf(theta as f32, power)
-        });
-        match rope.rope_type.as_deref() {
-            None | Some("default") => Ok(plain.collect()),
-            Some("llama3") => {
-                let field = |name: &str, value: Option<f64>| {
-                    let problem = || {
-                        format!(
-                            "\"rope_parameters.{name}\" is missing, \"rope_type\": \"llama3\" needs it"
-                        )
-                    };
-                    value.ok_or_else(|| PlmError::new(file, problem()))
-                };
-                let factor = field("factor", rope.factor)?;
-                let low = field("low_freq_factor", rope.low_freq_factor)?;
-                let high = field("high_freq_factor", rope.high_freq_factor)?;
-                let old = field(
-                    "original_max_position_embeddings",
-                    rope.original_max_position_embeddings,
-                )?;
-                Ok(plain
-                    .map(|turn| llama3(f64::from(turn), factor, low, high, old) as f32)
-                    .collect())
-            }
-            Some(other) => Checks(file).refuse(format!(
-                "\"rope_parameters.rope_type\": \"{other}\" is not supported (default, llama3)"
-            )),
-        }
-    }
-}
-
-/// Llama 3's longer context: slow turns get slower by `factor`, fast ones stay, those
-/// between go over from one to the other.
-fn llama3(turn: f64, factor: f64, low: f64, high: f64, old_length: f64) -> f64 {
-    let wave = 2.0 * std::f64::consts::PI / turn;
-    if wave > old_length / low {
-        return turn / factor;
-    }
-    if wave < old_length / high {
-        return turn;
-    }
-    let smooth = (old_length / wave - low) / (high - low);
-    (1.0 - smooth) * turn / factor + smooth * turn
-}
 
 /// The frozen decoder.
 #[derive(Debug)]
@@ -184,7 +32,6 @@ pub(crate) struct Llama {
     norm: Norm,
     /// None where the head is the token table.
     head: Option<Table>,
-    max_length: usize,
 }
 
 #[derive(Debug)]
@@ -207,29 +54,21 @@ struct Angles {
 }
 
 impl Llama {
-    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
-        let (config, activation) = Config::read(file, text)?;
-        let turns = config.turns(file)?;
+    pub(crate) fn load(config: &config::Llama, l: &mut Loader<'_>) -> Self {
         l.anchor("embed_tokens.weight");
         let (d, eps) = (config.hidden_size, config.rms_norm_eps);
-        Ok(Self {
+        Self {
             heads: config.num_attention_heads,
             key_heads: config.key_heads(),
-            activation,
-            turns,
+            activation: config.hidden_act,
+            turns: config.turns.clone(),
             words: l.table("embed_tokens", [config.vocab_size, d]),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(l, i, &config))
+                .map(|i| Block::load(l, i, config))
                 .collect(),
             norm: l.rms_norm("norm", d, eps, None),
             head: (!config.tie_word_embeddings).then(|| l.lm_head([config.vocab_size, d])),
-            max_length: config.max_position_embeddings,
-        })
-    }
-
-    /// Longest sequence the model was made for.
-    pub(crate) fn max_length(&self) -> usize {
-        self.max_length
+        }
     }
 
     /// What of a checkpoint is not used: a buffer of old transformers versions, and the
@@ -239,11 +78,6 @@ impl Llama {
             None => &["lm_head.", "rotary_emb."],
             Some(_) => &["rotary_emb."],
         }
-    }
-
-    /// Blocks.
-    pub(crate) fn layers(&self) -> usize {
-        self.blocks.len()
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
@@ -260,9 +94,7 @@ impl Llama {
         let normed = tap.norm(&block.input_norm, x.clone());
         let x = self.attention(number, normed, bias, angles, cache, tap) + x;
         let normed = tap.norm(&block.attention_norm, x.clone());
-        let gate = self
-            .activation
-            .forward(tap.linear(&block.gate, normed.clone()));
+        let gate = activate(self.activation, tap.linear(&block.gate, normed.clone()));
         let inner = gate * tap.linear(&block.up, normed);
         tap.linear(&block.down, inner) + x
     }
@@ -349,7 +181,7 @@ impl Decoder for Llama {
 }
 
 impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+    fn load(l: &mut Loader<'_>, i: usize, config: &config::Llama) -> Self {
         let (d, inner, eps) = (
             config.hidden_size,
             config.intermediate_size,

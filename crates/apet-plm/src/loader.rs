@@ -1,5 +1,6 @@
 //! Puts a checkpoint's tensors on a device as the sites of a model.
 
+use apet_checkpoint::{Number, PlmError, Weights};
 use apet_record::Module;
 use burn::{
     Tensor,
@@ -7,10 +8,7 @@ use burn::{
 };
 use half::{bf16, f16};
 
-use crate::{
-    Linear, Norm, Param, PlmError, Rows, Site, Table,
-    source::{Number, Weights},
-};
+use crate::{Linear, Norm, Param, Rows, Site, Table};
 
 /// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
 const STAGING: usize = 1 << 20;
@@ -20,7 +18,8 @@ const SHOWN: usize = 8;
 
 /// Loads tensors by name and collects everything that does not fit, so that one error tells all.
 pub(crate) struct Loader<'a> {
-    weights: &'a dyn Weights,
+    /// None: nothing is read, only the sites are wanted.
+    weights: Option<&'a dyn Weights>,
     device: &'a Device,
     number: Number,
     /// What stands before the model's own names: `bert.`, or nothing.
@@ -48,7 +47,11 @@ pub(crate) struct At(pub(crate) Module, pub(crate) Option<usize>);
 
 impl<'a> Loader<'a> {
     /// Begins to load matrices as `number`s; vectors (scales, biases) are always f32.
-    pub(crate) fn new(weights: &'a dyn Weights, device: &'a Device, number: Number) -> Self {
+    pub(crate) fn new(
+        weights: Option<&'a dyn Weights>,
+        device: &'a Device,
+        number: Number,
+    ) -> Self {
         Self {
             weights,
             device,
@@ -66,7 +69,7 @@ impl<'a> Loader<'a> {
     /// `anchor` is a name that every checkpoint of the family has; what stands before
     /// it in this one is the prefix of all names.
     pub(crate) fn anchor(&mut self, anchor: &str) {
-        let names = self.weights.names();
+        let names = self.weights.map(Weights::names).unwrap_or_default();
         let found = names.iter().find_map(|name| name.strip_suffix(anchor));
         self.prefix = found.unwrap_or_default().to_owned();
     }
@@ -151,10 +154,11 @@ impl<'a> Loader<'a> {
         Table { rows }
     }
 
-    /// Whether the checkpoint has a tensor of this name.
+    /// Whether the checkpoint has a tensor of this name; as if, where there is none.
     pub(crate) fn has(&self, name: &str) -> bool {
         let name = format!("{}{name}", self.prefix);
-        self.weights.info(&name).is_some()
+        self.weights
+            .is_none_or(|weights| weights.info(&name).is_some())
     }
 
     fn param<const D: usize>(
@@ -167,15 +171,20 @@ impl<'a> Loader<'a> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
         let number = if D == 1 { Number::F32 } else { self.number };
-        let (flat, value) = match self.read(&tensor, rows, &shape, number) {
-            Ok(data) => {
+        let read = self
+            .weights
+            .map(|weights| self.read(weights, &tensor, rows, &shape, number));
+        let (flat, value) = match read {
+            Some(Ok(data)) => {
                 let dtype = data.dtype();
                 let flat = Tensor::<1>::from_data(data, (self.device, dtype));
                 (flat.clone(), flat.reshape(shape))
             }
-            Err(problem) => {
-                self.problem(problem);
-                // Never used: loading ends with an error.
+            // Never used: loading ends with an error, or with the sites alone.
+            other => {
+                if let Some(Err(problem)) = other {
+                    self.problem(problem);
+                }
                 let empty = || (self.device, DType::F32);
                 (Tensor::empty([0], empty()), Tensor::empty([0; D], empty()))
             }
@@ -209,12 +218,13 @@ impl<'a> Loader<'a> {
     /// Reads a tensor, or some of its rows, into numbers of the wanted type.
     fn read(
         &mut self,
+        weights: &dyn Weights,
         name: &str,
         rows: Option<Rows>,
         shape: &[usize],
         number: Number,
     ) -> Result<TensorData, String> {
-        let info = self.weights.info(name);
+        let info = weights.info(name);
         let info = info.ok_or_else(|| format!("{name} is missing"))?;
         let mut whole = shape.to_vec();
         if let (Some(rows), Some(first)) = (rows, whole.first_mut()) {
@@ -245,12 +255,17 @@ impl<'a> Loader<'a> {
                 let length = STAGING.min(bytes - offset);
                 self.staging.resize(length, 0);
                 let at = start + offset as u64;
-                self.weights.read(name, at, &mut self.staging)?;
+                weights.read(name, at, &mut self.staging)?;
                 self.hash.update(&self.staging);
                 numbers.extend(stored, &self.staging);
             }
         }
         Ok(numbers.data(size))
+    }
+
+    /// Ends with what stands where, without values.
+    pub(crate) fn sites(self) -> Vec<Site> {
+        self.sites
     }
 
     /// Ends loading.
@@ -266,8 +281,9 @@ impl<'a> Loader<'a> {
             let begins = |u: &&str| bare.starts_with(u) || name.starts_with(u);
             unused.iter().any(begins)
         };
-        let names = self.weights.names().into_iter();
+        let names = self.weights.map(Weights::names).unwrap_or_default();
         let surplus: Vec<String> = names
+            .into_iter()
             .filter(|name| !used.contains(name) && !is_unused(name))
             .map(|name| format!("{name} is not part of this model"))
             .collect();
@@ -286,7 +302,7 @@ impl<'a> Loader<'a> {
             problem += &format!("; and {} more", self.problems_in_all - SHOWN);
         }
         Err(PlmError::new(
-            self.weights.file(),
+            self.weights.map_or("", Weights::file),
             format!("{problem}: the weights do not belong to this config.json"),
         ))
     }

@@ -2,42 +2,14 @@
 
 use std::fmt::Debug;
 
+use apet_checkpoint::{Config, Encoded, Number, PlmError, Tokenizer, Weights, config::Special};
 use apet_record::{ModelInfo, Module, Pooling};
 use burn::{Tensor, tensor::Device};
-use serde::Deserialize;
 
 use crate::{
-    Batch, Cache, Encoded, Padding, Site, SiteId, Tap, Tokenizer, bert,
-    bert::Bert,
-    bloom,
-    bloom::Bloom,
-    config,
-    llama::Llama,
-    loader::Loader,
-    mpnet,
-    mpnet::Mpnet,
-    source::{Number, Weights},
-    t5::T5,
+    Batch, Cache, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom, bloom::Bloom, llama::Llama,
+    loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
 };
-
-/// A model that can not be read or run, in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {problem}")]
-pub struct PlmError {
-    /// The file.
-    pub file: String,
-    /// What was found, what was expected, what to do.
-    pub problem: String,
-}
-
-impl PlmError {
-    pub(crate) fn new(file: &str, problem: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            problem: problem.into(),
-        }
-    }
-}
 
 /// The files of a Hugging Face directory, and how to call them in errors.
 #[derive(Clone, Copy)]
@@ -120,26 +92,52 @@ pub struct Plm {
     device: Device,
 }
 
-/// The fields of config.json that every family may have.
-#[derive(Deserialize)]
-struct Common {
-    #[serde(default)]
-    vocab_size: usize,
-    #[serde(alias = "n_embed", alias = "d_model", default)]
-    hidden_size: usize,
-    #[serde(default)]
-    pad_token_id: Option<u32>,
-    #[serde(default)]
-    eos_token_id: Ends,
+impl Network {
+    /// Loads a network, and says what of its checkpoint it does not use.
+    fn load(config: &Config, l: &mut Loader<'_>) -> (Self, Vec<&'static str>) {
+        match config {
+            Config::Bert(c) => (
+                Self::Encoder(Box::new(Bert::load(c, l))),
+                bert::UNUSED.into(),
+            ),
+            Config::Mpnet(c) => (
+                Self::Encoder(Box::new(Mpnet::load(c, l))),
+                mpnet::UNUSED.into(),
+            ),
+            Config::Bloom(c) => (
+                Self::Decoder(Box::new(Bloom::load(c, l))),
+                bloom::UNUSED.into(),
+            ),
+            Config::Llama(c) => {
+                let llama = Llama::load(c, l);
+                let unused = llama.unused().into();
+                (Self::Decoder(Box::new(llama)), unused)
+            }
+            Config::T5(c) => {
+                let t5 = T5::load(c, l);
+                let unused = t5.unused();
+                (Self::EncoderDecoder(Box::new(t5)), unused)
+            }
+        }
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(untagged)]
-enum Ends {
-    One(u32),
-    Several(Vec<u32>),
-    #[default]
-    None,
+/// The sites of the model that a config.json describes, in the order of the forward pass:
+/// what [`Plm::sites`] has once such a model is loaded, with a pooler where its family has one.
+pub fn sites(config: &Config) -> Vec<Site> {
+    let device = Device::flex();
+    let mut loader = Loader::new(None, &device, Number::F32);
+    Network::load(config, &mut loader);
+    loader.sites()
+}
+
+/// Scalars of all sites, and of those that are no embedding table.
+pub fn parameters(sites: &[Site]) -> (u64, u64) {
+    let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
+        let kept = sites.iter().filter(|s| keep(s));
+        kept.map(|s| s.len() as u64).fold(0, u64::saturating_add)
+    };
+    (count(&|_| true), count(&|s| s.module != Module::Embedding))
 }
 
 impl Plm {
@@ -149,76 +147,24 @@ impl Plm {
     /// Names the file and what does not fit; see [`PlmError`].
     pub fn load(files: PlmFiles<'_>, number: Number, device: &Device) -> Result<Self, PlmError> {
         let file = format!("{}/config.json", files.name);
-        let (file, text) = (file.as_str(), files.config);
-        let family = family(file, text)?;
-        let mut l = Loader::new(files.weights, device, number);
-        let (network, layers, max_length, loaded) = match family.as_str() {
-            "bert" => {
-                let bert = Bert::load(file, text, &mut l)?;
-                let (layers, length) = (bert.layers(), bert.max_length());
-                let loaded = l.finish(&bert::UNUSED)?;
-                (Network::Encoder(Box::new(bert)), layers, length, loaded)
-            }
-            "mpnet" => {
-                let mpnet = Mpnet::load(file, text, &mut l)?;
-                let (layers, length) = (mpnet.layers(), mpnet.max_length());
-                let loaded = l.finish(&mpnet::UNUSED)?;
-                (Network::Encoder(Box::new(mpnet)), layers, length, loaded)
-            }
-            "bloom" => {
-                let bloom = Bloom::load(file, text, &mut l)?;
-                let layers = bloom.layers();
-                let loaded = l.finish(&bloom::UNUSED)?;
-                (
-                    Network::Decoder(Box::new(bloom)),
-                    layers,
-                    usize::MAX,
-                    loaded,
-                )
-            }
-            "llama" | "qwen2" => {
-                let llama = Llama::load(file, text, &mut l)?;
-                let (layers, length) = (llama.layers(), llama.max_length());
-                let loaded = l.finish(llama.unused())?;
-                (Network::Decoder(Box::new(llama)), layers, length, loaded)
-            }
-            "t5" => {
-                let t5 = T5::load(file, text, &mut l)?;
-                let layers = t5.layers();
-                let loaded = l.finish(&t5.unused())?;
-                (
-                    Network::EncoderDecoder(Box::new(t5)),
-                    layers,
-                    usize::MAX,
-                    loaded,
-                )
-            }
-            other => {
-                return Err(PlmError::new(
-                    file,
-                    format!(
-                        "\"model_type\": \"{other}\" is not supported (bert, mpnet, bloom, llama, qwen2, t5)"
-                    ),
-                ));
-            }
-        };
-        let common: Common = config::read(file, text)?;
+        let config = Config::read(&file, files.config)?;
+        let special = Special::read(&file, files.config)?;
+        let mut loader = Loader::new(Some(files.weights), device, number);
+        let (network, unused) = Network::load(&config, &mut loader);
+        let loaded = loader.finish(&unused)?;
         let tokenizer = Tokenizer::read(
             &format!("{}/tokenizer.json", files.name),
             files.tokenizer,
-            common.vocab_size,
+            config.vocabulary(),
         )?;
-        let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
-            let kept = loaded.sites.iter().filter(|s| keep(s));
-            kept.map(|s| s.len() as u64).sum()
-        };
+        let (parameters, parameters_without_embeddings) = parameters(&loaded.sites);
         let info = ModelInfo {
             name: files.name.to_owned(),
-            family,
-            layers,
-            hidden: common.hidden_size,
-            parameters: count(&|_| true),
-            parameters_without_embeddings: count(&|s| s.module != Module::Embedding),
+            family: config.family().to_owned(),
+            layers: config.layers(),
+            hidden: config.hidden(),
+            parameters,
+            parameters_without_embeddings,
             weights_hash: loaded.hash,
             extra: Default::default(),
         };
@@ -228,14 +174,10 @@ impl Plm {
             values: loaded.values,
             network,
             // Padding is masked: any token does.
-            pad: common.pad_token_id.or(tokenizer.pad()).unwrap_or(0),
-            ends: match common.eos_token_id {
-                Ends::One(id) => vec![id],
-                Ends::Several(ids) => ids,
-                Ends::None => Vec::new(),
-            },
+            pad: special.pad.or(tokenizer.pad()).unwrap_or(0),
+            ends: special.ends,
             tokenizer,
-            max_length,
+            max_length: config.max_length(),
             device: device.clone(),
         })
     }
@@ -362,19 +304,4 @@ impl Plm {
 fn three(x: Tensor<2>, batch: &Batch) -> Tensor<3> {
     let [_, hidden] = x.dims();
     x.reshape([batch.rows(), batch.length(), hidden])
-}
-
-fn family(file: &str, config: &str) -> Result<String, PlmError> {
-    #[derive(Deserialize)]
-    struct Kind {
-        model_type: Option<String>,
-    }
-    let kind: Kind = serde_json::from_str(config)
-        .map_err(|e| PlmError::new(file, format!("{e}, expected a JSON object")))?;
-    kind.model_type.ok_or_else(|| {
-        PlmError::new(
-            file,
-            "no field \"model_type\", expected \"bert\" or another",
-        )
-    })
 }

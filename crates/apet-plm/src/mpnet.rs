@@ -2,81 +2,17 @@
 //!
 //! Names and numbers as in transformers, `models/mpnet/modeling_mpnet.py`.
 
+use apet_checkpoint::config::{self, Activation, FARTHEST, FIRST_POSITION};
 use apet_record::Module;
 use burn::Tensor;
-use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, Table, Tap,
+    Batch, Linear, Norm, Table, Tap,
+    activation::activate,
     attention::{Buckets, attend, split},
-    config::{self, Activation, Checks},
     loader::{At, Loader},
     model::Encoder,
 };
-
-/// The fields of config.json that decide the computation. Others are ignored.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "relative_attention_num_buckets")]
-    relative_attention_num_buckets: usize,
-    #[serde(default = "layer_norm_eps")]
-    layer_norm_eps: f64,
-    #[serde(default = "hidden_act")]
-    hidden_act: String,
-}
-
-// transformers' own defaults for these fields.
-fn relative_attention_num_buckets() -> usize {
-    32
-}
-fn layer_norm_eps() -> f64 {
-    1e-12
-}
-fn hidden_act() -> String {
-    "gelu".into()
-}
-
-/// The first token stands at this position: MPNet counts on from its padding id, 1.
-const FIRST_POSITION: usize = 2;
-/// From this distance on all share a bucket; transformers has it as a constant.
-const FARTHEST: usize = 128;
-
-impl Config {
-    fn read(file: &str, text: &str) -> Result<(Self, Activation), PlmError> {
-        let config: Self = config::read(file, text)?;
-        let check = Checks(file);
-        check.sizes(&[
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_attention_heads", config.num_attention_heads),
-            ("intermediate_size", config.intermediate_size),
-        ])?;
-        check.blocks("num_hidden_layers", config.num_hidden_layers)?;
-        check.divides(
-            ("num_attention_heads", config.num_attention_heads),
-            ("hidden_size", config.hidden_size),
-        )?;
-        check.buckets(
-            "relative_attention_num_buckets",
-            config.relative_attention_num_buckets,
-            FARTHEST,
-        )?;
-        if !(FIRST_POSITION + 1..1 << 31).contains(&config.max_position_embeddings) {
-            return check.refuse(format!(
-                "\"max_position_embeddings\": {}, expected a number from 3 to 2^31",
-                config.max_position_embeddings
-            ));
-        }
-        let activation = Activation::by_name(file, "hidden_act", &config.hidden_act)?;
-        Ok((config, activation))
-    }
-}
 
 /// The frozen encoder.
 #[derive(Debug)]
@@ -89,7 +25,6 @@ pub(crate) struct Mpnet {
     blocks: Vec<Block>,
     buckets: Buckets,
     relative: Table,
-    max_length: usize,
 }
 
 #[derive(Debug)]
@@ -115,20 +50,19 @@ pub(crate) const UNUSED: [&str; 5] = [
 ];
 
 impl Mpnet {
-    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
-        let (config, activation) = Config::read(file, text)?;
+    pub(crate) fn load(config: &config::Mpnet, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
         let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
         let count = config.relative_attention_num_buckets;
-        Ok(Self {
+        Self {
             heads: config.num_attention_heads,
-            activation,
+            activation: config.hidden_act,
             words: table("word_embeddings", config.vocab_size),
             positions: table("position_embeddings", config.max_position_embeddings),
             norm: l.norm("embeddings.LayerNorm", d, eps, None),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(l, i, &config))
+                .map(|i| Block::load(l, i, config))
                 .collect(),
             buckets: Buckets {
                 count,
@@ -139,18 +73,7 @@ impl Mpnet {
                 "encoder.relative_attention_bias",
                 [count, config.num_attention_heads],
             ),
-            max_length: config.max_position_embeddings - FIRST_POSITION,
-        })
-    }
-
-    /// Longest sequence there are positions for.
-    pub(crate) fn max_length(&self) -> usize {
-        self.max_length
-    }
-
-    /// Blocks.
-    pub(crate) fn layers(&self) -> usize {
-        self.blocks.len()
+        }
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
@@ -158,9 +81,7 @@ impl Mpnet {
         let context = self.attention(block, x.clone(), bias, tap);
         let attended = tap.linear(&block.attention_output, context);
         let x = tap.norm(&block.attention_norm, attended + x);
-        let inner = self
-            .activation
-            .forward(tap.linear(&block.intermediate, x.clone()));
+        let inner = activate(self.activation, tap.linear(&block.intermediate, x.clone()));
         let outer = tap.linear(&block.output, inner);
         tap.norm(&block.output_norm, outer + x)
     }
@@ -194,7 +115,7 @@ impl Encoder for Mpnet {
 }
 
 impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &Config) -> Self {
+    fn load(l: &mut Loader<'_>, i: usize, config: &config::Mpnet) -> Self {
         let (d, inner, eps) = (
             config.hidden_size,
             config.intermediate_size,

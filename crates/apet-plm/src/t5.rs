@@ -4,100 +4,16 @@
 //!
 //! Names and numbers as in transformers, `models/t5/modeling_t5.py`.
 
+use apet_checkpoint::config::{self, FeedForward};
 use apet_record::Module;
 use burn::Tensor;
-use serde::Deserialize;
 
 use crate::{
-    Batch, Linear, Norm, PlmError, Table, Tap,
+    Batch, Linear, Norm, Table, Tap,
+    activation::activate,
     attention::{Buckets, Cache, attend, split},
-    config::{self, Activation, Checks},
     loader::{At, Loader},
 };
-
-/// The fields of config.json that decide the computation. Others are ignored.
-#[derive(Clone, Debug, Deserialize)]
-struct Config {
-    vocab_size: usize,
-    d_model: usize,
-    d_kv: usize,
-    d_ff: usize,
-    num_layers: usize,
-    num_decoder_layers: Option<usize>,
-    num_heads: usize,
-    #[serde(default = "relative_attention_num_buckets")]
-    relative_attention_num_buckets: usize,
-    #[serde(default = "relative_attention_max_distance")]
-    relative_attention_max_distance: usize,
-    #[serde(default = "layer_norm_epsilon")]
-    layer_norm_epsilon: f64,
-    #[serde(default = "feed_forward_proj")]
-    feed_forward_proj: String,
-    #[serde(default = "tie_word_embeddings")]
-    tie_word_embeddings: bool,
-    /// Whether the decoder's output is scaled before the head, and the head tied: T5 as
-    /// first published. transformers 5 writes this, and `tie_word_embeddings` always true.
-    scale_decoder_outputs: Option<bool>,
-    #[serde(default)]
-    decoder_start_token_id: u32,
-}
-
-// transformers' own defaults for these fields.
-fn relative_attention_num_buckets() -> usize {
-    32
-}
-fn relative_attention_max_distance() -> usize {
-    128
-}
-fn layer_norm_epsilon() -> f64 {
-    1e-6
-}
-fn feed_forward_proj() -> String {
-    "relu".into()
-}
-fn tie_word_embeddings() -> bool {
-    true
-}
-
-/// How the feed-forward layer goes on from its first product.
-#[derive(Clone, Copy, Debug)]
-struct FeedForward {
-    activation: Activation,
-    gated: bool,
-}
-
-impl Config {
-    fn read(file: &str, text: &str) -> Result<(Self, FeedForward), PlmError> {
-        let config: Self = config::read(file, text)?;
-        let check = Checks(file);
-        check.sizes(&[
-            ("vocab_size", config.vocab_size),
-            ("d_model", config.d_model),
-            ("d_kv", config.d_kv),
-            ("d_ff", config.d_ff),
-            ("num_heads", config.num_heads),
-        ])?;
-        check.blocks("num_layers", config.num_layers)?;
-        check.blocks("num_decoder_layers", config.decoder_layers())?;
-        check.buckets(
-            "relative_attention_num_buckets",
-            config.relative_attention_num_buckets,
-            config.relative_attention_max_distance,
-        )?;
-        let (gated, name) = match config.feed_forward_proj.strip_prefix("gated-") {
-            // transformers reads this one name as the tanh form, for compatibility.
-            Some("gelu") => (true, "gelu_new"),
-            Some(name) => (true, name),
-            None => (false, config.feed_forward_proj.as_str()),
-        };
-        let activation = Activation::by_name(file, "feed_forward_proj", name)?;
-        Ok((config, FeedForward { activation, gated }))
-    }
-
-    fn decoder_layers(&self) -> usize {
-        self.num_decoder_layers.unwrap_or(self.num_layers)
-    }
-}
 
 /// The frozen encoder and decoder.
 #[derive(Debug)]
@@ -157,30 +73,26 @@ pub(crate) struct Caches {
 }
 
 impl T5 {
-    pub(crate) fn load(file: &str, text: &str, l: &mut Loader<'_>) -> Result<Self, PlmError> {
-        let (config, ffn) = Config::read(file, text)?;
+    pub(crate) fn load(config: &config::T5, l: &mut Loader<'_>) -> Self {
         l.anchor("shared.weight");
         let d = config.d_model;
-        let scaled = config
-            .scale_decoder_outputs
-            .unwrap_or(config.tie_word_embeddings);
-        Ok(Self {
+        let scaled = config.is_scaled();
+        Self {
             heads: config.num_heads,
             words: l.table("shared", [config.vocab_size, d]),
-            encoder: Stack::load(l, "encoder", config.num_layers, 0, &config, ffn),
+            encoder: Stack::load(l, "encoder", config.num_layers, 0, config),
             decoder: Stack::load(
                 l,
                 "decoder",
                 config.decoder_layers(),
                 config.num_layers,
-                &config,
-                ffn,
+                config,
             ),
             head: (!scaled && l.has("lm_head.weight")).then(|| l.lm_head([config.vocab_size, d])),
             scale: scaled.then(|| (d as f64).powf(-0.5)),
             start: config.decoder_start_token_id,
-            ffn,
-        })
+            ffn: config.feed_forward_proj,
+        }
     }
 
     /// What of a checkpoint is not used.
@@ -192,11 +104,6 @@ impl T5 {
     /// The token that a decoder's input begins with.
     pub(crate) fn start(&self) -> u32 {
         self.start
-    }
-
-    /// Blocks of the encoder and the decoder.
-    pub(crate) fn layers(&self) -> usize {
-        self.encoder.blocks.len() + self.decoder.blocks.len()
     }
 
     /// The encoder's output, `[rows * length, hidden]`; `see` gets what goes into each
@@ -310,7 +217,7 @@ impl T5 {
     fn feed_forward(&self, block: &Block, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         let normed = tap.norm(&block.ffn_norm, x.clone());
         let activation = self.ffn.activation;
-        let mut inner = activation.forward(tap.linear(&block.wide, normed.clone()));
+        let mut inner = activate(activation, tap.linear(&block.wide, normed.clone()));
         if let Some(gate) = &block.gate {
             inner = inner * tap.linear(gate, normed);
         }
@@ -325,8 +232,7 @@ impl Stack {
         name: &str,
         blocks: usize,
         first: usize,
-        config: &Config,
-        ffn: FeedForward,
+        config: &config::T5,
     ) -> Self {
         let count = config.relative_attention_num_buckets;
         let is_decoder = name == "decoder";
@@ -341,7 +247,7 @@ impl Stack {
             blocks: (0..blocks)
                 .map(|i| {
                     let name = format!("{name}.block.{i}.layer");
-                    Block::load(l, &name, first + i, is_decoder, config, ffn)
+                    Block::load(l, &name, first + i, is_decoder, config)
                 })
                 .collect(),
             norm: l.rms_norm(
@@ -360,8 +266,7 @@ impl Block {
         name: &str,
         number: usize,
         is_decoder: bool,
-        config: &Config,
-        ffn: FeedForward,
+        config: &config::T5,
     ) -> Self {
         let (d, inner) = (config.d_model, config.d_ff);
         let at = At(Module::Ffn, Some(number));
@@ -370,7 +275,7 @@ impl Block {
             l.rms_norm(&name, d, config.layer_norm_epsilon, Some(number))
         };
         let attention = |l: &mut Loader<'_>, place: &str| {
-            let heads = config.num_heads * config.d_kv;
+            let heads = config.inner();
             let at = At(Module::Attention, Some(number));
             let mut linear =
                 |part: &str, shape| l.linear(&format!("{name}.{place}.{part}"), shape, at, false);
@@ -382,7 +287,8 @@ impl Block {
             }
         };
         let last = if is_decoder { 2 } else { 1 };
-        let wide = if ffn.gated { "wi_0" } else { "wi" };
+        let gated = config.feed_forward_proj.gated;
+        let wide = if gated { "wi_0" } else { "wi" };
         let dense = |part: &str| format!("{name}.{last}.DenseReluDense.{part}");
         Self {
             attention_norm: norm(l, 0),
@@ -390,9 +296,7 @@ impl Block {
             cross: is_decoder.then(|| (norm(l, 1), attention(l, "1.EncDecAttention"))),
             ffn_norm: norm(l, last),
             wide: l.linear(&dense(wide), [inner, d], at, false),
-            gate: ffn
-                .gated
-                .then(|| l.linear(&dense("wi_1"), [inner, d], at, false)),
+            gate: gated.then(|| l.linear(&dense("wi_1"), [inner, d], at, false)),
             narrow: l.linear(&dense("wo"), [d, inner], at, false),
         }
     }

@@ -194,7 +194,8 @@ impl<R: ReadAt> Weights for Safetensors<R> {
             return Err(format!("{name} is missing"));
         };
         let (first, end) = info.data_offsets;
-        if offset + into.len() as u64 > (end - first) as u64 {
+        let last = offset.checked_add(into.len() as u64);
+        if last.is_none_or(|last| last > (end - first) as u64) {
             return Err(format!("{name} ends too early"));
         }
         shard

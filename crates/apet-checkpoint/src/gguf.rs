@@ -221,8 +221,16 @@ impl<R: ReadAt> Weights for Gguf<R> {
         let damaged = || format!("{name} ends too early");
         let row_bytes = stored.block.row_bytes(width).ok_or_else(damaged)?;
         let wide = width * stored.block.number_bytes();
-        let (mut packed, mut row) = (vec![0; row_bytes], vec![0; wide]);
         let mut at = usize::try_from(offset).map_err(|_| damaged())?;
+        if rows == 0 || wide == 0 {
+            // Of no rows, any width fits into a file.
+            return if into.is_empty() {
+                Ok(())
+            } else {
+                Err(damaged())
+            };
+        }
+        let (mut packed, mut row) = (vec![0; row_bytes], vec![0; wide]);
         let mut rest = into;
         while !rest.is_empty() {
             let (number, from) = (at / wide, at % wide);

@@ -1,5 +1,9 @@
 //! `tokenizer.json` through the `tokenizers` crate, natively and in wasm.
 
+mod parts;
+
+use std::fmt::Display;
+
 use tokenizers::{TruncationParams, TruncationStrategy};
 
 use crate::PlmError;
@@ -27,8 +31,10 @@ impl Tokenizer {
     /// # Errors
     /// When it is no tokenizer, or belongs to another model.
     pub fn read(file: &str, bytes: &[u8], vocabulary: usize) -> Result<Self, PlmError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| PlmError::new(file, format!("{e}, expected a tokenizer.json")))?;
+        let wrong =
+            |e: &dyn Display| PlmError::new(file, format!("{e}, expected a tokenizer.json"));
+        parts::check(bytes).map_err(|e| wrong(&e))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| wrong(&e))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
