@@ -42,9 +42,10 @@ fn one(part: &Value) -> Result<(), String> {
     let Value::Object(part) = part else {
         return Err("expected an object".into());
     };
-    if let Some(table) = part.get("precompiled_charsmap") {
+    let table = part.get("precompiled_charsmap");
+    if table.is_some() || part.get("type").is_some_and(|kind| kind == "Precompiled") {
         table
-            .as_str()
+            .and_then(Value::as_str)
             .and_then(|text| characters(&BASE64.decode(text).ok()?))
             .ok_or("\"precompiled_charsmap\": damaged, expected SentencePiece's table of characters in Base64")?;
     }
