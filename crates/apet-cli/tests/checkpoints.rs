@@ -259,6 +259,10 @@ fn wrong_shards_of_pytorch_are_refused_with_a_sentence() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains(place), "{said}");
         assert!(!out.exists());
+        // `apet fetch DIR` says the same.
+        let fetched = refused(&["fetch"], &[folder.path()]);
+        assert_eq!(fetched.lines().count(), 1, "{fetched}");
+        assert!(fetched.contains(place), "{fetched}");
         said
     };
     put(PICKLES[0], &one);

@@ -26,7 +26,7 @@ pub use attention::Cache;
 pub use batch::{Batch, Padding};
 pub use gguf::Gguf;
 pub use language::{Prompted, TargetLogits};
-pub use model::{Kind, Plm, PlmError, PlmFiles};
+pub use model::{Kind, Plm, PlmError, PlmFiles, check_family};
 pub use source::{Number, ReadAt, Safetensors, TensorInfo, Weights, shards_of_index};
 pub use tap::{Frozen, Linear, Norm, Param, Rows, Site, SiteId, Table, Tap};
 pub use tokenizer::{Encoded, Tokenizer};

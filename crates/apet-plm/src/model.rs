@@ -193,14 +193,7 @@ impl Plm {
                     loaded,
                 )
             }
-            other => {
-                return Err(PlmError::new(
-                    file,
-                    format!(
-                        "\"model_type\": \"{other}\" is not supported (bert, mpnet, bloom, llama, qwen2, t5)"
-                    ),
-                ));
-            }
+            other => return Err(unsupported(file, other)),
         };
         let common: Common = config::read(file, text)?;
         let tokenizer = Tokenizer::read(
@@ -362,6 +355,28 @@ impl Plm {
 fn three(x: Tensor<2>, batch: &Batch) -> Tensor<3> {
     let [_, hidden] = x.dims();
     x.reshape([batch.rows(), batch.length(), hidden])
+}
+
+/// Families, as `model_type` names them.
+const FAMILIES: [&str; 6] = ["bert", "mpnet", "bloom", "llama", "qwen2", "t5"];
+
+fn unsupported(file: &str, family: &str) -> PlmError {
+    let known = FAMILIES.join(", ");
+    PlmError::new(
+        file,
+        format!("\"model_type\": \"{family}\" is not supported ({known})"),
+    )
+}
+
+/// Says whether a config is of a family that runs here, before its weights are there.
+///
+/// # Errors
+/// Names the file, the field, what was found and what was expected.
+pub fn check_family(file: &str, config: &str) -> Result<(), PlmError> {
+    match family(file, config)? {
+        family if FAMILIES.contains(&family.as_str()) => Ok(()),
+        other => Err(unsupported(file, &other)),
+    }
 }
 
 fn family(file: &str, config: &str) -> Result<String, PlmError> {
