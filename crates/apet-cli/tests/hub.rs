@@ -146,7 +146,10 @@ fn a_repository_is_fetched_whole_and_once() {
     fs::write(fs::canonicalize(machine.path(&path)).unwrap(), "damaged").unwrap();
     machine.forget_the_store();
     let said = machine.refused(&["Lab/Bert-Tiny"], &[("HF_HUB_OFFLINE", "1")]);
-    assert!(said.contains("unset it to fetch it again"), "{said}");
+    assert!(
+        said.contains("unset HF_HUB_OFFLINE to fetch it again"),
+        "{said}"
+    );
     assert!(said.contains("found SHA-256"), "{said}");
     machine.succeeds(&["Lab/Bert-Tiny"], &[]);
     assert!(machine.stored("bert-tiny", FILES[2]) == fixture(FILES[2]));

@@ -219,7 +219,7 @@ impl Hub {
         if path.exists() {
             match check(&path) {
                 Err(e) if self.offline => {
-                    return Err(e.context("HF_HUB_OFFLINE is set; unset it to fetch it again"));
+                    return Err(anyhow!("{e:#}: unset HF_HUB_OFFLINE to fetch it again"));
                 }
                 Err(_) => discard(&path),
                 Ok(()) => return Ok(()),
@@ -238,8 +238,10 @@ impl Hub {
             Form::EXPECTED
         );
         self.download(repository, snapshot, file)?;
-        let whole = check(&path).context("fetch it again");
-        whole.inspect_err(|_| discard(&path))
+        check(&path).map_err(|e| {
+            discard(&path);
+            anyhow!("{e:#}: fetch it again")
+        })
     }
 
     fn download(&self, repository: &Repository, snapshot: &Snapshot, file: &str) -> Result<()> {
