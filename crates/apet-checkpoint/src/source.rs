@@ -204,11 +204,12 @@ impl<R: ReadAt> Weights for Safetensors<R> {
     }
 }
 
-/// The files that an index names, each once, sorted: `model.safetensors.index.json`.
+/// The files that an index names, each once, sorted: `model.safetensors.index.json`, whose
+/// shards end in `.safetensors`, or `pytorch_model.bin.index.json`, whose end in `.bin`.
 ///
 /// # Errors
-/// When it is no such index, or names anything but files beside it.
-pub fn shards_of_index(file: &str, text: &str) -> Result<Vec<String>, PlmError> {
+/// When it is no such index, or names anything but files beside it with that `ending`.
+pub fn shards_of_index(file: &str, text: &str, ending: &str) -> Result<Vec<String>, PlmError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -224,14 +225,12 @@ pub fn shards_of_index(file: &str, text: &str) -> Result<Vec<String>, PlmError> 
     files.dedup();
     let beside = |name: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        name.chars().all(plain) && !name.starts_with('.') && name.ends_with(".safetensors")
+        name.chars().all(plain) && !name.starts_with('.') && name.ends_with(ending)
     };
     match files.iter().find(|name| !beside(name)) {
         Some(name) => Err(PlmError::new(
             file,
-            format!(
-                "\"weight_map\": found {name:?}, expected names of .safetensors files beside it"
-            ),
+            format!("\"weight_map\": found {name:?}, expected names of {ending} files beside it"),
         )),
         None if files.is_empty() => Err(PlmError::new(file, "\"weight_map\" names no file")),
         None => Ok(files),
@@ -290,8 +289,13 @@ mod tests {
     #[test]
     fn an_index_names_files_beside_it() {
         let index = r#"{"metadata": {}, "weight_map": {"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"}}"#;
-        let files = shards_of_index("i.json", index).unwrap();
+        let files = shards_of_index("i.json", index, ".safetensors").unwrap();
         assert_eq!(files, ["m-1.safetensors", "m-2.safetensors"]);
+        let error = shards_of_index("i.json", index, ".bin").unwrap_err();
+        assert!(error.to_string().contains("expected names of .bin files"));
+        let pickled = r#"{"weight_map": {"a": "m-1.bin"}}"#;
+        let files = shards_of_index("i.json", pickled, ".bin").unwrap();
+        assert_eq!(files, ["m-1.bin"]);
         for bad in [
             r#"{"weight_map": {"a": "../x.safetensors"}}"#,
             r#"{"weight_map": {"a": "/etc/passwd"}}"#,
@@ -300,7 +304,7 @@ mod tests {
             r#"{}"#,
             "[",
         ] {
-            shards_of_index("i.json", bad).unwrap_err();
+            shards_of_index("i.json", bad, ".safetensors").unwrap_err();
         }
     }
 }

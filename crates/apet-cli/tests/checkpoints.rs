@@ -137,13 +137,21 @@ fn tokenizers_of_every_family_give_the_ids_of_the_reference() {
 
 /// bert-tiny without its `model.safetensors`.
 fn directory() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let mut builder = tempfile::Builder::new();
+    let folder = builder.prefix("bert-").tempdir().unwrap();
     for file in ["config.json", "tokenizer.json"] {
         let from = fixture("bert-tiny").join(file);
         fs::copy(from, folder.path().join(file)).unwrap();
     }
     folder
 }
+
+/// pytorch_model.bin in two, and its index.
+const PICKLES: [&str; 3] = [
+    "pytorch_model-00001-of-00002.bin",
+    "pytorch_model-00002-of-00002.bin",
+    "pytorch_model.bin.index.json",
+];
 
 fn states(model: &Path) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +194,14 @@ fn pytorch_and_sharded_checkpoints_are_what_the_one_file_is() {
     fs::write(&index_file, &index).unwrap();
     assert!(states(sharded.path()) == whole);
 
-    for from in [pickled.path(), sharded.path()] {
+    let pickles = directory();
+    for file in PICKLES {
+        let from = fixture("bert-tiny").join(file);
+        fs::copy(from, pickles.path().join(file)).unwrap();
+    }
+    assert!(states(pickles.path()) == whole);
+
+    for from in [pickled.path(), sharded.path(), pickles.path()] {
         let out = tempfile::tempdir().unwrap();
         succeeds(&["convert", "-o"], &[out.path(), from]);
         compare(
@@ -236,4 +251,51 @@ fn broken_files_are_refused_with_a_sentence() {
     fs::write(pickled.path().join("pytorch_model.bin"), &bin[..9000]).unwrap();
     let said = refused(&["convert", "-o"], &[&out, pickled.path()]);
     assert!(said.contains("pytorch_model.bin"), "{said}");
+}
+
+#[test]
+fn wrong_shards_of_pytorch_are_refused_with_a_sentence() {
+    let folder = directory();
+    let put = |file: &str, bytes: &[u8]| fs::write(folder.path().join(file), bytes).unwrap();
+    let [one, two, index] = PICKLES.map(|file| fs::read(fixture("bert-tiny").join(file)).unwrap());
+    let index = String::from_utf8(index).unwrap();
+    let out = folder.path().join("out");
+    let said = |place: &str| {
+        let said = refused(&["convert", "-o"], &[&out, folder.path()]);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(place), "{said}");
+        assert!(!out.exists());
+        // `apet fetch DIR` says the same.
+        let fetched = refused(&["fetch"], &[folder.path()]);
+        assert_eq!(fetched.lines().count(), 1, "{fetched}");
+        assert!(fetched.contains(place), "{fetched}");
+        said
+    };
+    put(PICKLES[0], &one);
+    put(PICKLES[2], index.as_bytes());
+    assert!(said(PICKLES[1]).contains("can not be read"));
+    put(PICKLES[1], &two[..two.len() / 2]);
+    assert!(said(PICKLES[1]).contains("it may be cut"));
+    put(PICKLES[1], &one);
+    assert!(said(PICKLES[1]).contains("is in another shard, too"));
+    put(PICKLES[1], &two);
+    for (bad, problem) in [
+        (
+            index.replace("pytorch_model-00002", "../x"),
+            "expected names of .bin files beside it",
+        ),
+        (
+            index.replace(".bin", ".safetensors"),
+            "expected names of .bin files beside it",
+        ),
+        (
+            index[..index.len() / 2].to_owned(),
+            "expected {\"weight_map\": {tensor: file}}",
+        ),
+        ("{\"weight_map\":{}}".into(), "names no file"),
+    ] {
+        put(PICKLES[2], bad.as_bytes());
+        let said = said(PICKLES[2]);
+        assert!(said.contains(problem), "{said}");
+    }
 }

@@ -138,6 +138,26 @@ fn a_wrong_directory_gets_one_sentence_and_leaves_the_store_as_it_was() {
     );
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     assert!(machine.stored().is_empty());
+    // What is there and damaged is named.
+    for (file, text, problem) in [
+        (
+            "pytorch_model.bin",
+            "[",
+            "it may be cut or not be a PyTorch checkpoint",
+        ),
+        (
+            "model.safetensors.index.json",
+            "[",
+            "expected {\"weight_map\"",
+        ),
+    ] {
+        machine.write(&format!("m/{file}"), text);
+        let ended = machine.fetch(&["m"]);
+        assert!(!ended.good && ended.err.contains(file), "{}", ended.err);
+        assert!(ended.err.contains(problem), "{}", ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        assert!(machine.stored().is_empty());
+    }
 
     machine.write("m/model.safetensors", &weights);
     assert!(machine.fetch(&["m"]).good);
@@ -165,7 +185,7 @@ fn a_wrong_directory_gets_one_sentence_and_leaves_the_store_as_it_was() {
     let ended = machine.fetch(&["minilm-l99"]);
     assert_eq!(
         ended.err,
-        "error: minilm-l99: neither a known model (minilm-l3, minilm-l6, mpnet-base, smollm2-135m) nor a directory\n"
+        "error: minilm-l99: neither a known model (minilm-l3, minilm-l6, mpnet-base, smollm2-135m) nor a directory, nor ORG/REPO of the hub\n"
     );
 }
 
@@ -316,7 +336,9 @@ impl FakeHub {
     }
 
     fn add(&self, file: &str, at: PathBuf, etag: &str) {
-        let path = format!("/sentence-transformers/paraphrase-MiniLM-L3-v2/resolve/main/{file}");
+        let commit = "0123456789abcdef";
+        let path =
+            format!("/sentence-transformers/paraphrase-MiniLM-L3-v2/resolve/{commit}/{file}");
         self.files.lock().unwrap().insert(path, (at, etag.into()));
     }
 }
@@ -346,6 +368,11 @@ fn the_hub_is_used_checked_and_not_asked_twice() {
     );
     let weights = machine.write("hub/model.safetensors", small_weights());
     hub.add("model.safetensors", weights.clone(), &"0".repeat(64));
+    let info = r#"{"sha":"0123456789abcdef","siblings":[{"rfilename":"config.json"},
+        {"rfilename":"tokenizer.json"},{"rfilename":"model.safetensors"}]}"#;
+    let path = "/api/models/sentence-transformers/paraphrase-MiniLM-L3-v2/revision/main".to_owned();
+    let info = (machine.write("hub/info.json", info), String::new());
+    hub.files.lock().unwrap().insert(path, info);
 
     // The hub's own SHA-256 of the weights is not theirs.
     let ended = machine.fetch(&["minilm-l3"]);

@@ -4,7 +4,9 @@ use apet_checkpoint::shards_of_index;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    for file in shards_of_index("x", text).unwrap_or_default() {
-        assert!(!file.contains('/') && file.ends_with(".safetensors"));
+    for ending in [".safetensors", ".bin"] {
+        for file in shards_of_index("x", text, ending).unwrap_or_default() {
+            assert!(!file.contains('/') && file.ends_with(ending));
+        }
     }
 });

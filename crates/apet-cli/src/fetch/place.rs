@@ -21,45 +21,52 @@ const LIMIT: u64 = 100 << 20;
 /// # Errors
 /// Names the origin, what was found and what was expected; `path` is as it was then.
 pub(crate) fn place(found: Found, path: &Path) -> Result<u64> {
-    let origin = found.origin.clone();
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    match name {
-        "model.safetensors" => place_weights(found, path),
-        "tokenizer.json" => place_text(found, path, without_padding),
-        _ => place_text(found, path, |text| {
-            config(&text)?;
-            Ok(text)
-        }),
+    if name == "model.safetensors" {
+        let origin = found.origin.clone();
+        return place_weights(found, path).with_context(|| said(&origin, name));
     }
-    .with_context(|| {
-        if origin.ends_with(name) {
-            origin
-        } else {
-            format!("{name} of {origin}")
-        }
-    })
-}
-
-fn place_text(
-    found: Found,
-    path: &Path,
-    change: impl FnOnce(String) -> Result<String>,
-) -> Result<u64> {
-    let mut bytes = Vec::new();
-    let (hash, length) = copy_hashed(&mut found.bytes.take(LIMIT + 1), &mut bytes)?;
-    ensure!(
-        length <= LIMIT,
-        "found more than {LIMIT} bytes, expected a JSON file"
-    );
-    if let Some(expected) = &found.sha256 {
-        check_sha256("the file", &hash, expected)?;
-    }
-    let text = change(String::from_utf8(bytes).context("expected UTF-8")?)?;
+    let text = text(found, name)?;
     write_atomic(path, |out| Ok(out.write_all(text.as_bytes())?))?;
     Ok(text.len() as u64)
+}
+
+/// The text that `config.json` or `tokenizer.json` is stored as.
+///
+/// # Errors
+/// Names the origin, what was found and what was expected.
+pub(crate) fn text(found: Found, name: &str) -> Result<String> {
+    let origin = found.origin.clone();
+    let read = || {
+        let mut bytes = Vec::new();
+        let (hash, length) = copy_hashed(&mut found.bytes.take(LIMIT + 1), &mut bytes)?;
+        ensure!(
+            length <= LIMIT,
+            "found more than {LIMIT} bytes, expected a JSON file"
+        );
+        if let Some(expected) = &found.sha256 {
+            check_sha256("the file", &hash, expected)?;
+        }
+        let text = String::from_utf8(bytes).context("expected UTF-8")?;
+        if name == "tokenizer.json" {
+            return without_padding(text);
+        }
+        config(&text)?;
+        Ok(text)
+    };
+    read().with_context(|| said(&origin, name))
+}
+
+/// What a file is called in errors.
+fn said(origin: &str, name: &str) -> String {
+    if origin.ends_with(name) {
+        origin.to_owned()
+    } else {
+        format!("{name} of {origin}")
+    }
 }
 
 /// The config's family, blocks and width.

