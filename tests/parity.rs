@@ -13,7 +13,7 @@ mod families;
 
 use std::path::{Path, PathBuf};
 
-use apet_plm::{Frozen, Number, Plm, PlmFiles, Safetensors};
+use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Safetensors};
 use apet_record::{Method, Optimizer, Pooling, RunSpec};
 use apet_tasks::{Example, Task};
 use apet_train::Trainer;
@@ -47,7 +47,7 @@ fn load(folder: &Path, tokenizer: &Path, device: &Device) -> Plm {
         tokenizer: &read(&tokenizer.join("tokenizer.json")),
         weights: &weights,
     };
-    Plm::load(files, Number::F32, device).unwrap()
+    Plm::load(files, Dtype::F32, device).unwrap()
 }
 
 /// MiniLM-L6 from the store, where `apet fetch` put it.
@@ -172,6 +172,7 @@ fn minilm_learns_as_peft_does() {
         dev: rows[..1].to_vec(),
         test: rows[..1].to_vec(),
         train: rows,
+        columns: ("text".into(), None),
         split_note: String::new(),
     };
     let lora = r#"{"model":"","task":{"name":""},"method":{"name":"lora"}}"#;
@@ -228,6 +229,7 @@ fn minilm_learns_as_peft_does() {
                 std::slice::from_ref(rows),
                 spec.optimizer.rate(step, batches.len()),
             );
+            let result = result.unwrap();
             for (what, found, expected, tolerance) in [
                 ("loss", result.loss, losses[step], LOSS_TOLERANCE),
                 (

@@ -189,7 +189,7 @@ impl Everything {
         // A language model's own loss uses every site, a pooler only where it is asked for.
         let used =
             |site: &Site| plm.kind() != Kind::Encoder || plm.in_classification(site, pooling);
-        let theta = Theta::over(plm, &spec, classes, used).unwrap();
+        let theta = Theta::over(plm, &spec, Some(classes), used).unwrap();
         Self {
             leaves: theta.leaves(),
             theta,

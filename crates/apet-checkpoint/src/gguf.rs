@@ -11,9 +11,11 @@ use std::collections::BTreeMap;
 
 use self::block::Block;
 use self::header::{Header, Value};
+use apet_record::Dtype;
+
 use crate::{
     PlmError,
-    source::{Number, ReadAt, TensorInfo, Weights},
+    source::{ReadAt, TensorInfo, Weights},
 };
 
 /// A GGUF file of a Llama or Qwen2.
@@ -205,9 +207,9 @@ impl<R: ReadAt> Weights for Gguf<R> {
         let stored = self.tensors.get(name)?;
         Some(TensorInfo {
             number: Ok(match stored.block {
-                Block::F16 => Number::F16,
-                Block::Bf16 => Number::Bf16,
-                _ => Number::F32,
+                Block::F16 => Dtype::F16,
+                Block::Bf16 => Dtype::Bf16,
+                _ => Dtype::F32,
             }),
             shape: stored.shape.clone(),
         })

@@ -12,8 +12,9 @@ mod gguf;
 mod source;
 mod tokenizer;
 
+pub use apet_record::Dtype;
 pub use config::Config;
 pub use error::PlmError;
 pub use gguf::Gguf;
-pub use source::{Number, ReadAt, Safetensors, TensorInfo, Weights, shards_of_index};
+pub use source::{ReadAt, Safetensors, TensorInfo, Weights, shards_of_index};
 pub use tokenizer::{Encoded, Tokenizer};

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::{Dtype, tensor::Metadata};
+use apet_record::Dtype;
+use safetensors::{Dtype as Stored, tensor::Metadata};
 
 use crate::PlmError;
 
@@ -33,32 +34,11 @@ impl ReadAt for &[u8] {
     }
 }
 
-/// The types of numbers that weights are stored in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
-    /// IEEE 754 single precision.
-    F32,
-    /// IEEE 754 half precision.
-    F16,
-    /// The upper half of single precision.
-    Bf16,
-}
-
-impl Number {
-    /// Bytes of one.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-}
-
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Its numbers; a name where they are of a type that no weights have.
-    pub number: Result<Number, String>,
+    pub number: Result<Dtype, String>,
     /// Its shape; rows are stored one after another.
     pub shape: Vec<usize>,
 }
@@ -178,9 +158,9 @@ impl<R: ReadAt> Weights for Safetensors<R> {
         let info = shard.metadata.info(name)?;
         Some(TensorInfo {
             number: match info.dtype {
-                Dtype::F32 => Ok(Number::F32),
-                Dtype::F16 => Ok(Number::F16),
-                Dtype::BF16 => Ok(Number::Bf16),
+                Stored::F32 => Ok(Dtype::F32),
+                Stored::F16 => Ok(Dtype::F16),
+                Stored::BF16 => Ok(Dtype::Bf16),
                 other => Err(format!("{other:?}")),
             },
             shape: info.shape.clone(),
@@ -244,7 +224,7 @@ mod tests {
 
     fn file(names: &[&str]) -> Vec<u8> {
         let data: Vec<u8> = (0..12).collect();
-        let view = TensorView::new(Dtype::F16, vec![3, 2], &data).unwrap();
+        let view = TensorView::new(Stored::F16, vec![3, 2], &data).unwrap();
         safetensors::serialize(names.iter().map(|n| (*n, view.clone())), None).unwrap()
     }
 
@@ -255,7 +235,7 @@ mod tests {
         let weights = Safetensors::open("both", files).unwrap();
         assert_eq!(weights.names(), ["a", "b", "c"]);
         let info = weights.info("c").unwrap();
-        assert_eq!((info.number, info.shape), (Ok(Number::F16), vec![3, 2]));
+        assert_eq!((info.number, info.shape), (Ok(Dtype::F16), vec![3, 2]));
         let mut piece = [0; 4];
         weights.read("c", 4, &mut piece).unwrap();
         assert_eq!(piece, [4, 5, 6, 7]);

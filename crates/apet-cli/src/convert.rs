@@ -7,8 +7,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::{Gguf, Number, Weights};
-use safetensors::Dtype;
+use apet_plm::{Dtype, Gguf, Weights};
+use safetensors::Dtype as Stored;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::mapped::Mapped;
@@ -103,9 +103,9 @@ impl<W: Deref<Target: Weights>> AsSafetensors<W> {
             })?;
             let bytes = info.shape.iter().product::<usize>() * number.size();
             let dtype = match number {
-                Number::F32 => Dtype::F32,
-                Number::F16 => Dtype::F16,
-                Number::Bf16 => Dtype::BF16,
+                Dtype::F32 => Stored::F32,
+                Dtype::F16 => Stored::F16,
+                Dtype::Bf16 => Stored::BF16,
             };
             let info = TensorInfo {
                 dtype,

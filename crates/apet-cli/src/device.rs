@@ -1,7 +1,7 @@
 //! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`.
 
 use anyhow::{Context, Result, bail};
-use apet_plm::Number;
+use apet_plm::Dtype;
 use apet_record::DeviceInfo;
 use burn::tensor::{
     Device, DeviceKind,
@@ -29,12 +29,12 @@ pub(crate) enum Precision {
 }
 
 impl Precision {
-    /// For loading.
-    pub(crate) fn number(self) -> Number {
+    /// As specs and loading have it.
+    pub(crate) fn dtype(self) -> Dtype {
         match self {
-            Self::F32 => Number::F32,
-            Self::F16 => Number::F16,
-            Self::Bf16 => Number::Bf16,
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::Bf16,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     };
     ensure!(!prompts.is_empty(), "found no text, expected a text a line");
     let opened = device::open(&args.device)?;
-    let plm = model::load(store, &args.model, args.dtype.number(), &opened.device)?;
+    let plm = model::load(store, &args.model, args.dtype.dtype(), &opened.device)?;
     let room = plm.max_length().saturating_sub(args.most);
     ensure!(
         room > 0,

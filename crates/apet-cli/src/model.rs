@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use apet_plm::{Number, Plm, PlmFiles, Safetensors, Weights, shards_of_index};
+use apet_plm::{Dtype, Plm, PlmFiles, Safetensors, Weights, shards_of_index};
 use burn::tensor::Device;
 
 use crate::mapped::Mapped;
@@ -74,7 +74,7 @@ impl Form {
 ///
 /// # Errors
 /// When it is not there, or its files do not fit; the file and the field are named.
-pub(crate) fn load(store: &Store, name: &str, number: Number, device: &Device) -> Result<Plm> {
+pub(crate) fn load(store: &Store, name: &str, number: Dtype, device: &Device) -> Result<Plm> {
     let folder = find(store, name)?;
     let shown = folder.display().to_string();
     let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or(name);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apet_plm::{Number, TensorInfo, Weights};
+use apet_plm::{Dtype, TensorInfo, Weights};
 use pytorch_reader::{DType, PytorchReader, Tensor};
 
 /// A PyTorch checkpoint in one or several files.
@@ -65,9 +65,9 @@ impl Weights for Pytorch {
         let tensor = self.tensor(name)?;
         Some(TensorInfo {
             number: match tensor.dtype() {
-                DType::F32 => Ok(Number::F32),
-                DType::F16 => Ok(Number::F16),
-                DType::BF16 => Ok(Number::Bf16),
+                DType::F32 => Ok(Dtype::F32),
+                DType::F16 => Ok(Dtype::F16),
+                DType::BF16 => Ok(Dtype::Bf16),
                 other => Err(format!("{other:?}")),
             },
             shape: tensor.shape().to_vec(),

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::Number;
 use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status, record_name};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
@@ -61,7 +60,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         before => before.is_some(),
     };
     let opened = device::open(&device)?;
-    let plm = model::load(store, &spec.model, Number::F32, &opened.device)?;
+    let plm = model::load(store, &spec.model, spec.dtype, &opened.device)?;
     let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming)?;
     let input = RunInput {
         plm: &plm,

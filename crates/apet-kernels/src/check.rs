@@ -268,6 +268,20 @@ async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Resul
         &floats(alone).await?,
         &expected,
     ));
+    let leaf = x.tensor(device).autodiff().require_grad();
+    let frozen = w.tensor(device).autodiff();
+    let out = linear_of(leaf.clone(), frozen);
+    compare(
+        &format!("linear {rows} rows, frozen,"),
+        &["dx"],
+        &[&x],
+        &[leaf],
+        out,
+        &weight,
+        |values| forward(&[values[0].clone(), w.data.clone()]),
+        checks,
+    )
+    .await?;
     let leaves = [&x, &w].map(|h| h.tensor(device).autodiff().require_grad());
     let out = linear_of(leaves[0].clone(), leaves[1].clone());
     compare(

@@ -8,12 +8,18 @@
 use burn::{
     Tensor,
     backend::{
-        Autodiff, Backend, Dispatch, Flex, autodiff::checkpoint::strategy::CheckpointStrategy,
-        backend_extension, tensor::FloatTensor,
+        Autodiff, Backend, Dispatch, Flex,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::FloatTensor,
     },
-    tensor::{DType, Int, Shape},
+    tensor::{DType, Int, Shape, Slice},
 };
-use burn_backend::{TensorMetadata, ops::FloatTensorOps};
+use burn_backend::{AutodiffBackend, TensorMetadata, ops::FloatTensorOps};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -23,6 +29,8 @@ use crate::flex::Floats;
 
 /// Up to so many rows the weights' way from memory is what counts.
 const FEW: usize = 16;
+/// Numbers of a half-precision weight that are f32 at once: 16 MiB.
+const WIDE: usize = 1 << 22;
 /// Rows of a weight that a thread takes at once.
 const CHUNK: usize = 64;
 
@@ -30,7 +38,7 @@ const CHUNK: usize = 64;
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Products: Backend {
     /// x Wᵀ: x `[rows, in]` f32, weight `[out, in]`; result `[rows, out]` f32.
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let dtype = weight.dtype();
         let weight = Self::float_transpose(weight);
         if dtype == DType::F32 {
@@ -39,11 +47,21 @@ pub(crate) trait Products: Backend {
         let x = Self::float_cast(x, dtype.into());
         Self::float_cast(Self::float_matmul(x, weight), DType::F32.into())
     }
+
+    /// The gradient of its x: dy `[rows, out]` f32, weight `[out, in]`; result `[rows, in]` f32.
+    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let dtype = weight.dtype();
+        if dtype == DType::F32 {
+            return Self::float_matmul(dy, weight);
+        }
+        let dy = Self::float_cast(dy, dtype.into());
+        Self::float_cast(Self::float_matmul(dy, weight), DType::F32.into())
+    }
 }
 
 /// x Wᵀ: x `[tokens, in]` f32, weight `[out, in]` f32, f16 or bf16; result `[tokens, out]` f32.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let y = <Dispatch as Products>::linear(x.into_dispatch(), weight.into_dispatch());
+    let y = <Dispatch as Products>::product(x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(y)
 }
 
@@ -59,22 +77,61 @@ pub fn embed(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 
 impl Products for CubeBackend {}
 
-// Made of operations that have gradients themselves.
-impl<B: Backend, C: CheckpointStrategy> Products for Autodiff<B, C> {}
+impl<B: Backend + Products, C: CheckpointStrategy> Products for Autodiff<B, C> {
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct FrozenLinear;
+        impl<B: Backend + Products> Backward<B, 1> for FrozenLinear {
+            type State = FloatTensor<B>;
+            fn backward(
+                self,
+                ops: Ops<Self::State, 1>,
+                grads: &mut Gradients,
+                _checkpointer: &mut Checkpointer,
+            ) {
+                let dy = grads.consume::<B>(&ops.node);
+                if let [Some(node)] = ops.parents {
+                    grads.register::<B>(node.id, B::product_dx(dy, ops.state));
+                }
+            }
+        }
+        if weight.is_tracked() {
+            // A weight that is tuned is f32: operations that have both gradients.
+            return Self::float_matmul(x, Self::float_transpose(weight));
+        }
+        let weight = weight.into_primitive();
+        match FrozenLinear
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let y = B::product(x.into_primitive(), weight.clone());
+                prep.finish(weight, y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::product(x.into_primitive(), weight)),
+        }
+    }
+
+    // The gradient itself is not differentiated: it enters no graph.
+    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::product_dx(dy.into_primitive(), weight.into_primitive()))
+    }
+}
 
 impl Products for Flex {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let (rows, dtype) = (x.shape()[0], weight.dtype());
         let shape = weight.shape();
         let [outputs, inputs] = [shape[0], shape[1]];
         let known = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
         if rows == 0 || rows > FEW || inputs == 0 || !known || x.dtype() != DType::F32 {
-            let weight = Self::float_transpose(weight);
             if dtype == DType::F32 {
-                return Self::float_matmul(x, weight);
+                return Self::float_matmul(x, Self::float_transpose(weight));
             }
-            // All of it becomes f32 once; many rows pay for that.
-            return Self::float_matmul(x, Self::float_cast(weight, DType::F32.into()));
+            let parts = wide_parts(weight)
+                .map(|(_, part)| Self::float_matmul(x.clone(), Self::float_transpose(part)));
+            return Self::float_cat(parts.collect(), 1);
         }
         let (x, weight) = (Floats::new(x), weight.to_contiguous());
         let few = Few {
@@ -94,6 +151,35 @@ impl Products for Flex {
             }
         })
     }
+
+    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        if weight.dtype() == DType::F32 {
+            return Self::float_matmul(dy, weight);
+        }
+        let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
+        let rows = Slice::from(0..shape[0]);
+        wide_parts(weight).fold(FlexTensor::zeros(shape, DType::F32), |dx, (first, part)| {
+            let columns = Slice::from(first..first + part.shape()[0]);
+            let dy = Self::float_slice(dy.clone(), &[rows, columns]);
+            Self::float_add(dx, Self::float_matmul(dy, part))
+        })
+    }
+}
+
+/// A half-precision weight's rows as f32, some at a time: `(first row, rows)`. Many rows of x
+/// pay for that, and f32 of all of them is never there at once.
+fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
+    let shape = weight.shape();
+    let [rows, width] = [shape[0], shape[1]];
+    let count = (WIDE / width.max(1)).max(1);
+    (0..rows).step_by(count).map(move |first| {
+        let part = [
+            Slice::from(first..rows.min(first + count)),
+            Slice::from(0..width),
+        ];
+        let part = Flex::float_slice(weight.clone(), &part);
+        (first, Flex::float_cast(part, DType::F32.into()))
+    })
 }
 
 /// Numbers that a weight is stored in.
@@ -217,6 +303,51 @@ impl WithSimd for Dots<'_> {
             let [a, b, c, d] = sums;
             let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
             self.products[at] = simd.reduce_sum_f32s(sum) + rest(x.1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apet_record::Stream;
+    use burn::tensor::{Device, TensorData};
+    use futures_lite::future::block_on;
+
+    fn floats(tensor: Tensor<2>) -> Vec<f32> {
+        let data = block_on(tensor.into_data_async()).unwrap();
+        data.try_to_vec().unwrap()
+    }
+
+    /// What is computed with a half-precision weight is what f32 of the same numbers gives,
+    /// in the product and in its gradient, also where the weight is taken in several parts.
+    #[test]
+    fn half_precision_weights_are_multiplied_in_f32() {
+        let device = Device::flex();
+        let mut stream = Stream::new("half", 0);
+        let mut random = |rows: usize, width: usize| {
+            let numbers = std::iter::repeat_with(|| stream.normal() as f32);
+            let data = TensorData::new(numbers.take(rows * width).collect(), [rows, width]);
+            Tensor::<2>::from_data(data, (&device, DType::F32))
+        };
+        let (x, weight) = (random(20, 1 << 10), random(5000, 1 << 10));
+        assert!(5000 << 10 > WIDE, "one part");
+        let dy = random(20, 5000);
+        for dtype in [DType::BF16, DType::F16] {
+            let half = weight.clone().cast(dtype);
+            let [found, expected] = [half.clone(), half.cast(DType::F32)].map(|weight| {
+                let x = x.clone().autodiff().require_grad();
+                let y = linear(x.clone(), weight);
+                let mut gradients = (y.clone() * dy.clone()).sum().backward();
+                let dx = x.grad_remove(&mut gradients).unwrap();
+                [floats(y.inner()), floats(dx)]
+            });
+            for (found, expected) in found.iter().zip(&expected) {
+                let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() <= 1e-5 * largest, "{dtype:?}");
+                }
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ mod t5;
 mod tap;
 
 pub use apet_checkpoint::{
-    Config, Encoded, Gguf, Number, PlmError, ReadAt, Safetensors, TensorInfo, Tokenizer, Weights,
+    Config, Dtype, Encoded, Gguf, PlmError, ReadAt, Safetensors, TensorInfo, Tokenizer, Weights,
     shards_of_index,
 };
 pub use attention::Cache;

@@ -1,6 +1,6 @@
 //! Puts a checkpoint's tensors on a device as the sites of a model.
 
-use apet_checkpoint::{Number, PlmError, Weights};
+use apet_checkpoint::{Dtype, PlmError, Weights};
 use apet_record::Module;
 use burn::{
     Tensor,
@@ -21,7 +21,7 @@ pub(crate) struct Loader<'a> {
     /// None: nothing is read, only the sites are wanted.
     weights: Option<&'a dyn Weights>,
     device: &'a Device,
-    number: Number,
+    number: Dtype,
     /// What stands before the model's own names: `bert.`, or nothing.
     prefix: String,
     staging: Vec<u8>,
@@ -47,11 +47,7 @@ pub(crate) struct At(pub(crate) Module, pub(crate) Option<usize>);
 
 impl<'a> Loader<'a> {
     /// Begins to load matrices as `number`s; vectors (scales, biases) are always f32.
-    pub(crate) fn new(
-        weights: Option<&'a dyn Weights>,
-        device: &'a Device,
-        number: Number,
-    ) -> Self {
+    pub(crate) fn new(weights: Option<&'a dyn Weights>, device: &'a Device, number: Dtype) -> Self {
         Self {
             weights,
             device,
@@ -170,7 +166,7 @@ impl<'a> Loader<'a> {
     ) -> Param<D> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
-        let number = if D == 1 { Number::F32 } else { self.number };
+        let number = if D == 1 { Dtype::F32 } else { self.number };
         let read = self
             .weights
             .map(|weights| self.read(weights, &tensor, rows, &shape, number));
@@ -222,7 +218,7 @@ impl<'a> Loader<'a> {
         name: &str,
         rows: Option<Rows>,
         shape: &[usize],
-        number: Number,
+        number: Dtype,
     ) -> Result<TensorData, String> {
         let info = weights.info(name);
         let info = info.ok_or_else(|| format!("{name} is missing"))?;
@@ -326,38 +322,38 @@ enum Numbers {
 }
 
 impl Numbers {
-    fn with_capacity(number: Number, size: usize) -> Self {
+    fn with_capacity(number: Dtype, size: usize) -> Self {
         match number {
-            Number::F32 => Self::F32(Vec::with_capacity(size)),
-            Number::F16 => Self::F16(Vec::with_capacity(size)),
-            Number::Bf16 => Self::Bf16(Vec::with_capacity(size)),
+            Dtype::F32 => Self::F32(Vec::with_capacity(size)),
+            Dtype::F16 => Self::F16(Vec::with_capacity(size)),
+            Dtype::Bf16 => Self::Bf16(Vec::with_capacity(size)),
         }
     }
 
     /// Appends stored numbers, given as little-endian bytes.
-    fn extend(&mut self, stored: Number, bytes: &[u8]) {
+    fn extend(&mut self, stored: Dtype, bytes: &[u8]) {
         let four = || bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
         let two = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         match (self, stored) {
-            (Self::F32(v), Number::F32) => v.extend(four().map(f32::from_le_bytes)),
-            (Self::F32(v), Number::F16) => v.extend(two().map(|b| f16::from_le_bytes(b).to_f32())),
-            (Self::F32(v), Number::Bf16) => {
+            (Self::F32(v), Dtype::F32) => v.extend(four().map(f32::from_le_bytes)),
+            (Self::F32(v), Dtype::F16) => v.extend(two().map(|b| f16::from_le_bytes(b).to_f32())),
+            (Self::F32(v), Dtype::Bf16) => {
                 v.extend(two().map(|b| bf16::from_le_bytes(b).to_f32()));
             }
-            (Self::F16(v), Number::F32) => {
+            (Self::F16(v), Dtype::F32) => {
                 v.extend(four().map(|b| f16::from_f32(f32::from_le_bytes(b))));
             }
-            (Self::F16(v), Number::F16) => v.extend(two().map(f16::from_le_bytes)),
-            (Self::F16(v), Number::Bf16) => {
+            (Self::F16(v), Dtype::F16) => v.extend(two().map(f16::from_le_bytes)),
+            (Self::F16(v), Dtype::Bf16) => {
                 v.extend(two().map(|b| f16::from_f32(bf16::from_le_bytes(b).to_f32())));
             }
-            (Self::Bf16(v), Number::F32) => {
+            (Self::Bf16(v), Dtype::F32) => {
                 v.extend(four().map(|b| bf16::from_f32(f32::from_le_bytes(b))));
             }
-            (Self::Bf16(v), Number::F16) => {
+            (Self::Bf16(v), Dtype::F16) => {
                 v.extend(two().map(|b| bf16::from_f32(f16::from_le_bytes(b).to_f32())));
             }
-            (Self::Bf16(v), Number::Bf16) => v.extend(two().map(bf16::from_le_bytes)),
+            (Self::Bf16(v), Dtype::Bf16) => v.extend(two().map(bf16::from_le_bytes)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use apet_checkpoint::{Config, Encoded, Number, PlmError, Tokenizer, Weights, config::Special};
+use apet_checkpoint::{Config, Dtype, Encoded, PlmError, Tokenizer, Weights, config::Special};
 use apet_record::{ModelInfo, Module, Pooling};
 use burn::{Tensor, tensor::Device};
 
@@ -89,6 +89,7 @@ pub struct Plm {
     /// Tokens that end a generated text.
     ends: Vec<u32>,
     max_length: usize,
+    dtype: Dtype,
     device: Device,
 }
 
@@ -126,7 +127,7 @@ impl Network {
 /// what [`Plm::sites`] has once such a model is loaded, with a pooler where its family has one.
 pub fn sites(config: &Config) -> Vec<Site> {
     let device = Device::flex();
-    let mut loader = Loader::new(None, &device, Number::F32);
+    let mut loader = Loader::new(None, &device, Dtype::F32);
     Network::load(config, &mut loader);
     loader.sites()
 }
@@ -141,15 +142,15 @@ pub fn parameters(sites: &[Site]) -> (u64, u64) {
 }
 
 impl Plm {
-    /// Loads a model onto a device, its matrices as `number`s.
+    /// Loads a model onto a device, its matrices as `dtype`.
     ///
     /// # Errors
     /// Names the file and what does not fit; see [`PlmError`].
-    pub fn load(files: PlmFiles<'_>, number: Number, device: &Device) -> Result<Self, PlmError> {
+    pub fn load(files: PlmFiles<'_>, dtype: Dtype, device: &Device) -> Result<Self, PlmError> {
         let file = format!("{}/config.json", files.name);
         let config = Config::read(&file, files.config)?;
         let special = Special::read(&file, files.config)?;
-        let mut loader = Loader::new(Some(files.weights), device, number);
+        let mut loader = Loader::new(Some(files.weights), device, dtype);
         let (network, unused) = Network::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
         let tokenizer = Tokenizer::read(
@@ -178,6 +179,7 @@ impl Plm {
             ends: special.ends,
             tokenizer,
             max_length: config.max_length(),
+            dtype,
             device: device.clone(),
         })
     }
@@ -194,6 +196,11 @@ impl Plm {
             Network::Decoder(_) => Kind::Decoder,
             Network::EncoderDecoder(_) => Kind::EncoderDecoder,
         }
+    }
+
+    /// Numbers that its matrices are kept in.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.

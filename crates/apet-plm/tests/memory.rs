@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use apet_plm::{Number, Plm, PlmFiles, ReadAt, Safetensors};
+use apet_plm::{Dtype, Plm, PlmFiles, ReadAt, Safetensors};
 use burn::tensor::Device;
 
 /// Counts what is allocated, and the most that was at once.
@@ -127,10 +127,10 @@ fn loading_takes_the_memory_of_the_weights() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/bert-tiny");
     let tokenizer = std::fs::read(fixture.join("tokenizer.json")).unwrap();
     for (dtype, stored, number) in [
-        ("F32", 4, Number::F32),
-        ("BF16", 2, Number::F32),
-        ("F32", 4, Number::Bf16),
-        ("F16", 2, Number::F16),
+        ("F32", 4, Dtype::F32),
+        ("BF16", 2, Dtype::F32),
+        ("F32", 4, Dtype::Bf16),
+        ("F16", 2, Dtype::F16),
     ] {
         let bytes = checkpoint(folder.path(), dtype, stored);
         let file_size = bytes.size();

@@ -13,8 +13,8 @@ pub use record::{
     SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo, record_name,
 };
 pub use spec::{
-    Head, Layers, Method, Module, Optimizer, Pool, Pooling, RunSpec, Schedule, Seeds, SpecError,
-    TaskSpec, Train,
+    Dtype, Head, Layers, Method, Module, Objective, Optimizer, Pool, Pooling, RunSpec, Schedule,
+    Seeds, SpecError, TaskSpec, Train,
 };
 pub use stream::Stream;
 

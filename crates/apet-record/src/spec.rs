@@ -16,9 +16,16 @@ pub struct RunSpec {
     /// What is tuned.
     #[serde(default)]
     pub method: Method,
+    /// What is learned.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: Objective,
     /// How hidden states become class scores.
     #[serde(default)]
     pub head: Head,
+    /// Numbers that the frozen matrices are kept in. What is computed with them, theta, its
+    /// optimizer and the loss are f32.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dtype: Dtype,
     /// Steps, batches, evaluation.
     #[serde(default)]
     pub train: Train,
@@ -28,6 +35,55 @@ pub struct RunSpec {
     /// Seeds of the random streams.
     #[serde(default)]
     pub seeds: Seeds,
+}
+
+/// Fields that came later are not written where they are as before: old specs keep their ids.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The class, by a classification head on pooled states.
+    #[default]
+    ClassHead,
+    /// The label's word behind `Input: ... Output:`, by the language model itself, without
+    /// a head; the answer is the label whose word is likeliest.
+    LabelWords,
+}
+
+/// Numbers that weights are kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// IEEE 754 single precision.
+    #[default]
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The name as it stands in the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// A task by name, with the limits of this run.
@@ -205,6 +261,17 @@ pub enum Pooling {
     Pooler,
 }
 
+impl Pooling {
+    /// The name as it stands in the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::First => "first",
+            Self::Pooler => "pooler",
+        }
+    }
+}
+
 /// Steps, batches and evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -341,7 +408,9 @@ impl RunSpec {
                 max_length: max_length(),
             },
             method: Method::default(),
+            objective: Objective::default(),
             head: Head::default(),
+            dtype: Dtype::default(),
             train: Train::default(),
             optimizer: Optimizer::default(),
             seeds: Seeds::default(),
@@ -432,6 +501,10 @@ impl RunSpec {
             }
         }
         match &self.method {
+            Method::Head {} if self.objective == Objective::LabelWords => refuse(
+                "method",
+                "found \"head\", label words have none; tune something else".into(),
+            ),
             Method::Apet { count: 0, .. } => refuse(
                 "method.count",
                 "found 0, expected at least 1 (the method \"head\" tunes nothing but the head)"

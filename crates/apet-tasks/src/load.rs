@@ -112,6 +112,10 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         train,
         dev,
         test,
+        columns: (
+            reader.columns.text.to_owned(),
+            reader.columns.pair.map(str::to_owned),
+        ),
         split_note: notes.join("; "),
     })
 }

@@ -26,6 +26,8 @@ pub struct Task {
     pub dev: Vec<Example>,
     /// Rows scored once at the end.
     pub test: Vec<Example>,
+    /// Columns of the text and of the second text: what a prompt calls them.
+    pub columns: (String, Option<String>),
     /// How splits were made where the source has none; empty elsewhere.
     pub split_note: String,
 }
@@ -45,6 +47,15 @@ impl Task {
             data_hash: self.data_hash(),
             ..TaskInfo::default()
         }
+    }
+
+    /// What a language model is asked about a row: `Input: sentence: ... Output:`; the label's
+    /// word follows (the paper's template, section 4).
+    pub fn prompt(&self, example: &Example) -> String {
+        let (text, pair) = (&self.columns.0, self.columns.1.as_deref());
+        let second = example.pair.as_deref().zip(pair);
+        let second = second.map_or(String::new(), |(value, name)| format!(" {name}: {value}"));
+        format!("Input: {text}: {}{second} Output:", example.text)
     }
 
     /// Accuracy of always answering dev's most frequent class, on dev.
@@ -112,8 +123,19 @@ mod tests {
                 example("f", None, 0),
             ],
             test: vec![example("g", Some("h"), 2)],
+            columns: ("text".into(), Some("second".into())),
             split_note: String::new(),
         }
+    }
+
+    #[test]
+    fn a_prompt_has_the_texts_by_the_names_of_their_columns() {
+        let task = task();
+        assert_eq!(task.prompt(&task.train[0]), "Input: text: a Output:");
+        assert_eq!(
+            task.prompt(&task.test[0]),
+            "Input: text: g second: h Output:"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! theta itself: one flat vector and its layout.
 
 use apet_kernels::SparseIndex;
-use apet_plm::{Plm, Site, SiteId};
-use apet_record::{RunSpec, SpecError, Stream, ThetaInfo};
+use apet_plm::{Kind, Plm, Site, SiteId};
+use apet_record::{Objective, RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
     tensor::{DType, Gradients, TensorData},
@@ -83,45 +83,58 @@ pub struct Leaves(pub(crate) Vec<Tensor<1>>);
 const HEAD_DEVIATION: f64 = 0.02;
 
 impl Theta {
-    /// Makes theta for a run that classifies: its layout, its places and its initial values.
+    /// Makes theta for a run with `classes` labels: its layout, its places and its initial values.
     ///
     /// # Errors
     /// Names the field of the spec that does not fit the model.
     pub fn new(plm: &Plm, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
         let pooling = spec.head.pooling;
-        Self::over(plm, spec, classes, |site| {
-            plm.in_classification(site, pooling)
-        })
+        let refuse = |field: &str, problem: String| {
+            Err(SpecError {
+                field: field.into(),
+                problem,
+            })
+        };
+        match spec.objective {
+            Objective::ClassHead if !plm.can_pool(pooling) => refuse(
+                "head.pooling",
+                format!(
+                    "found \"{}\", {} has no such state; use \"mean\"",
+                    pooling.name(),
+                    plm.info().name
+                ),
+            ),
+            Objective::ClassHead => Self::over(plm, spec, Some(classes), |site| {
+                plm.in_classification(site, pooling)
+            }),
+            Objective::LabelWords if plm.kind() == Kind::Encoder => refuse(
+                "objective",
+                format!(
+                    "found \"label_words\", {} is an encoder and writes none; use \"class_head\"",
+                    plm.info().name
+                ),
+            ),
+            Objective::LabelWords => Self::over(plm, spec, None, |_| true),
+        }
     }
 
-    /// The same over the sites that are `used`: those of another forward pass.
+    /// The same over the sites that are `used`, with a head for so many `classes` or none:
+    /// for another forward pass.
     ///
     /// # Errors
     /// As [`Theta::new`].
     pub fn over(
         plm: &Plm,
         spec: &RunSpec,
-        classes: usize,
+        classes: Option<usize>,
         used: impl Fn(&Site) -> bool,
     ) -> Result<Self, SpecError> {
-        let pooling = spec.head.pooling;
-        if !plm.can_pool(pooling) {
-            return Err(SpecError {
-                field: "head.pooling".into(),
-                problem: format!(
-                    "found \"pooler\", {} has none; use \"mean\" or \"first\"",
-                    plm.info().name
-                ),
-            });
-        }
         let mut recipe = method::recipe(plm, spec, &used)?;
-        recipe.push(
-            "head.weight",
-            None,
-            Structure::HeadWeight,
-            vec![classes, plm.info().hidden],
-        );
-        recipe.push("head.bias", None, Structure::HeadBias, vec![classes]);
+        if let Some(classes) = classes {
+            let shape = vec![classes, plm.info().hidden];
+            recipe.push("head.weight", None, Structure::HeadWeight, shape);
+            recipe.push("head.bias", None, Structure::HeadBias, vec![classes]);
+        }
         let weights = recipe.weights;
         let values = initial_values(plm, &weights, spec.seeds.init);
         let count = |head: bool| -> u64 {

@@ -89,7 +89,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
             break;
         }
         let rate = spec.optimizer.rate(progress.step, steps);
-        let result = trainer.step(&next(&mut sampler), rate);
+        let result = trainer.step(&next(&mut sampler), rate)?;
         progress.step += 1;
         pending.push((progress.step, rate, result));
 

@@ -1,7 +1,7 @@
 //! The step: batch, forward, loss, gradients of theta, update.
 
-use apet_plm::{Batch, Encoded, Plm, PlmError};
-use apet_record::{RunSpec, SpecError, Stream};
+use apet_plm::{Encoded, Kind, Plm, PlmError, Prompted};
+use apet_record::{Objective, RunSpec, SpecError, Stream};
 use apet_tasks::{Example, Task, accuracy};
 use apet_theta::{Leaves, Theta};
 use burn::{
@@ -50,7 +50,7 @@ pub struct StepResult {
 pub struct Scores {
     /// Share of right answers.
     pub accuracy: f64,
-    /// Mean cross-entropy, nats.
+    /// Mean cross-entropy, nats: of the rows, or of the tokens of their labels' words.
     pub loss: f64,
     /// Rows.
     pub rows: usize,
@@ -64,19 +64,32 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    fn new(plm: &Plm, examples: &[Example], max_length: usize) -> Result<Self, PlmError> {
-        let texts = examples
-            .iter()
-            .map(|e| (e.text.as_str(), e.pair.as_deref()));
+    fn new(plm: &Plm, task: &Task, examples: &[Example], spec: &RunSpec) -> Result<Self, PlmError> {
+        let most = spec.task.max_length;
+        let texts = match spec.objective {
+            Objective::ClassHead => {
+                let texts = examples
+                    .iter()
+                    .map(|e| (e.text.as_str(), e.pair.as_deref()));
+                plm.tokenizer().encode(texts, most)?
+            }
+            Objective::LabelWords => {
+                let prompts: Vec<String> = examples.iter().map(|e| task.prompt(e)).collect();
+                let texts = prompts.iter().map(|prompt| (prompt.as_str(), None));
+                let mut texts = plm.tokenizer().encode(texts, usize::MAX)?;
+                // Cut at the beginning: a prompt's end is what asks.
+                for text in &mut texts {
+                    let over = text.ids.len().saturating_sub(most);
+                    text.ids.drain(..over);
+                    text.types.drain(..over);
+                }
+                texts
+            }
+        };
         Ok(Self {
-            texts: plm.tokenizer().encode(texts, max_length)?,
+            texts,
             labels: examples.iter().map(|e| e.label).collect(),
         })
-    }
-
-    fn batch(&self, rows: &[usize], plm: &Plm) -> Batch {
-        let texts: Vec<&Encoded> = rows.iter().map(|&r| &self.texts[r]).collect();
-        plm.batch(&texts)
     }
 }
 
@@ -85,7 +98,8 @@ impl Rows {
 pub struct Trainer<'a> {
     plm: &'a Plm,
     spec: RunSpec,
-    classes: usize,
+    /// Token ids of each label's word and the end behind it.
+    words: Vec<Vec<u32>>,
     train: Rows,
     pub(crate) dev: Rows,
     pub(crate) test: Rows,
@@ -111,12 +125,24 @@ impl<'a> Trainer<'a> {
                 ),
             }));
         }
-        let rows = |examples: &[Example]| Rows::new(plm, examples, spec.task.max_length);
+        let loaded = plm.dtype();
+        if loaded != spec.dtype {
+            return Err(TrainError::Spec(SpecError {
+                field: "dtype".into(),
+                problem: format!(
+                    "found \"{}\", {} is loaded as {}",
+                    spec.dtype.name(),
+                    plm.info().name,
+                    loaded.name()
+                ),
+            }));
+        }
+        let rows = |examples: &[Example]| Rows::new(plm, task, examples, spec);
         let theta = Theta::new(plm, spec, task.labels.len())?;
         let parameters = theta.values().dims()[0];
         Ok(Self {
             plm,
-            classes: task.labels.len(),
+            words: words(plm, task)?,
             train: rows(&task.train)?,
             dev: rows(&task.dev)?,
             test: rows(&task.test)?,
@@ -137,16 +163,20 @@ impl<'a> Trainer<'a> {
     }
 
     /// One optimizer step on training rows, given per accumulated batch.
-    pub fn step(&mut self, batches: &[Vec<usize>], rate: f64) -> StepResult {
+    ///
+    /// # Errors
+    /// When the model can not be asked for the rows' labels.
+    pub fn step(&mut self, batches: &[Vec<usize>], rate: f64) -> Result<StepResult, TrainError> {
         let mut tokens = 0;
         let share = 1.0 / batches.len() as f64;
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
         for rows in batches {
-            let batch = self.train.batch(rows, self.plm);
-            tokens += batch.tokens();
+            let texts = rows
+                .iter()
+                .map(|&row| self.train.texts[row].ids.len() as u64);
+            tokens += texts.sum::<u64>();
             let leaves = self.theta.leaves();
-            let logits = self.logits(&batch, &leaves);
-            let loss = self.cross_entropy(logits, &self.train, rows) * share;
+            let loss = self.loss(rows, &leaves)? * share;
             let mut gradients = loss.backward();
             let gradient = self.theta.gradient(&leaves, &mut gradients);
             let loss = loss.inner();
@@ -164,29 +194,82 @@ impl<'a> Trainer<'a> {
         let (gradient, grad_norm) = self.optimizer.clip(gradient);
         let values = self.optimizer.update(self.theta.values(), gradient, rate);
         self.theta.set_values(values);
-        StepResult {
+        Ok(StepResult {
             loss,
             grad_norm,
             tokens,
+        })
+    }
+
+    /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of their labels' words.
+    fn loss(&self, rows: &[usize], leaves: &Leaves) -> Result<Tensor<1>, TrainError> {
+        let losses = match self.spec.objective {
+            Objective::ClassHead => {
+                let logits = self.head_logits(&self.train, rows, leaves);
+                let labels: Vec<i32> = rows.iter().map(|&r| self.train.labels[r] as i32).collect();
+                let labels = TensorData::new(labels, [rows.len()]);
+                let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
+                apet_kernels::cross_entropy(logits, labels)
+            }
+            Objective::LabelWords => {
+                let asked: Vec<Prompted> = rows
+                    .iter()
+                    .map(|&row| self.asked(&self.train, row, self.train.labels[row]))
+                    .collect();
+                let asked: Vec<&Prompted> = asked.iter().collect();
+                let tap = self.theta.tap(leaves);
+                self.plm.target_logits(&asked, &tap)?.losses()
+            }
+        };
+        Ok(losses.mean())
+    }
+
+    /// The classification head's scores, `[rows, classes]`.
+    fn head_logits(&self, from: &Rows, rows: &[usize], leaves: &Leaves) -> Tensor<2> {
+        let texts: Vec<&Encoded> = rows.iter().map(|&r| &from.texts[r]).collect();
+        let batch = self.plm.batch(&texts);
+        let tap = self.theta.tap(leaves);
+        let states = self.plm.states(&batch, &tap);
+        tap.head(self.plm.pool(&batch, states, self.spec.head.pooling, &tap))
+    }
+
+    /// A row's prompt, and a label's word behind it.
+    fn asked(&self, from: &Rows, row: usize, label: usize) -> Prompted {
+        Prompted {
+            source: from.texts[row].ids.clone(),
+            target: self.words[label].clone(),
         }
     }
 
-    /// Class scores, `[rows, classes]`.
-    fn logits(&self, batch: &Batch, leaves: &Leaves) -> Tensor<2> {
-        let tap = self.theta.tap(leaves);
-        let states = self.plm.states(batch, &tap);
-        tap.head(self.plm.pool(batch, states, self.spec.head.pooling, &tap))
+    /// Scores of every class, `[rows, classes]`: the head's, or log-likelihoods of the
+    /// labels' words. Rows are taken some at a time, in the given order.
+    async fn class_scores(&self, from: &Rows, rows: &[usize]) -> Result<Vec<f32>, TrainError> {
+        let constants = self.theta.constants();
+        match self.spec.objective {
+            Objective::ClassHead => {
+                let parts = rows.chunks(EVAL_ROWS);
+                let parts = parts.map(|part| self.head_logits(from, part, &constants));
+                read(Tensor::cat(parts.collect(), 0)).await
+            }
+            Objective::LabelWords => {
+                let tap = self.theta.tap(&constants);
+                let mut scores = Vec::with_capacity(rows.len() * self.words.len());
+                for part in rows.chunks((EVAL_ROWS / self.words.len()).max(1)) {
+                    let labels = 0..self.words.len();
+                    let asked: Vec<Prompted> = part
+                        .iter()
+                        .flat_map(|&row| labels.clone().map(move |l| self.asked(from, row, l)))
+                        .collect();
+                    let asked: Vec<&Prompted> = asked.iter().collect();
+                    let likely = self.plm.log_likelihoods(&asked, &tap).await?;
+                    scores.extend(likely.into_iter().map(|score| score as f32));
+                }
+                Ok(scores)
+            }
+        }
     }
 
-    /// Mean cross-entropy, `[1]`.
-    fn cross_entropy(&self, logits: Tensor<2>, from: &Rows, rows: &[usize]) -> Tensor<1> {
-        let labels: Vec<i32> = rows.iter().map(|&row| from.labels[row] as i32).collect();
-        let labels = TensorData::new(labels, [rows.len()]);
-        let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
-        apet_kernels::cross_entropy(logits, labels).mean()
-    }
-
-    /// Scores theta's present values on rows, with one read at the end.
+    /// Scores theta's present values on rows.
     ///
     /// # Errors
     /// When the device fails.
@@ -194,25 +277,29 @@ impl<'a> Trainer<'a> {
         // Sequences of like length share a batch: less padding, same scores.
         let mut order: Vec<usize> = (0..rows.labels.len()).collect();
         order.sort_by_key(|&r| rows.texts[r].ids.len());
-        let constants = self.theta.constants();
-        let parts = order
-            .chunks(EVAL_ROWS)
-            .map(|part| self.logits(&rows.batch(part, self.plm), &constants));
-        let logits = Tensor::cat(parts.collect(), 0);
-        let logits = read(logits).await?;
+        let scores = self.class_scores(rows, &order).await?;
         let gold: Vec<usize> = order.iter().map(|&row| rows.labels[row]).collect();
-        let (mut predicted, mut loss) = (Vec::with_capacity(gold.len()), 0f64);
-        for (scores, &label) in logits.chunks_exact(self.classes).zip(&gold) {
+        let (mut predicted, mut loss, mut count) = (Vec::with_capacity(gold.len()), 0f64, 0);
+        for (scores, &label) in scores.chunks_exact(self.words.len()).zip(&gold) {
             let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             // None where a score is no number: then no answer is right.
             let answer = scores.iter().position(|&s| s == best);
             predicted.push(answer.unwrap_or(usize::MAX));
-            let sum: f64 = scores.iter().map(|&s| f64::from(s - best).exp()).sum();
-            loss += sum.ln() - f64::from(scores[label] - best);
+            match self.spec.objective {
+                Objective::ClassHead => {
+                    let sum: f64 = scores.iter().map(|&s| f64::from(s - best).exp()).sum();
+                    loss += sum.ln() - f64::from(scores[label] - best);
+                    count += 1;
+                }
+                Objective::LabelWords => {
+                    loss -= f64::from(scores[label]);
+                    count += self.words[label].len();
+                }
+            }
         }
         Ok(Scores {
             accuracy: accuracy(&predicted, &gold),
-            loss: loss / gold.len().max(1) as f64,
+            loss: loss / count.max(1) as f64,
             rows: gold.len(),
         })
     }
@@ -222,8 +309,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the device fails.
     pub async fn predict(&self, rows: &[usize]) -> Result<Vec<f32>, TrainError> {
-        let batch = self.train.batch(rows, self.plm);
-        read(self.logits(&batch, &self.theta.constants())).await
+        self.class_scores(&self.train, rows).await
     }
 
     /// Scores on dev.
@@ -250,6 +336,18 @@ impl<'a> Trainer<'a> {
             order: Vec::new(),
         }
     }
+}
+
+/// The labels' words, each with the model's end behind it. A decoder goes on with a text, so
+/// there a word begins with its space.
+fn words(plm: &Plm, task: &Task) -> Result<Vec<Vec<u32>>, PlmError> {
+    let space = if plm.kind() == Kind::Decoder { " " } else { "" };
+    let word = |label: &String| {
+        let mut ids = plm.tokenizer().plain(&format!("{space}{label}"))?;
+        ids.extend(plm.ends().first());
+        Ok(ids)
+    };
+    task.labels.iter().map(word).collect()
 }
 
 /// Reads a tensor's values.

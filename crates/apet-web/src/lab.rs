@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use apet_plm::{Number, Plm, PlmFiles, Safetensors};
+use apet_plm::{Dtype, Plm, PlmFiles, Safetensors};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Theta;
@@ -88,7 +88,7 @@ impl Lab {
             tokenizer: tokenizer.as_bytes(),
             weights: &weights,
         };
-        let plm = Plm::load(files, Number::F32, &self.opened.device).map_err(error)?;
+        let plm = Plm::load(files, Dtype::F32, &self.opened.device).map_err(error)?;
         let info = object(plm.info())?;
         self.model.replace(Some(Rc::new(plm)));
         Ok(info)

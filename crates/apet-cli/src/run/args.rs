@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_record::{Layers, Method, Module, Pool, Pooling, RunSpec, Schedule, Seeds};
+use apet_record::{Layers, Method, Module, Objective, Pool, Pooling, RunSpec, Schedule, Seeds};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
+
+use crate::device::Precision;
 
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
@@ -58,6 +60,12 @@ pub(crate) struct RunArgs {
     /// Linear layers they stand on (lora), such as query,value
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     targets: Vec<String>,
+    /// What is learned: the class by a head, or the label's word by the language model
+    #[arg(long, value_name = "class_head|label_words")]
+    objective: Option<String>,
+    /// Numbers the frozen matrices are kept in
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// How a sequence becomes one vector
     #[arg(long, value_name = "mean|first|pooler")]
     pooling: Option<String>,
@@ -171,6 +179,12 @@ impl RunArgs {
         }
         if let Some(schedule) = &self.schedule {
             spec.optimizer.schedule = word::<Schedule>("--schedule", schedule)?;
+        }
+        if let Some(objective) = &self.objective {
+            spec.objective = word::<Objective>("--objective", objective)?;
+        }
+        if let Some(dtype) = self.dtype {
+            spec.dtype = dtype.dtype();
         }
         if let Some(pooling) = &self.pooling {
             spec.head.pooling = word::<Pooling>("--pooling", pooling)?;
