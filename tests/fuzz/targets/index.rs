@@ -1,6 +1,7 @@
 #![no_main]
 
 use apet_checkpoint::shards_of_index;
+use apet_fuzz as _; // its allocator
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -31,14 +31,17 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
         ("decoder", &parts.decoder),
     ] {
         if !part.is_null() {
-            one(part).map_err(|problem| format!("\"{name}\": {problem}"))?;
+            one(part, &mut 1).map_err(|problem| format!("\"{name}\": {problem}"))?;
         }
     }
     Ok(())
 }
 
-/// Looks at a part, and at the parts of a sequence.
-fn one(part: &Value) -> Result<(), String> {
+/// How much longer a text may get by what its parts put in for each character.
+const GROWTH: usize = 1024;
+
+/// Looks at a part, and at the parts of a sequence; `growth` is that of the parts before.
+fn one(part: &Value, growth: &mut usize) -> Result<(), String> {
     let Value::Object(part) = part else {
         return Err("expected an object".into());
     };
@@ -49,6 +52,14 @@ fn one(part: &Value) -> Result<(), String> {
             .and_then(|text| characters(&BASE64.decode(text).ok()?))
             .ok_or("\"precompiled_charsmap\": damaged, expected SentencePiece's table of characters in Base64")?;
     }
+    if let Some(content) = part.get("content").and_then(Value::as_str) {
+        *growth = growth.saturating_mul(content.chars().count() + 1);
+        if *growth > GROWTH {
+            return Err(format!(
+                "\"content\": a text may get {growth} times longer by it, expected at most {GROWTH}"
+            ));
+        }
+    }
     if part.contains_key("single") {
         template(part)?;
     }
@@ -56,7 +67,7 @@ fn one(part: &Value) -> Result<(), String> {
     let inner = sequence
         .iter()
         .filter_map(|name| part.get(*name)?.as_array());
-    inner.flatten().try_for_each(one)
+    inner.flatten().try_for_each(|part| one(part, growth))
 }
 
 /// Every special token of a template must be among its `special_tokens`, and only the
@@ -154,6 +165,20 @@ mod tests {
         let mut bytes = whole.clone();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(characters(&bytes), None);
+    }
+
+    #[test]
+    fn a_text_does_not_grow_without_end() {
+        let replace = |content: &str| format!(r#"{{"type": "Replace", "content": "{content}"}}"#);
+        let file = |parts: &[String]| {
+            let parts = parts.join(",");
+            format!(r#"{{"normalizer": {{"type": "Sequence", "normalizers": [{parts}]}}}}"#)
+        };
+        let few = file(&[replace("\u{2581}"), replace(" ")]);
+        assert_eq!(check(few.as_bytes()), Ok(()));
+        let many = file(&[replace(&"x".repeat(99)), replace(&"y".repeat(99))]);
+        let error = check(many.as_bytes()).unwrap_err();
+        assert!(error.contains("10000 times"), "{error}");
     }
 
     #[test]
