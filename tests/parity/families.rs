@@ -3,7 +3,7 @@
 
 use apet_plm::{Batch, Encoded, Frozen, Kind, Plm, Prompted, Site};
 use apet_record::{Method, Pooling, RunSpec};
-use apet_theta::{Leaves, Theta, Tuned};
+use apet_theta::{Layout, Leaves, Theta, Tuned};
 use burn::{
     Tensor,
     tensor::{DType, Device, Int, TensorData},
@@ -187,9 +187,12 @@ impl Everything {
         spec.method = Method::Full {};
         spec.head.pooling = pooling;
         // A language model's own loss uses every site, a pooler only where it is asked for.
-        let used =
-            |site: &Site| plm.kind() != Kind::Encoder || plm.in_classification(site, pooling);
-        let theta = Theta::over(plm, &spec, Some(classes), used).unwrap();
+        let used = |site: &Site| {
+            plm.kind() != Kind::Encoder || plm.outline().in_classification(site, pooling)
+        };
+        let layout = Layout::over(plm.outline(), &spec, Some(classes), plm.device(), used);
+        let layout = layout.unwrap();
+        let theta = Theta::of(plm, &spec, layout);
         Self {
             leaves: theta.leaves(),
             theta,

@@ -5,24 +5,24 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The system's allocator, counted. One process, one count: one test a file.
 #[derive(Debug)]
-pub struct Counting;
+pub(crate) struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes held now.
-pub fn held() -> usize {
+pub(crate) fn held() -> usize {
     NOW.load(Relaxed)
 }
 
 /// Begins to look for the most bytes held; gives those held now.
-pub fn watch() -> usize {
+pub(crate) fn watch() -> usize {
     PEAK.store(held(), Relaxed);
     held()
 }
 
 /// The most bytes held at once since [`watch`].
-pub fn peak() -> usize {
+pub(crate) fn peak() -> usize {
     PEAK.load(Relaxed)
 }
 

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::{Config, Dtype, TensorInfo, Weights};
+use apet_plm::{Dtype, Outline, TensorInfo, Weights};
 
 /// Numbers like a pretrained model's: matrices and tables around ±0.01 to 0.03, scales of
 /// norms 1, biases 0. The same name and place always has the same number.
 #[derive(Debug)]
-pub struct Random {
+pub(crate) struct Random {
     dtype: Dtype,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Random {
-    /// The tensors of the model that `config` describes; parts of a fused tensor make one.
-    pub fn of(config: &Config, dtype: Dtype) -> Self {
+    /// The tensors of a model; parts of a fused tensor make one.
+    pub(crate) fn of(outline: &Outline, dtype: Dtype) -> Self {
         let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for site in apet_plm::sites(config) {
+        for site in outline.sites.clone() {
             match shapes.get_mut(&site.tensor) {
                 Some(shape) => shape[0] += site.shape[0],
                 None => {
@@ -29,7 +29,7 @@ impl Random {
     }
 
     /// Bytes of a tensor.
-    pub fn bytes(&self, name: &str) -> usize {
+    pub(crate) fn bytes(&self, name: &str) -> usize {
         self.shapes[name].iter().product::<usize>() * self.dtype.size()
     }
 }

@@ -109,10 +109,6 @@ impl Encoder for Bert {
         x
     }
 
-    fn has_pooler(&self) -> bool {
-        self.pooler.is_some()
-    }
-
     /// tanh(W x + b) over the first token's state.
     fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         match &self.pooler {

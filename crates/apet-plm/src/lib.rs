@@ -11,11 +11,13 @@ mod attention;
 mod batch;
 mod bert;
 mod bloom;
+mod footprint;
 mod language;
 mod llama;
 mod loader;
 mod model;
 mod mpnet;
+mod outline;
 mod t5;
 mod tap;
 
@@ -25,6 +27,8 @@ pub use apet_checkpoint::{
 };
 pub use attention::Cache;
 pub use batch::{Batch, Padding};
+pub use footprint::{Footprint, Input, Tokens};
 pub use language::{Prompted, TargetLogits};
-pub use model::{Kind, Plm, PlmFiles, parameters, sites};
+pub use model::{Plm, PlmFiles};
+pub use outline::{Kind, Outline};
 pub use tap::{Frozen, Linear, Norm, Param, Rows, Site, SiteId, Table, Tap};

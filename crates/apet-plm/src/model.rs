@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 
 use apet_checkpoint::{Config, Dtype, Encoded, PlmError, Tokenizer, Weights, config::Special};
-use apet_record::{ModelInfo, Module, Pooling};
+use apet_record::{ModelInfo, Pooling};
 use burn::{Tensor, tensor::Device};
 
 use crate::{
-    Batch, Cache, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom, bloom::Bloom, llama::Llama,
-    loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
+    Batch, Cache, Kind, Outline, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom, bloom::Bloom,
+    llama::Llama, loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
 };
 
 /// The files of a Hugging Face directory, and how to call them in errors.
@@ -29,11 +29,6 @@ pub(crate) trait Encoder: Debug {
     /// States of every token, `[rows * length, hidden]`. `see` gets them after the
     /// embeddings and after each block, the last ones too.
     fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2>;
-
-    /// Whether there is a pooler of its own.
-    fn has_pooler(&self) -> bool {
-        false
-    }
 
     /// Its pooler over the first token's state, `[rows, hidden]`.
     fn pooler(&self, first: Tensor<2>, _tap: &dyn Tap) -> Tensor<2> {
@@ -66,36 +61,24 @@ pub(crate) enum Network {
     EncoderDecoder(Box<T5>),
 }
 
-/// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Reads a text: classification.
-    Encoder,
-    /// Goes on with a text.
-    Decoder,
-    /// Reads a text and writes another.
-    EncoderDecoder,
-}
-
 /// A frozen pretrained language model with its tokenizer.
 #[derive(Debug)]
 pub struct Plm {
     info: ModelInfo,
-    sites: Vec<Site>,
+    outline: Outline,
     values: Vec<Tensor<1>>,
     pub(crate) network: Network,
     tokenizer: Tokenizer,
     pub(crate) pad: u32,
     /// Tokens that end a generated text.
     ends: Vec<u32>,
-    max_length: usize,
     dtype: Dtype,
     device: Device,
 }
 
 impl Network {
     /// Loads a network, and says what of its checkpoint it does not use.
-    fn load(config: &Config, l: &mut Loader<'_>) -> (Self, Vec<&'static str>) {
+    pub(crate) fn load(config: &Config, l: &mut Loader<'_>) -> (Self, Vec<&'static str>) {
         match config {
             Config::Bert(c) => (
                 Self::Encoder(Box::new(Bert::load(c, l))),
@@ -123,24 +106,6 @@ impl Network {
     }
 }
 
-/// The sites of the model that a config.json describes, in the order of the forward pass:
-/// what [`Plm::sites`] has once such a model is loaded, with a pooler where its family has one.
-pub fn sites(config: &Config) -> Vec<Site> {
-    let device = Device::flex();
-    let mut loader = Loader::new(None, &device, Dtype::F32);
-    Network::load(config, &mut loader);
-    loader.sites()
-}
-
-/// Scalars of all sites, and of those that are no embedding table.
-pub fn parameters(sites: &[Site]) -> (u64, u64) {
-    let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
-        let kept = sites.iter().filter(|s| keep(s));
-        kept.map(|s| s.len() as u64).fold(0, u64::saturating_add)
-    };
-    (count(&|_| true), count(&|s| s.module != Module::Embedding))
-}
-
 impl Plm {
     /// Loads a model onto a device, its matrices as `dtype`.
     ///
@@ -158,12 +123,17 @@ impl Plm {
             files.tokenizer,
             config.vocabulary(),
         )?;
-        let (parameters, parameters_without_embeddings) = parameters(&loaded.sites);
+        let outline = Outline {
+            name: files.name.to_owned(),
+            config,
+            sites: loaded.sites,
+        };
+        let (parameters, parameters_without_embeddings) = outline.parameters();
         let info = ModelInfo {
             name: files.name.to_owned(),
-            family: config.family().to_owned(),
-            layers: config.layers(),
-            hidden: config.hidden(),
+            family: outline.config.family().to_owned(),
+            layers: outline.config.layers(),
+            hidden: outline.config.hidden(),
             parameters,
             parameters_without_embeddings,
             weights_hash: loaded.hash,
@@ -171,14 +141,13 @@ impl Plm {
         };
         Ok(Self {
             info,
-            sites: loaded.sites,
+            outline,
             values: loaded.values,
             network,
             // Padding is masked: any token does.
             pad: special.pad.or(tokenizer.pad()).unwrap_or(0),
             ends: special.ends,
             tokenizer,
-            max_length: config.max_length(),
             dtype,
             device: device.clone(),
         })
@@ -189,13 +158,14 @@ impl Plm {
         &self.info
     }
 
+    /// Its config and its sites.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
     /// What it can do.
     pub fn kind(&self) -> Kind {
-        match self.network {
-            Network::Encoder(_) => Kind::Encoder,
-            Network::Decoder(_) => Kind::Decoder,
-            Network::EncoderDecoder(_) => Kind::EncoderDecoder,
-        }
+        self.outline.kind()
     }
 
     /// Numbers that its matrices are kept in.
@@ -205,7 +175,7 @@ impl Plm {
 
     /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.
     pub fn sites(&self) -> &[Site] {
-        &self.sites
+        &self.outline.sites
     }
 
     /// The frozen value of a site, flattened in row-major order.
@@ -230,30 +200,7 @@ impl Plm {
 
     /// Longest sequence the model has positions for; as good as endless for relative positions.
     pub fn max_length(&self) -> usize {
-        self.max_length
-    }
-
-    /// Whether a classification with this pooling uses a site at all: not the head of a
-    /// language model, not the decoder of T5, and the pooler only where it is asked for.
-    pub fn in_classification(&self, site: &Site, pooling: Pooling) -> bool {
-        let is_encoder = match self.network {
-            Network::EncoderDecoder(_) => !site.tensor.starts_with("decoder."),
-            _ => true,
-        };
-        is_encoder
-            && site.module != Module::LmHead
-            && (site.module != Module::Pooler || pooling == Pooling::Pooler)
-    }
-
-    /// Whether a classification head can stand on this pooling.
-    pub fn can_pool(&self, pooling: Pooling) -> bool {
-        match (&self.network, pooling) {
-            (Network::Encoder(encoder), Pooling::Pooler) => encoder.has_pooler(),
-            (_, Pooling::Pooler) => false,
-            // A decoder's first token sees no other.
-            (Network::Decoder(_), Pooling::First) => false,
-            _ => true,
-        }
+        self.outline.config.max_length()
     }
 
     /// Sequences padded on the side that this model wants.

@@ -14,4 +14,4 @@ mod theta;
 pub use file::FileError;
 pub use place::{Pool, positions};
 pub use tap::Tuned;
-pub use theta::{Leaves, Structure, Theta, Weight};
+pub use theta::{Layout, Leaves, Structure, Theta, Weight};

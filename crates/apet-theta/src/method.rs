@@ -1,8 +1,9 @@
 //! Methods: each a short recipe that lists the weights of theta.
 
 use apet_kernels::SparseIndex;
-use apet_plm::{Plm, Site, SiteId};
+use apet_plm::{Site, SiteId};
 use apet_record::{Method, RunSpec, SpecError};
+use burn::tensor::Device;
 
 use crate::{
     place::{Pool, positions},
@@ -44,14 +45,16 @@ impl Recipe {
     }
 }
 
-/// The recipe of the spec's method over the used sites of a model.
+/// The recipe of the spec's method over the used sites of a model; places are kept on `device`.
 pub(crate) fn recipe(
-    plm: &Plm,
+    sites: &[Site],
     spec: &RunSpec,
     used: &dyn Fn(&Site) -> bool,
+    device: &Device,
 ) -> Result<Recipe, SpecError> {
     let mut recipe = Recipe::default();
-    let sites = || plm.sites().iter().enumerate().filter(|(_, s)| used(s));
+    let all = sites;
+    let sites = || all.iter().enumerate().filter(|(_, s)| used(s));
     match &spec.method {
         Method::Head {} => {}
         Method::Full {} => sites().for_each(|(id, site)| recipe.own(id, site)),
@@ -81,12 +84,12 @@ pub(crate) fn recipe(
             }
         }
         Method::Apet { count, pool } => {
-            let pool = Pool::new(plm.sites(), used, pool)?;
+            let pool = Pool::new(all, used, pool)?;
             recipe.nominal = Some(*count);
             recipe.pool = pool.size();
             for (id, positions) in positions(&pool, *count, spec.seeds.placement)? {
-                let site = &plm.sites()[id];
-                let index = Box::new(index(site, &positions, plm));
+                let site = &all[id];
+                let index = Box::new(index(site, &positions, device));
                 let shape = vec![positions.len()];
                 let name = format!("{}.sparse", site.name);
                 recipe.push(
@@ -104,8 +107,7 @@ pub(crate) fn recipe(
 /// The matrix a site's delta acts as: a linear weight or a table as it is; a
 /// LayerNorm scale as a diagonal on the normalized input; a bias as one column
 /// on a constant input of 1.
-fn index(site: &Site, positions: &[u64], plm: &Plm) -> SparseIndex {
-    let device = plm.device();
+fn index(site: &Site, positions: &[u64], device: &Device) -> SparseIndex {
     match site.shape[..] {
         [rows, cols] => SparseIndex::new(rows, cols, positions, device),
         _ if site.is_bias() => SparseIndex::new(site.len(), 1, positions, device),

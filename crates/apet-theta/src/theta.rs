@@ -1,11 +1,11 @@
 //! theta itself: one flat vector and its layout.
 
 use apet_kernels::SparseIndex;
-use apet_plm::{Kind, Plm, Site, SiteId};
+use apet_plm::{Kind, Outline, Plm, Site, SiteId};
 use apet_record::{Objective, RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
-    tensor::{DType, Gradients, TensorData},
+    tensor::{DType, Device, Gradients, TensorData},
 };
 
 use crate::{method, tap::Tuned};
@@ -67,12 +67,20 @@ impl Weight {
     }
 }
 
+/// What theta consists of, before it has values: enough to count and to plan.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Every weight, in the order of the flat vector; the head comes last.
+    pub weights: Vec<Weight>,
+    /// Counts.
+    pub info: ThetaInfo,
+}
+
 /// The tunable parameters of one run. The model they stand on is not touched.
 #[derive(Clone, Debug)]
 pub struct Theta {
-    weights: Vec<Weight>,
+    layout: Layout,
     values: Tensor<1>,
-    info: ThetaInfo,
 }
 
 /// The weights as tensors of a forward pass, in the order of [`Theta::weights`].
@@ -82,13 +90,18 @@ pub struct Leaves(pub(crate) Vec<Tensor<1>>);
 /// Standard deviation of the head's initial weight, as in transformers.
 const HEAD_DEVIATION: f64 = 0.02;
 
-impl Theta {
-    /// Makes theta for a run with `classes` labels: its layout, its places and its initial values.
+impl Layout {
+    /// What a run with `classes` labels tunes on a model: weights and places, kept on `device`.
     ///
     /// # Errors
     /// Names the field of the spec that does not fit the model.
-    pub fn new(plm: &Plm, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
-        let pooling = spec.head.pooling;
+    pub fn new(
+        outline: &Outline,
+        spec: &RunSpec,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Self, SpecError> {
+        let (name, pooling) = (&outline.name, spec.head.pooling);
         let refuse = |field: &str, problem: String| {
             Err(SpecError {
                 field: field.into(),
@@ -96,25 +109,23 @@ impl Theta {
             })
         };
         match spec.objective {
-            Objective::ClassHead if !plm.can_pool(pooling) => refuse(
+            Objective::ClassHead if !outline.can_pool(pooling) => refuse(
                 "head.pooling",
                 format!(
-                    "found \"{}\", {} has no such state; use \"mean\"",
-                    pooling.name(),
-                    plm.info().name
+                    "found \"{}\", {name} has no such state; use \"mean\"",
+                    pooling.name()
                 ),
             ),
-            Objective::ClassHead => Self::over(plm, spec, Some(classes), |site| {
-                plm.in_classification(site, pooling)
+            Objective::ClassHead => Self::over(outline, spec, Some(classes), device, |site| {
+                outline.in_classification(site, pooling)
             }),
-            Objective::LabelWords if plm.kind() == Kind::Encoder => refuse(
+            Objective::LabelWords if outline.kind() == Kind::Encoder => refuse(
                 "objective",
                 format!(
-                    "found \"label_words\", {} is an encoder and writes none; use \"class_head\"",
-                    plm.info().name
+                    "found \"label_words\", {name} is an encoder and writes none; use \"class_head\""
                 ),
             ),
-            Objective::LabelWords => Self::over(plm, spec, None, |_| true),
+            Objective::LabelWords => Self::over(outline, spec, None, device, |_| true),
         }
     }
 
@@ -122,21 +133,21 @@ impl Theta {
     /// for another forward pass.
     ///
     /// # Errors
-    /// As [`Theta::new`].
+    /// As [`Layout::new`].
     pub fn over(
-        plm: &Plm,
+        outline: &Outline,
         spec: &RunSpec,
         classes: Option<usize>,
+        device: &Device,
         used: impl Fn(&Site) -> bool,
     ) -> Result<Self, SpecError> {
-        let mut recipe = method::recipe(plm, spec, &used)?;
+        let mut recipe = method::recipe(&outline.sites, spec, &used, device)?;
         if let Some(classes) = classes {
-            let shape = vec![classes, plm.info().hidden];
+            let shape = vec![classes, outline.config.hidden()];
             recipe.push("head.weight", None, Structure::HeadWeight, shape);
             recipe.push("head.bias", None, Structure::HeadBias, vec![classes]);
         }
         let weights = recipe.weights;
-        let values = initial_values(plm, &weights, spec.seeds.init);
         let count = |head: bool| -> u64 {
             let counted = weights.iter().filter(|w| w.is_head() == head);
             counted.map(|w| w.len() as u64).sum()
@@ -151,21 +162,44 @@ impl Theta {
             positions_hash: positions_hash(&weights),
             extra: Default::default(),
         };
-        Ok(Self {
-            weights,
-            values,
-            info,
-        })
+        Ok(Self { weights, info })
+    }
+
+    /// Scalars in all, those of the head too.
+    pub fn len(&self) -> usize {
+        self.weights.iter().map(Weight::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Theta {
+    /// Makes theta for a run with `classes` labels: its layout, its places and its initial values.
+    ///
+    /// # Errors
+    /// Names the field of the spec that does not fit the model.
+    pub fn new(plm: &Plm, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
+        let layout = Layout::new(plm.outline(), spec, classes, plm.device())?;
+        Ok(Self::of(plm, spec, layout))
+    }
+
+    /// Gives a layout its initial values.
+    pub fn of(plm: &Plm, spec: &RunSpec, layout: Layout) -> Self {
+        let values = initial_values(plm, &layout.weights, spec.seeds.init);
+        Self { layout, values }
     }
 
     /// Every weight, in the order of the flat vector; the head comes last.
     pub fn weights(&self) -> &[Weight] {
-        &self.weights
+        &self.layout.weights
     }
 
     /// Counts.
     pub fn info(&self) -> &ThetaInfo {
-        &self.info
+        &self.layout.info
     }
 
     /// All values, `[parameters]`, on the model's device, outside autodiff.
@@ -198,16 +232,20 @@ impl Theta {
     /// The gradient of all of theta as one flat vector; a weight the loss does not depend on has 0.
     pub fn gradient(&self, leaves: &Leaves, gradients: &mut Gradients) -> Tensor<1> {
         let device = self.values.device();
-        let parts = leaves.0.iter().zip(&self.weights).map(|(leaf, weight)| {
-            leaf.grad_remove(gradients)
-                .unwrap_or_else(|| Tensor::zeros([weight.len()], &device))
-        });
+        let parts = leaves
+            .0
+            .iter()
+            .zip(&self.layout.weights)
+            .map(|(leaf, weight)| {
+                leaf.grad_remove(gradients)
+                    .unwrap_or_else(|| Tensor::zeros([weight.len()], &device))
+            });
         Tensor::cat(parts.collect(), 0)
     }
 
     fn parts<'a>(&'a self, flat: &'a Tensor<1>) -> impl Iterator<Item = Tensor<1>> + 'a {
         let part = |w: &Weight| flat.clone().slice(w.offset..w.offset + w.len());
-        self.weights.iter().map(part)
+        self.layout.weights.iter().map(part)
     }
 }
 

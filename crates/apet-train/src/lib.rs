@@ -7,11 +7,13 @@
 mod checkpoint;
 mod host;
 mod optimizer;
+mod plan;
 mod run;
 mod trainer;
 
 pub use checkpoint::newest as newest_checkpoint;
 pub use host::{Control, Host};
 pub use optimizer::AdamW;
+pub use plan::Plan;
 pub use run::{Outcome, RunInput, run};
 pub use trainer::{Scores, StepResult, TrainError, Trainer};

@@ -80,6 +80,11 @@ impl SparseIndex {
         self.dims
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        (self.dims.packed_len() * size_of::<i32>()) as u64
+    }
+
     pub(crate) fn packed(&self) -> Tensor<1, Int> {
         self.packed.clone()
     }

@@ -1,0 +1,218 @@
+//! What a run will take, before anything of it is there: counted from config.json and spec.
+
+use std::collections::BTreeSet;
+
+use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
+use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
+use apet_theta::{Layout, Structure};
+use burn::tensor::Device;
+
+/// Bytes of a number that is computed with.
+const F32: u64 = 4;
+/// Tokens of a label's word and the end behind it, as far as a plan can know.
+const TARGET: usize = 4;
+/// Numbers of a half-precision matrix that are f32 at once (apet-kernels, `linear.rs`).
+const WIDE: u64 = 1 << 22;
+
+/// Bytes that a run holds, by what they are for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Scalars of the model, in all and without its embedding tables.
+    pub parameters: (u64, u64),
+    /// What is tuned.
+    pub theta: ThetaInfo,
+    /// The frozen weights.
+    pub weights: u64,
+    /// Theta's values, and where they lie.
+    pub theta_bytes: u64,
+    /// AdamW's two means.
+    pub optimizer: u64,
+    /// What a step holds beside all that at its worst moment: states that the gradients
+    /// need, and the gradients.
+    pub step: u64,
+}
+
+impl Plan {
+    /// Plans the run of a spec on the model of an outline, with so many labels: batches of
+    /// `task.max_length` tokens a row.
+    ///
+    /// # Errors
+    /// When the spec does not fit the model.
+    pub fn new(outline: &Outline, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
+        let layout = Layout::new(outline, spec, classes, &Device::flex())?;
+        let theta = layout.len() as u64 * F32;
+        let index = layout.weights.iter().map(|weight| match &weight.structure {
+            Structure::Sparse { index, positions } => index.bytes() + 8 * positions.len() as u64,
+            _ => 0,
+        });
+        Ok(Self {
+            parameters: outline.parameters(),
+            weights: outline.bytes(spec.dtype),
+            theta_bytes: theta + index.sum::<u64>(),
+            optimizer: 2 * theta,
+            step: Step::new(outline, spec, classes, &layout).bytes(),
+            theta: layout.info,
+        })
+    }
+
+    /// All of it.
+    pub fn peak(&self) -> u64 {
+        [self.theta_bytes, self.optimizer, self.step]
+            .into_iter()
+            .fold(self.weights, u64::saturating_add)
+    }
+}
+
+/// One step.
+struct Step<'a> {
+    outline: &'a Outline,
+    spec: &'a RunSpec,
+    layout: &'a Layout,
+    classes: usize,
+    tuned: BTreeSet<SiteId>,
+    rows: u64,
+    /// Tokens of a row that are read.
+    source: u64,
+    /// Tokens of a row that an encoder-decoder writes.
+    target: u64,
+}
+
+impl<'a> Step<'a> {
+    fn new(outline: &'a Outline, spec: &'a RunSpec, classes: usize, layout: &'a Layout) -> Self {
+        let (mut source, mut target) = (spec.task.max_length, 0);
+        if spec.objective == Objective::LabelWords {
+            match outline.kind() {
+                Kind::EncoderDecoder => target = TARGET,
+                _ => source += TARGET,
+            }
+        }
+        Self {
+            outline,
+            spec,
+            classes,
+            tuned: layout.weights.iter().filter_map(|w| w.site).collect(),
+            layout,
+            rows: spec.train.batch_size as u64,
+            source: source as u64,
+            target: target as u64,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let blocks: Vec<Footprint> = self
+            .outline
+            .footprints()
+            .into_iter()
+            .filter(|block| block.tokens == Tokens::Source || self.target > 0)
+            .collect();
+        let lowest = self.lowest();
+        // Backwards from the last block, each gives back what it kept; the worst moment is
+        // before one of them.
+        let mut kept: u64 = 0;
+        let mut worst = self.head();
+        for block in &blocks {
+            if block.block >= lowest {
+                kept += self.kept(block);
+                worst = worst.max(kept + self.passing(block));
+            } else {
+                worst = worst.max(self.passing(block));
+            }
+        }
+        worst = worst.max(kept + self.head());
+        let wide = blocks.iter().filter(|block| block.has_wide_bias);
+        let bias = wide.map(|block| self.scores(block)).max().unwrap_or(0);
+        let half = match self.spec.dtype {
+            Dtype::F32 => 0,
+            _ => WIDE.min(self.largest()),
+        };
+        // Theta's own gradient: by weight, as one vector, and what the update makes of it.
+        let update = 3 * self.layout.len() as u64;
+        F32 * (worst + bias + half).max(update)
+    }
+
+    fn tokens(&self, tokens: Tokens) -> u64 {
+        match tokens {
+            Tokens::Source => self.source,
+            Tokens::Target => self.target,
+        }
+    }
+
+    /// The lowest block that a gradient goes through. What lies outside the blocks counts
+    /// as the first block behind it.
+    fn lowest(&self) -> usize {
+        let sites = &self.outline.sites;
+        let from = |&site: &SiteId| {
+            sites[site].layer.unwrap_or_else(|| {
+                let before = sites[..site].iter().filter_map(|s| s.layer).max();
+                before.map_or(0, |block| block + 1)
+            })
+        };
+        self.tuned.iter().map(from).min().unwrap_or(usize::MAX)
+    }
+
+    /// Numbers that a block keeps.
+    fn kept(&self, block: &Footprint) -> u64 {
+        let (own, source) = (self.tokens(block.tokens), self.source);
+        let mut kept = own * block.kept as u64 + source * block.kept_of_source as u64;
+        let is_tuned = |ends: &[&str]| {
+            self.tuned.iter().any(|&site| {
+                let site = &self.outline.sites[site];
+                let ends_so = ends.iter().any(|end| site.tensor.ends_with(end));
+                site.layer == Some(block.block) && ends_so
+            })
+        };
+        for input in &block.inputs {
+            if is_tuned(input.layers) {
+                kept += self.tokens(input.tokens) * input.width as u64;
+            }
+        }
+        for weight in &self.layout.weights {
+            let site = weight.site.map(|site| &self.outline.sites[site]);
+            let Some(site) = site.filter(|site| site.layer == Some(block.block)) else {
+                continue;
+            };
+            kept += own
+                * match weight.structure {
+                    // What lies between A and B.
+                    Structure::LowRankA => weight.shape[0] as u64,
+                    // The constant input of a bias.
+                    Structure::Sparse { .. } if site.is_bias() => 1,
+                    _ => 0,
+                };
+        }
+        self.rows * kept + self.scores(block)
+    }
+
+    /// Attention scores of a block.
+    fn scores(&self, block: &Footprint) -> u64 {
+        let of = |&(heads, keys): &(usize, Tokens)| heads as u64 * self.tokens(keys);
+        let heads: u64 = block.attentions.iter().map(of).sum();
+        self.rows * self.tokens(block.tokens) * heads
+    }
+
+    /// What passes through a block at its widest: the feed-forward layer's inner states, or
+    /// the scores, with their gradient.
+    fn passing(&self, block: &Footprint) -> u64 {
+        let states = self.rows * self.tokens(block.tokens);
+        let inner = states * (2 * block.inner + block.hidden) as u64;
+        inner.max(2 * self.scores(block))
+    }
+
+    /// What stands at the end of the forward pass: scores of classes, or of the vocabulary,
+    /// with their gradient.
+    fn head(&self) -> u64 {
+        match self.spec.objective {
+            Objective::ClassHead => self.rows * self.classes as u64,
+            Objective::LabelWords => {
+                let vocabulary = self.outline.config.vocabulary();
+                3 * self.rows * (TARGET * vocabulary) as u64
+            }
+        }
+    }
+
+    /// Numbers of the largest matrix that is multiplied with.
+    fn largest(&self) -> u64 {
+        let sites = self.outline.sites.iter();
+        sites.map(|site| site.len() as u64).max().unwrap_or(0)
+    }
+}
