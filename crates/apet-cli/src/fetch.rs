@@ -16,14 +16,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use apet_plm::{Config, Outline};
 use apet_record::RunSpec;
 use apet_tasks::{Format, SplitFile, SplitFiles, find_splits, load, sentences};
 use serde::{Deserialize, Serialize};
 
 use self::hub::{Hub, Repository};
-use self::known::{KNOWN, Known, known};
+use self::known::{Known, known};
 use self::source::{Found, Source, Wheels, open_in};
 use crate::model::Form;
+use crate::models::published;
 use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
 
 pub(crate) use self::place::config;
@@ -35,7 +37,7 @@ pub(crate) use self::place::config;
                   HF_HUB_CACHE, HF_HUB_OFFLINE. What is in its cache is not downloaded again."
 )]
 pub(crate) struct FetchArgs {
-    /// Models by name (minilm-l3, minilm-l6, mpnet-base, smollm2-135m), repositories of the
+    /// Models by name (apet models lists them), repositories of the
     /// Hugging Face hub (ORG/REPO or ORG/REPO@REVISION), or Hugging Face directories to copy
     /// into the store
     #[arg(value_name = "NAME|ORG/REPO|DIR", required_unless_present = "task")]
@@ -127,12 +129,24 @@ pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
                 args.from.is_none(),
                 "{name}: --from is for models known by name; use apet fetch DIR with the model's own directory"
             );
-            fetch_repository(store, &repository)?;
+            let store_name = free_name(store, &repository)?;
+            fetch_repository(store, &store_name, &repository, None, &|_| Ok(()))?;
+        } else if let Some(model) = published(name)? {
+            let tokenizer = model.tokenizer.as_deref().map(Repository::main);
+            let repository = Repository::main(&model.hub);
+            let wanted = model.outline()?.parameters().0;
+            let check = |config: &Config| {
+                let found = Outline::of(name, config.clone()).parameters().0;
+                ensure!(
+                    found == wanted,
+                    "{repository}/config.json: found a model of {found} parameters, expected {wanted} for {name}"
+                );
+                Ok(())
+            };
+            fetch_repository(store, name, &repository, tokenizer, &check)?;
         } else {
-            let names: Vec<&str> = KNOWN.iter().map(|model| model.name).collect();
             bail!(
-                "{name}: neither a known model ({}) nor a directory, nor ORG/REPO of the hub",
-                names.join(", ")
+                "{name}: neither a known model (apet models lists them) nor a directory, nor ORG/REPO of the hub"
             );
         }
     }
@@ -249,8 +263,9 @@ fn import(store: &Store, from: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Brings a repository of the hub into the store.
-fn fetch_repository(store: &Store, repository: &Repository) -> Result<()> {
+/// The name in the store that a repository of the hub gets: the first of its names that no
+/// other model has.
+fn free_name(store: &Store, repository: &Repository) -> Result<String> {
     let others = store.models();
     let is_free = |name: &String| {
         let model = known(name);
@@ -265,11 +280,26 @@ fn fetch_repository(store: &Store, repository: &Repository) -> Result<()> {
             "{repository}: found other models under its names, {first} and {second}; remove the second"
         )
     })?;
+    Ok(name.clone())
+}
+
+/// Brings a repository of the hub into the store, with the tokenizer of another one where
+/// `tokenizer` says so.
+fn fetch_repository(
+    store: &Store,
+    name: &str,
+    repository: &Repository,
+    tokenizer: Option<Repository>,
+    check: &dyn Fn(&Config) -> Result<()>,
+) -> Result<()> {
     let folder = store.model(name);
     let manifest = Manifest::read(&folder);
-    let origin = format!("hub:{repository}/");
+    let from = |file: &str| match &tokenizer {
+        Some(other) if file == MODEL_FILES[1] => other,
+        _ => repository,
+    };
     let is_there = |file: &&str| {
-        let entry = manifest.files.get(*file);
+        let (entry, origin) = (manifest.files.get(*file), format!("hub:{}/", from(file)));
         entry.is_some_and(|entry| entry.origin.starts_with(&origin))
             && manifest.holds(&folder, file)
     };
@@ -278,12 +308,11 @@ fn fetch_repository(store: &Store, repository: &Repository) -> Result<()> {
         return Ok(());
     }
     let hub = Hub::from_env()?;
-    let check = |config: &str| {
+    let read = |config: &str| {
         let file = format!("{repository}/{}", MODEL_FILES[0]);
-        apet_plm::Config::read(&file, config)?;
-        Ok(())
+        check(&Config::read(&file, config)?)
     };
-    keep(&folder, |file| hub.open(repository, file, None), check)?;
+    keep(&folder, |file| hub.open(from(file), file, None), read)?;
     println!("{name}: {repository}, in {}", folder.display());
     Ok(())
 }

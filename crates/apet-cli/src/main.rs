@@ -7,6 +7,7 @@ mod forward;
 mod generate;
 mod mapped;
 mod model;
+mod models;
 mod pytorch;
 mod run;
 mod serve;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Fetch models and tasks into the store
     Fetch(fetch::FetchArgs),
+    /// List the known models, or plan a run's memory
+    Models(Box<models::ModelsArgs>),
     /// Tune a model on a task
     Run(Box<run::RunArgs>),
     /// Write a model's hidden states for texts
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<()> {
     let store = Store::open()?;
     match command {
         Command::Fetch(args) => fetch::fetch(&store, &args),
+        Command::Models(args) => models::models(&store, *args),
         Command::Run(args) if args.print_spec => {
             println!("{}", serde_json::to_string_pretty(&args.spec()?)?);
             Ok(())

@@ -124,7 +124,11 @@ pub(crate) fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
     Ok(Box::new(Safetensors::open(&shown, files)?))
 }
 
-fn find(store: &Store, name: &str) -> Result<PathBuf> {
+/// The directory of a model.
+///
+/// # Errors
+/// When it is neither in the store nor a directory.
+pub(crate) fn find(store: &Store, name: &str) -> Result<PathBuf> {
     if store.models().iter().any(|m| m == name) {
         return Ok(store.model(name));
     }

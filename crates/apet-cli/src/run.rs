@@ -12,7 +12,7 @@ use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status, record_name};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
 
-pub(crate) use self::args::RunArgs;
+pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
 use crate::{device, model, store::Store};
 

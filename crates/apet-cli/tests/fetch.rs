@@ -185,7 +185,7 @@ fn a_wrong_directory_gets_one_sentence_and_leaves_the_store_as_it_was() {
     let ended = machine.fetch(&["minilm-l99"]);
     assert_eq!(
         ended.err,
-        "error: minilm-l99: neither a known model (minilm-l3, minilm-l6, mpnet-base, smollm2-135m) nor a directory, nor ORG/REPO of the hub\n"
+        "error: minilm-l99: neither a known model (apet models lists them) nor a directory, nor ORG/REPO of the hub\n"
     );
 }
 

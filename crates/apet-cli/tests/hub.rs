@@ -161,6 +161,17 @@ fn a_repository_is_fetched_whole_and_once() {
 }
 
 #[test]
+fn a_published_name_is_a_repository_of_its_shape() {
+    let hub = Hub::start(&FILES);
+    hub.with(|hub| hub.id = "google-bert/bert-base-uncased");
+    let machine = Machine::with(&hub);
+    let said = machine.refused(&["bert-base"], &[]);
+    let expected = "parameters, expected 109482240 for bert-base";
+    assert!(said.ends_with(expected), "{said}");
+    assert!(!hub.asked().iter().any(is_for_weights));
+}
+
+#[test]
 fn offline_the_cache_is_used_and_no_one_is_asked() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);

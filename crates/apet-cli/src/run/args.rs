@@ -36,8 +36,30 @@ pub(crate) struct RunArgs {
     /// Training rows used, drawn by the seed; 0 uses all
     #[arg(long, value_name = "N")]
     train_rows: Option<usize>,
+    #[command(flatten)]
+    settings: Settings,
+    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N
+    #[arg(long)]
+    pub(super) device: Option<String>,
+    /// Go on from the last checkpoint of this run, or of the run with this id, on its device
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    pub(super) resume: Option<Option<String>>,
+    /// Make the run anew where it is already there
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) again: bool,
+    /// Print the spec as JSON and do nothing else
+    #[arg(long)]
+    pub(crate) print_spec: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How to run. What is not given keeps the spec's default.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settings {
     /// Tokens a sequence is cut to
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "seq", value_name = "N")]
     max_length: Option<usize>,
     /// What is tuned
     #[arg(long, value_enum)]
@@ -79,7 +101,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Rows a batch
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "batch", value_name = "N")]
     batch_size: Option<usize>,
     /// Batches a step
     #[arg(long, value_name = "N")]
@@ -99,21 +121,6 @@ pub(crate) struct RunArgs {
     /// How the learning rate moves
     #[arg(long, value_name = "linear|constant")]
     schedule: Option<String>,
-    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N
-    #[arg(long)]
-    pub(super) device: Option<String>,
-    /// Go on from the last checkpoint of this run, or of the run with this id, on its device
-    #[arg(long, value_name = "RUN", num_args = 0..=1)]
-    pub(super) resume: Option<Option<String>>,
-    /// Make the run anew where it is already there
-    #[arg(long, conflicts_with = "resume")]
-    pub(super) again: bool,
-    /// Print the spec as JSON and do nothing else
-    #[arg(long)]
-    pub(crate) print_spec: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// Methods by name.
@@ -150,7 +157,6 @@ impl RunArgs {
                 RunSpec::new(model, task)
             }
         };
-        let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
         if let (Some(model), Some(_)) = (&self.model, &self.spec) {
             spec.model.clone_from(model);
         }
@@ -166,7 +172,19 @@ impl RunArgs {
                 place.clone_from(value);
             }
         }
-        set(&mut spec.task.train_rows, self.train_rows);
+        spec.task.train_rows = self.train_rows.unwrap_or(spec.task.train_rows);
+        self.settings.change(&mut spec)?;
+        Ok(spec)
+    }
+}
+
+impl Settings {
+    /// Changes what the options say, and checks the spec.
+    ///
+    /// # Errors
+    /// Names the option, what was found and what was expected.
+    pub(crate) fn change(&self, spec: &mut RunSpec) -> Result<()> {
+        let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
         set(&mut spec.task.max_length, self.max_length);
         set(&mut spec.train.steps, self.steps);
         set(&mut spec.train.batch_size, self.batch_size);
@@ -197,7 +215,7 @@ impl RunArgs {
         }
         self.change_method(&mut spec.method)?;
         spec.check()?;
-        Ok(spec)
+        Ok(())
     }
 
     fn change_method(&self, method: &mut Method) -> Result<()> {

@@ -1,0 +1,204 @@
+//! `apet models`: the models that are known by name, and what a run with one would take.
+
+mod catalogue;
+
+use anyhow::{Context, Result};
+use apet_plm::{Config, Outline};
+use apet_record::{Dtype, Method, RunSpec};
+use apet_train::Plan;
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
+
+pub(crate) use self::catalogue::{catalogue, published};
+use crate::run::Settings;
+use crate::store::Store;
+
+/// What to say of models.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsArgs {
+    /// Say what a run with this model would take: a name of the table or of the store, or
+    /// a Hugging Face directory (its config.json is enough)
+    #[arg(long, value_name = "NAME|DIR")]
+    plan: Option<String>,
+    /// Labels of the run's task
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "plan")]
+    labels: usize,
+    #[command(flatten, next_help_heading = "With --plan, as in apet run")]
+    settings: Settings,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the table, or a plan.
+///
+/// # Errors
+/// When the model of the plan is not known, or the spec does not fit it.
+pub(crate) fn models(store: &Store, args: ModelsArgs) -> Result<()> {
+    match &args.plan {
+        Some(name) => plan(store, name, &args),
+        None => table(store, args.json),
+    }
+}
+
+/// The machine's memory in bytes: what is there, and what of it is free.
+fn memory() -> (u64, u64) {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    (system.total_memory(), system.available_memory())
+}
+
+/// The largest numbers a model's weights fit in, with APET's defaults on batches of 16 x 128.
+fn fits(outline: &Outline, available: u64) -> &'static str {
+    // The count hardly matters, and drawing places in the largest models would.
+    let mut spec = RunSpec::new(&outline.name, "any");
+    spec.method = Method::Head {};
+    let peak = |dtype| {
+        spec.dtype = dtype;
+        Plan::new(outline, &spec, 2).map_or(u64::MAX, |plan| plan.peak())
+    };
+    let fitting = [Dtype::F32, Dtype::Bf16].map(peak);
+    match fitting.map(|peak| peak <= available) {
+        [true, _] => "f32",
+        [_, true] => "bf16",
+        _ => "no",
+    }
+}
+
+fn table(store: &Store, as_json: bool) -> Result<()> {
+    let (total, available) = memory();
+    let there = store.models();
+    let mut rows = Vec::new();
+    for model in catalogue()? {
+        let outline = model.outline()?;
+        let (all, without) = outline.parameters();
+        rows.push(json!({
+            "name": model.name, "family": outline.config.family(),
+            "blocks": outline.config.layers(), "hidden": outline.config.hidden(),
+            "parameters": all, "parameters_without_embeddings": without,
+            "bytes": outline.bytes(Dtype::F32), "licence": model.licence, "hub": model.hub,
+            "fits": fits(&outline, available), "in_store": there.contains(&model.name),
+        }));
+    }
+    if as_json {
+        let memory = json!({"total": total, "available": available});
+        println!("{}", json!({"memory": memory, "models": rows}));
+        return Ok(());
+    }
+    println!(
+        "{:<15} {:<6} {:>10} {:>16} {:>16} {:>11} {:<5} {:<5} {:<20} hub",
+        "name",
+        "family",
+        "scale",
+        "parameters",
+        "no embeddings",
+        "bytes f32",
+        "fits",
+        "here",
+        "licence"
+    );
+    for row in &rows {
+        let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let number = |field: &str| row[field].as_u64().unwrap_or_default();
+        println!(
+            "{:<15} {:<6} {:>10} {:>16} {:>16} {:>11} {:<5} {:<5} {:<20} {}",
+            text("name"),
+            text("family"),
+            format!("{} x {}", number("blocks"), number("hidden")),
+            HumanCount(number("parameters")).to_string(),
+            HumanCount(number("parameters_without_embeddings")).to_string(),
+            HumanBytes(number("bytes")).to_string(),
+            text("fits"),
+            if row["in_store"] == true { "yes" } else { "-" },
+            text("licence"),
+            text("hub"),
+        );
+    }
+    println!(
+        "fits: numbers in which it can be tuned on this machine's cpu, batches of 16 x 128 tokens, \
+         in the {} of memory that are free of {}. apet models --plan NAME says more.",
+        HumanBytes(available),
+        HumanBytes(total)
+    );
+    Ok(())
+}
+
+/// The model of a plan, from the table, the store or a directory.
+fn outline(store: &Store, name: &str) -> Result<Outline> {
+    let folder = match crate::model::find(store, name) {
+        Ok(folder) => folder,
+        Err(not_there) => {
+            let known = published(name)?;
+            return known
+                .map(|known| known.outline())
+                .unwrap_or_else(|| Err(not_there.context("apet models lists the known ones")));
+        }
+    };
+    let path = folder.join("config.json");
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(&path).with_context(|| file.clone())?;
+    Ok(Outline::of(name, Config::read(&file, &text)?))
+}
+
+fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
+    let outline = outline(store, name)?;
+    let mut spec = RunSpec::new(name, "any");
+    args.settings.change(&mut spec)?;
+    let plan = Plan::new(&outline, &spec, args.labels)?;
+    let (total, available) = memory();
+    if args.json {
+        let value = json!({
+            "model": name, "spec": spec, "parameters": plan.parameters.0,
+            "parameters_without_embeddings": plan.parameters.1, "theta": plan.theta,
+            "bytes": {
+                "weights": plan.weights, "theta": plan.theta_bytes, "optimizer": plan.optimizer,
+                "step": plan.step, "peak": plan.peak(),
+            },
+            "memory": {"total": total, "available": available},
+        });
+        println!("{value}");
+        return Ok(());
+    }
+    let (config, theta) = (&outline.config, &plan.theta);
+    println!(
+        "{name}: {} parameters, {} without embeddings ({}, {} blocks of width {})",
+        HumanCount(plan.parameters.0),
+        HumanCount(plan.parameters.1),
+        config.family(),
+        config.layers(),
+        config.hidden()
+    );
+    println!(
+        "{}: {} tuned in {} tensors, and {} of the head",
+        theta.method,
+        HumanCount(theta.realised),
+        theta.weights,
+        HumanCount(theta.head)
+    );
+    let batch = format!(
+        "{} x {} tokens",
+        spec.train.batch_size, spec.task.max_length
+    );
+    for (what, bytes) in [
+        (format!("weights, {}", spec.dtype.name()), plan.weights),
+        ("theta and its places".into(), plan.theta_bytes),
+        ("optimizer state".into(), plan.optimizer),
+        (format!("activations and gradients, {batch}"), plan.step),
+        ("peak".into(), plan.peak()),
+    ] {
+        println!("{what:<45} {:>12}", HumanBytes(bytes).to_string());
+    }
+    let verdict = match plan.peak() {
+        peak if peak <= available => "it fits",
+        peak if peak <= total => "it fits when other programs leave room",
+        _ => {
+            "it does not fit; half precision (--dtype bf16), fewer rows or shorter texts take less"
+        }
+    };
+    println!(
+        "this machine's cpu has {} of memory free of {}: {verdict}",
+        HumanBytes(available),
+        HumanBytes(total)
+    );
+    Ok(())
+}
