@@ -1,5 +1,6 @@
 //! `tokenizer.json` through the `tokenizers` crate, natively and in wasm.
 
+mod merges;
 mod parts;
 
 use std::fmt::Display;

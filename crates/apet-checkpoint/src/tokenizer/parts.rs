@@ -4,7 +4,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The parts of a tokenizer.json around its model.
+use super::merges::Model;
+
+/// The parts of a tokenizer.json.
 #[derive(Deserialize)]
 struct Parts {
     #[serde(default)]
@@ -15,6 +17,8 @@ struct Parts {
     post_processor: Value,
     #[serde(default)]
     decoder: Value,
+    #[serde(default)]
+    model: Option<Model>,
 }
 
 /// Reads the parts as JSON and looks at what they name. Only their shape counts: the crate
@@ -24,6 +28,11 @@ struct Parts {
 /// What is wrong with the first part that can not be used.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let parts: Parts = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    if let Some(model) = &parts.model {
+        model
+            .check()
+            .map_err(|problem| format!("\"model\": {problem}"))?;
+    }
     for (name, part) in [
         ("normalizer", &parts.normalizer),
         ("pre_tokenizer", &parts.pre_tokenizer),
