@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: set-up, build and test, as README has it.
 
 mod build;
+mod fuzz;
 mod lab;
 mod peers;
 mod setup;
@@ -17,6 +18,7 @@ cargo xtask lab [--check] [--port N]   build everything, fetch the default model
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
+cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +39,9 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab"] => lab::lab(None)?,
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
+        ["fuzz"] => fuzz::fuzz(3600, None)?,
+        ["fuzz", name] => fuzz::fuzz(3600, Some(name))?,
+        ["fuzz", "--seconds", seconds] => fuzz::fuzz(seconds.parse()?, None)?,
         ["test"] => return test::test(None),
         ["test", "--peers"] => peers::peers()?,
         ["test", "--filter", text] => return test::test(Some(text)),

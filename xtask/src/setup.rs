@@ -12,24 +12,32 @@ const WASM: &str = "wasm32-unknown-unknown";
 /// Oldest Node.js that the page's tools run on.
 const NODE: (u32, u32) = (20, 19);
 
-/// The version of cargo-deny that `cargo xtask test` installs where there is none.
-const CARGO_DENY: &str = "0.20.2";
-
 /// cargo-deny: the one in the path, or one of the target directory, built once.
 ///
 /// # Errors
 /// When it can not be built.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    if output("cargo-deny", &["--version"]).is_some() {
-        return Ok("cargo-deny".into());
+    cargo_tool("cargo-deny", "0.20.2")
+}
+
+/// cargo-fuzz: likewise.
+///
+/// # Errors
+/// When it can not be built.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    cargo_tool("cargo-fuzz", "0.13.2")
+}
+
+fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
+    if output(name, &["--version"]).is_some() {
+        return Ok(name.into());
     }
     let tools = target()?.join("tools");
-    let program = format!("cargo-deny{}", std::env::consts::EXE_SUFFIX);
+    let program = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let program = tools.join("bin").join(program);
     if !program.is_file() {
         // Unoptimised: it is built in half the time and runs for a second.
-        let words = ["install", "cargo-deny", "--version", CARGO_DENY];
-        let mut install = cargo(words)?;
+        let mut install = cargo(["install", name, "--version", version])?;
         install.args(["--locked", "--debug", "--quiet", "--root"]);
         install.arg(&tools);
         run(install)?;

@@ -8,9 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::build::{self, apet, native, npm};
+use crate::fuzz;
 use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, run_reading, step, target};
+
+/// Seconds for each reader of files.
+const FUZZ_SECONDS: u32 = 120;
 
 /// What was counted. A check, such as the format, counts as one test.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -89,6 +93,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
         browser_tests(filter, &store)
     });
     if filter.is_none() {
+        count.check("damaged files", || fuzz::fuzz(FUZZ_SECONDS, None));
         count.check("licences and sources of the crates", deny);
         count.tests("known faults of the npm packages", audit);
     }
