@@ -54,7 +54,9 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     };
     ensure!(!prompts.is_empty(), "found no text, expected a text a line");
     let opened = device::open(&args.device)?;
+    let begun = Instant::now();
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened.device)?;
+    let load_seconds = begun.elapsed().as_secs_f64();
     let room = plm.max_length().saturating_sub(args.most);
     ensure!(
         room > 0,
@@ -78,7 +80,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     if args.json {
         let value = serde_json::json!({
             "model": plm.info().name, "prompt_ids": ids, "ids": written, "texts": texts,
-            "seconds": seconds, "tokens_per_second": tokens as f64 / seconds,
+            "load_seconds": load_seconds, "seconds": seconds, "tokens_per_second": tokens as f64 / seconds,
         });
         println!("{value}");
         return Ok(());
