@@ -1,0 +1,154 @@
+//! A language model learns the words of labels: what is asked, what the loss is, and that
+//! it falls.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where its preparation does"
+)]
+
+use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Prompted, Safetensors};
+use apet_record::{Objective, RunSpec};
+use apet_tasks::{Example, Task};
+use apet_train::Trainer;
+use burn::tensor::Device;
+use futures_lite::future::block_on;
+
+fn load(name: &str) -> Plm {
+    let folder = format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read(format!("{folder}/{file}")).unwrap();
+    let bytes = read("model.safetensors");
+    let weights = Safetensors::open(name, [(name.to_owned(), &bytes[..])]).unwrap();
+    let files = PlmFiles {
+        name,
+        config: &String::from_utf8(read("config.json")).unwrap(),
+        tokenizer: &read("tokenizer.json"),
+        weights: &weights,
+    };
+    Plm::load(files, Dtype::F32, &Device::flex()).unwrap()
+}
+
+fn task() -> Task {
+    let example = |text: &str, label| Example {
+        text: text.into(),
+        pair: None,
+        label,
+    };
+    let train = vec![
+        example("the food was good", 1),
+        example("the food was bad", 0),
+        example("a long text about a good day and a good meal", 1),
+        example("a bad day", 0),
+    ];
+    Task {
+        name: "t".into(),
+        labels: vec!["negative".into(), "positive".into()],
+        dev: train.clone(),
+        test: train.clone(),
+        train,
+        columns: ("sentence".into(), None),
+        split_note: String::new(),
+    }
+}
+
+fn spec(max_length: usize) -> RunSpec {
+    let mut spec = RunSpec::new("m", "t");
+    spec.objective = Objective::LabelWords;
+    spec.task.max_length = max_length;
+    spec
+}
+
+async fn floats(tensor: burn::Tensor<1>) -> Vec<f32> {
+    let data = tensor.into_data_async().await.unwrap();
+    data.try_to_vec().unwrap()
+}
+
+#[test]
+fn the_loss_is_that_of_the_word_behind_the_prompt() {
+    for (model, space) in [("llama-tiny", " "), ("bloom-tiny", " "), ("t5-tiny", "")] {
+        let plm = load(model);
+        let task = task();
+        let mut trainer = Trainer::new(&plm, &task, &spec(128)).unwrap();
+        assert_eq!(trainer.theta().info().head, 0);
+        let rows = [0, 1, 2, 3];
+        // What is asked, put together by hand.
+        let asked = |label: &dyn Fn(&Example) -> usize| -> Vec<Prompted> {
+            let one = |example: &Example| {
+                let prompt = format!("Input: sentence: {} Output:", example.text);
+                let source = plm
+                    .tokenizer()
+                    .encode([(prompt.as_str(), None)], 128)
+                    .unwrap();
+                let word = format!("{space}{}", task.labels[label(example)]);
+                let mut target = plm.tokenizer().plain(&word).unwrap();
+                target.push(plm.ends()[0]);
+                Prompted {
+                    source: source[0].ids.clone(),
+                    target,
+                }
+            };
+            task.train.iter().map(one).collect()
+        };
+        let gold = asked(&|example| example.label);
+        let scored = plm.target_logits(&gold.iter().collect::<Vec<_>>(), &Frozen);
+        let losses = block_on(floats(scored.unwrap().losses()));
+        let mean = losses.iter().sum::<f32>() / losses.len() as f32;
+        let first = trainer.step(&[rows.to_vec()], 0.02).unwrap();
+        let loss = block_on(floats(first.loss))[0];
+        assert!((loss - mean).abs() < 1e-5 * mean, "{model}: {loss}, {mean}");
+
+        // Every label's word is scored by its likelihood, with theta as it is now.
+        let mut fresh = Trainer::new(&plm, &task, &spec(128)).unwrap();
+        let scores = block_on(fresh.predict(&rows)).unwrap();
+        for label in 0..2 {
+            let asked = asked(&|_| label);
+            let asked: Vec<&Prompted> = asked.iter().collect();
+            let likely = block_on(plm.log_likelihoods(&asked, &Frozen));
+            for (row, expected) in likely.unwrap().into_iter().enumerate() {
+                let found = f64::from(scores[2 * row + label]);
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{model}: {found}, {expected}"
+                );
+            }
+        }
+        for _ in 0..40 {
+            fresh.step(&[rows.to_vec()], 0.02).unwrap();
+        }
+        let last = block_on(fresh.score_dev()).unwrap();
+        assert!(
+            f64::from(mean) > 2.0 * last.loss,
+            "{model}: {} of {mean}",
+            last.loss
+        );
+        assert_eq!(last.rows, 4);
+    }
+}
+
+#[test]
+fn a_long_text_is_cut_at_its_beginning() {
+    let plm = load("llama-tiny");
+    let whole = Trainer::new(&plm, &task(), &spec(128)).unwrap();
+    let cut = Trainer::new(&plm, &task(), &spec(8)).unwrap();
+    // The end of the prompt stands: what differs between two rows with equal ends is gone.
+    let [whole, cut] = [whole, cut].map(|t| block_on(t.predict(&[0, 1, 2, 3])).unwrap());
+    assert!(whole != cut);
+    let mut same = task();
+    same.train[0].text = "xx the food was bad".into();
+    same.train[1].text = "y the food was bad".into();
+    let trainer = Trainer::new(&plm, &same, &spec(8)).unwrap();
+    let scores = block_on(trainer.predict(&[0, 1])).unwrap();
+    assert_eq!(scores[..2], scores[2..]);
+}
+
+#[test]
+fn what_can_not_write_is_refused() {
+    let plm = load("bert-tiny");
+    let error = Trainer::new(&plm, &task(), &spec(64)).unwrap_err();
+    let expected = "objective: found \"label_words\", bert-tiny is an encoder and writes none; use \"class_head\"";
+    assert_eq!(error.to_string(), expected);
+    let mut half = spec(64);
+    half.dtype = Dtype::Bf16;
+    let error = Trainer::new(&load("llama-tiny"), &task(), &half).unwrap_err();
+    let expected = "dtype: found \"bf16\", llama-tiny is loaded as f32";
+    assert_eq!(error.to_string(), expected);
+}
