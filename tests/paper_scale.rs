@@ -21,6 +21,12 @@ use serde_json::{Map, Value, json};
 /// Bytes of a shard, about.
 const SHARD: usize = 300 << 20;
 
+/// Bytes of a tensor.
+fn bytes(weights: &Random, name: &str) -> usize {
+    let shape = weights.info(name).unwrap().shape;
+    shape.iter().product::<usize>() * Dtype::Bf16.size()
+}
+
 /// Writes a Hugging Face directory: config.json, a small tokenizer, and shards with their index.
 fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
     let text = config.to_string();
@@ -37,7 +43,7 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
             shards.push(Vec::new());
             size = 0;
         }
-        size += weights.bytes(name);
+        size += bytes(&weights, name);
         shards.last_mut().unwrap().push(name);
     }
     let count = shards.len();
@@ -46,12 +52,11 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
         let file = format!("model-{:05}-of-{count:05}.safetensors", number + 1);
         let (mut header, mut end) = (Map::new(), 0);
         for &name in names {
-            let (shape, bytes) = (weights.info(name).unwrap().shape, weights.bytes(name));
-            let about =
-                json!({"dtype": "BF16", "shape": shape, "data_offsets": [end, end + bytes]});
+            let (shape, size) = (weights.info(name).unwrap().shape, bytes(&weights, name));
+            let about = json!({"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]});
             header.insert(name.into(), about);
             index.insert(name.into(), file.clone().into());
-            end += bytes;
+            end += size;
         }
         let header = Value::Object(header).to_string();
         let mut out = BufWriter::new(File::create(folder.join(file)).unwrap());
@@ -60,9 +65,9 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
         // In the order of the header's offsets.
         let mut piece = vec![0; 1 << 20];
         for &name in names {
-            let bytes = weights.bytes(name);
-            for offset in (0..bytes).step_by(piece.len()) {
-                let length = piece.len().min(bytes - offset);
+            let size = bytes(&weights, name);
+            for offset in (0..size).step_by(piece.len()) {
+                let length = piece.len().min(size - offset);
                 weights
                     .read(name, offset as u64, &mut piece[..length])
                     .unwrap();

@@ -27,11 +27,6 @@ impl Random {
         }
         Self { dtype, shapes }
     }
-
-    /// Bytes of a tensor.
-    pub(crate) fn bytes(&self, name: &str) -> usize {
-        self.shapes[name].iter().product::<usize>() * self.dtype.size()
-    }
 }
 
 impl Weights for Random {

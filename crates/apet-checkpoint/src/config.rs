@@ -28,7 +28,7 @@ pub enum Config {
     /// `bloom`
     Bloom(Bloom),
     /// `llama` and `qwen2`
-    Llama(Llama),
+    Llama(Box<Llama>),
     /// `t5`
     T5(T5),
 }
@@ -44,7 +44,7 @@ impl Config {
             "bert" => Self::Bert(read(file, text)?),
             "mpnet" => Self::Mpnet(read(file, text)?),
             "bloom" => Self::Bloom(read(file, text)?),
-            "llama" | "qwen2" => Self::Llama(read(file, text)?),
+            "llama" | "qwen2" => Self::Llama(Box::new(read(file, text)?)),
             "t5" => Self::T5(read(file, text)?),
             other => {
                 let problem = format!(

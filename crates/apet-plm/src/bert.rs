@@ -17,8 +17,6 @@ use crate::{
 /// The frozen encoder.
 #[derive(Debug)]
 pub(crate) struct Bert {
-    heads: usize,
-    activation: Activation,
     words: Table,
     positions: Table,
     token_types: Table,
@@ -27,8 +25,11 @@ pub(crate) struct Bert {
     pooler: Option<Linear>,
 }
 
+/// A post-LN block; MPNet has the same.
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
+    heads: usize,
+    activation: Activation,
     query: Linear,
     key: Linear,
     value: Linear,
@@ -54,43 +55,26 @@ impl Bert {
     pub(crate) fn load(config: &config::Bert, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
-        let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
-        Self {
+        let sizes = Sizes {
+            hidden: d,
+            inner: config.intermediate_size,
             heads: config.num_attention_heads,
             activation: config.hidden_act,
+            epsilon: eps,
+        };
+        let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
+        Self {
             words: table("word_embeddings", config.vocab_size),
             positions: table("position_embeddings", config.max_position_embeddings),
             token_types: table("token_type_embeddings", config.type_vocab_size),
             norm: l.norm("embeddings.LayerNorm", d, eps, None),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(l, i, config))
+                .map(|i| Block::load(l, i, &sizes, &NAMES))
                 .collect(),
             pooler: l
                 .has("pooler.dense.weight")
                 .then(|| l.linear("pooler.dense", [d, d], At(Module::Pooler, None), true)),
         }
-    }
-
-    /// One block: x `[tokens, hidden]`, shape kept.
-    fn block(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
-        let context = self.attention(block, x.clone(), bias, tap);
-        let attended = tap.linear(&block.attention_output, context);
-        let x = tap.norm(&block.attention_norm, attended + x);
-        let inner = activate(self.activation, tap.linear(&block.intermediate, x.clone()));
-        let outer = tap.linear(&block.output, inner);
-        tap.norm(&block.output_norm, outer + x)
-    }
-
-    /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
-    fn attention(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
-        let [rows, ..] = bias.dims();
-        let split = |x: Tensor<2>| split(x, rows, self.heads);
-        let width = x.dims()[1] / self.heads;
-        let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&block.query, x.clone()) * scale);
-        let key = split(tap.linear(&block.key, x.clone()));
-        let value = split(tap.linear(&block.value, x));
-        attend(query, key, value, bias.clone())
     }
 }
 
@@ -103,7 +87,7 @@ impl Encoder for Bert {
         see(&x);
         let bias = batch.attention_bias();
         for block in &self.blocks {
-            x = self.block(block, x, &bias, tap);
+            x = block.forward(x, &bias, tap);
             see(&x);
         }
         x
@@ -118,26 +102,64 @@ impl Encoder for Bert {
     }
 }
 
+/// What a block is made of.
+pub(crate) struct Sizes {
+    pub(crate) hidden: usize,
+    pub(crate) inner: usize,
+    pub(crate) heads: usize,
+    pub(crate) activation: Activation,
+    pub(crate) epsilon: f64,
+}
+
+/// Names of a block's query, key, value, attention output and the norm behind it.
+const NAMES: [&str; 5] = [
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+];
+
 impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &config::Bert) -> Self {
-        let (d, inner, eps) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
+    pub(crate) fn load(l: &mut Loader<'_>, i: usize, sizes: &Sizes, names: &[&str; 5]) -> Self {
+        let (d, inner, eps) = (sizes.hidden, sizes.inner, sizes.epsilon);
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
         let attention = At(Module::Attention, Some(i));
         let ffn = At(Module::Ffn, Some(i));
-        let mut linear = |part: &str, shape, at| l.linear(&name(part), shape, at, true);
+        let mut linear = |part: usize| l.linear(&name(names[part]), [d, d], attention, true);
         Self {
-            query: linear("attention.self.query", [d, d], attention),
-            key: linear("attention.self.key", [d, d], attention),
-            value: linear("attention.self.value", [d, d], attention),
-            attention_output: linear("attention.output.dense", [d, d], attention),
-            attention_norm: l.norm(&name("attention.output.LayerNorm"), d, eps, Some(i)),
+            heads: sizes.heads,
+            activation: sizes.activation,
+            query: linear(0),
+            key: linear(1),
+            value: linear(2),
+            attention_output: linear(3),
+            attention_norm: l.norm(&name(names[4]), d, eps, Some(i)),
             intermediate: l.linear(&name("intermediate.dense"), [inner, d], ffn, true),
             output: l.linear(&name("output.dense"), [d, inner], ffn, true),
             output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
         }
+    }
+
+    /// x `[tokens, hidden]`, shape kept; `bias` is added to attention scores.
+    pub(crate) fn forward(&self, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let context = self.attention(x.clone(), bias, tap);
+        let attended = tap.linear(&self.attention_output, context);
+        let x = tap.norm(&self.attention_norm, attended + x);
+        let inner = activate(self.activation, tap.linear(&self.intermediate, x.clone()));
+        let outer = tap.linear(&self.output, inner);
+        tap.norm(&self.output_norm, outer + x)
+    }
+
+    /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
+    fn attention(&self, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+        let [rows, ..] = bias.dims();
+        let split = |x: Tensor<2>| split(x, rows, self.heads);
+        let width = x.dims()[1] / self.heads;
+        let scale = (width as f64).powf(-0.5);
+        let query = split(tap.linear(&self.query, x.clone()) * scale);
+        let key = split(tap.linear(&self.key, x.clone()));
+        let value = split(tap.linear(&self.value, x));
+        attend(query, key, value, bias.clone())
     }
 }

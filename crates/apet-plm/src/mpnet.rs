@@ -2,23 +2,20 @@
 //!
 //! Names and numbers as in transformers, `models/mpnet/modeling_mpnet.py`.
 
-use apet_checkpoint::config::{self, Activation, FARTHEST, FIRST_POSITION};
-use apet_record::Module;
+use apet_checkpoint::config::{self, FARTHEST, FIRST_POSITION};
 use burn::Tensor;
 
 use crate::{
-    Batch, Linear, Norm, Table, Tap,
-    activation::activate,
-    attention::{Buckets, attend, split},
-    loader::{At, Loader},
+    Batch, Norm, Table, Tap,
+    attention::Buckets,
+    bert::{Block, Sizes},
+    loader::Loader,
     model::Encoder,
 };
 
 /// The frozen encoder.
 #[derive(Debug)]
 pub(crate) struct Mpnet {
-    heads: usize,
-    activation: Activation,
     words: Table,
     positions: Table,
     norm: Norm,
@@ -27,17 +24,15 @@ pub(crate) struct Mpnet {
     relative: Table,
 }
 
-#[derive(Debug)]
-struct Block {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    attention_norm: Norm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: Norm,
-}
+/// Names of a block's query, key, value, attention output and the norm behind it: all else
+/// is as in BERT.
+const NAMES: [&str; 5] = [
+    "attention.attn.q",
+    "attention.attn.k",
+    "attention.attn.v",
+    "attention.attn.o",
+    "attention.LayerNorm",
+];
 
 /// Parts of MPNet checkpoints that this encoder does not use: the heads of pre-training
 /// and fine-tuning, the pooler (transformers' classifier does without), and a buffer.
@@ -53,16 +48,21 @@ impl Mpnet {
     pub(crate) fn load(config: &config::Mpnet, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
+        let sizes = Sizes {
+            hidden: d,
+            inner: config.intermediate_size,
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+            epsilon: eps,
+        };
         let mut table = |name: &str, rows| l.table(&format!("embeddings.{name}"), [rows, d]);
         let count = config.relative_attention_num_buckets;
         Self {
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
             words: table("word_embeddings", config.vocab_size),
             positions: table("position_embeddings", config.max_position_embeddings),
             norm: l.norm("embeddings.LayerNorm", d, eps, None),
             blocks: (0..config.num_hidden_layers)
-                .map(|i| Block::load(l, i, config))
+                .map(|i| Block::load(l, i, &sizes, &NAMES))
                 .collect(),
             buckets: Buckets {
                 count,
@@ -75,28 +75,6 @@ impl Mpnet {
             ),
         }
     }
-
-    /// One block: x `[tokens, hidden]`, shape kept.
-    fn block(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
-        let context = self.attention(block, x.clone(), bias, tap);
-        let attended = tap.linear(&block.attention_output, context);
-        let x = tap.norm(&block.attention_norm, attended + x);
-        let inner = activate(self.activation, tap.linear(&block.intermediate, x.clone()));
-        let outer = tap.linear(&block.output, inner);
-        tap.norm(&block.output_norm, outer + x)
-    }
-
-    /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
-    fn attention(&self, block: &Block, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
-        let [rows, ..] = bias.dims();
-        let split = |x: Tensor<2>| split(x, rows, self.heads);
-        let width = x.dims()[1] / self.heads;
-        let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&block.query, x.clone()) * scale);
-        let key = split(tap.linear(&block.key, x.clone()));
-        let value = split(tap.linear(&block.value, x));
-        attend(query, key, value, bias.clone())
-    }
 }
 
 impl Encoder for Mpnet {
@@ -107,33 +85,9 @@ impl Encoder for Mpnet {
         see(&x);
         let bias = self.buckets.bias(&self.relative, batch, tap) + batch.attention_bias();
         for block in &self.blocks {
-            x = self.block(block, x, &bias, tap);
+            x = block.forward(x, &bias, tap);
             see(&x);
         }
         x
-    }
-}
-
-impl Block {
-    fn load(l: &mut Loader<'_>, i: usize, config: &config::Mpnet) -> Self {
-        let (d, inner, eps) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
-        let name = |part: &str| format!("encoder.layer.{i}.{part}");
-        let attention = At(Module::Attention, Some(i));
-        let ffn = At(Module::Ffn, Some(i));
-        let mut linear = |part: &str, shape, at| l.linear(&name(part), shape, at, true);
-        Self {
-            query: linear("attention.attn.q", [d, d], attention),
-            key: linear("attention.attn.k", [d, d], attention),
-            value: linear("attention.attn.v", [d, d], attention),
-            attention_output: linear("attention.attn.o", [d, d], attention),
-            attention_norm: l.norm(&name("attention.LayerNorm"), d, eps, Some(i)),
-            intermediate: l.linear(&name("intermediate.dense"), [inner, d], ffn, true),
-            output: l.linear(&name("output.dense"), [d, inner], ffn, true),
-            output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
-        }
     }
 }

@@ -7,48 +7,17 @@
     reason = "a test's helpers fail by panic; an allocator is unsafe by nature"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../../tests/support/counting.rs"]
+mod counting;
+
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use apet_plm::{Dtype, Plm, PlmFiles, ReadAt, Safetensors};
 use burn::tensor::Device;
-
-/// Counts what is allocated, and the most that was at once.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grow(bytes: usize) {
-    PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator; only numbers are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // It may be copied: both are there for a moment.
-        grow(size);
-        let new = unsafe { System.realloc(at, layout, size) };
-        NOW.fetch_sub(layout.size(), Relaxed);
-        new
-    }
-}
+use counting::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -134,8 +103,7 @@ fn loading_takes_the_memory_of_the_weights() {
     ] {
         let bytes = checkpoint(folder.path(), dtype, stored);
         let file_size = bytes.size();
-        let before = NOW.load(Relaxed);
-        PEAK.store(before, Relaxed);
+        let before = counting::watch();
         let weights = Safetensors::open("x", [("x".to_owned(), bytes)]).unwrap();
         let files = PlmFiles {
             name: "base",
@@ -144,7 +112,7 @@ fn loading_takes_the_memory_of_the_weights() {
             weights: &weights,
         };
         let plm = Plm::load(files, number, &Device::flex()).unwrap();
-        let peak = PEAK.load(Relaxed) - before;
+        let peak = counting::peak() - before;
         let wanted = plm.info().parameters as usize * number.size();
         let ratio = peak as f64 / wanted as f64;
         println!(

@@ -3,18 +3,21 @@
 //! same in a tab, on a server and in the results viewer.
 
 mod canonical;
+mod header;
+mod method;
 mod record;
 mod spec;
 mod stream;
 
 pub use canonical::{canonical_json, content_id};
+pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
+pub use method::{Layers, Method, Module, Pool};
 pub use record::{
-    DeviceInfo, Eval, Header, Line, ModelInfo, Note, RECORD_VERSION, RecordError, RunRecord,
-    SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo, record_name,
+    Eval, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary, record_name,
 };
 pub use spec::{
-    Dtype, Head, Layers, Method, Module, Objective, Optimizer, Pool, Pooling, RunSpec, Schedule,
-    Seeds, SpecError, TaskSpec, Train,
+    Dtype, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError, TaskSpec,
+    Train,
 };
 pub use stream::Stream;
 
