@@ -11,6 +11,7 @@ mod batch;
 mod bert;
 mod bloom;
 mod config;
+mod fit;
 mod gguf;
 mod language;
 mod llama;
@@ -24,6 +25,7 @@ mod tokenizer;
 
 pub use attention::Cache;
 pub use batch::{Batch, Padding};
+pub use fit::Room;
 pub use gguf::Gguf;
 pub use language::{Prompted, TargetLogits};
 pub use model::{Kind, Plm, PlmError, PlmFiles};

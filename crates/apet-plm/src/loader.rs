@@ -23,6 +23,8 @@ pub(crate) struct Loader<'a> {
     weights: &'a dyn Weights,
     device: &'a Device,
     number: Number,
+    /// Whether numbers are read, too; else only names, shapes and types are checked.
+    reads: bool,
     /// What stands before the model's own names: `bert.`, or nothing.
     prefix: String,
     staging: Vec<u8>,
@@ -53,6 +55,7 @@ impl<'a> Loader<'a> {
             weights,
             device,
             number,
+            reads: true,
             prefix: String::new(),
             staging: Vec::new(),
             hash: blake3::Hasher::new(),
@@ -60,6 +63,14 @@ impl<'a> Loader<'a> {
             values: Vec::new(),
             problems: Vec::new(),
             problems_in_all: 0,
+        }
+    }
+
+    /// Checks the tensors of a model as loading does, and reads none of their numbers.
+    pub(crate) fn check(weights: &'a dyn Weights, device: &'a Device, number: Number) -> Self {
+        Self {
+            reads: false,
+            ..Self::new(weights, device, number)
         }
     }
 
@@ -167,15 +178,18 @@ impl<'a> Loader<'a> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
         let number = if D == 1 { Number::F32 } else { self.number };
-        let (flat, value) = match self.read(&tensor, rows, &shape, number) {
-            Ok(data) => {
+        let data = self.read(&tensor, rows, &shape, number);
+        let (flat, value) = match data.unwrap_or_else(|problem| {
+            self.problem(problem);
+            None
+        }) {
+            Some(data) => {
                 let dtype = data.dtype();
                 let flat = Tensor::<1>::from_data(data, (self.device, dtype));
                 (flat.clone(), flat.reshape(shape))
             }
-            Err(problem) => {
-                self.problem(problem);
-                // Never used: loading ends with an error.
+            None => {
+                // Never used: loading ends with an error, or was a check.
                 let empty = || (self.device, DType::F32);
                 (Tensor::empty([0], empty()), Tensor::empty([0; D], empty()))
             }
@@ -206,14 +220,15 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads a tensor, or some of its rows, into numbers of the wanted type.
+    /// Reads a tensor, or some of its rows, into numbers of the wanted type; nothing
+    /// where it is only checked.
     fn read(
         &mut self,
         name: &str,
         rows: Option<Rows>,
         shape: &[usize],
         number: Number,
-    ) -> Result<TensorData, String> {
+    ) -> Result<Option<TensorData>, String> {
         let info = self.weights.info(name);
         let info = info.ok_or_else(|| format!("{name} is missing"))?;
         let mut whole = shape.to_vec();
@@ -227,6 +242,9 @@ impl<'a> Loader<'a> {
         let stored = info
             .number
             .map_err(|other| format!("{name} has type {other}, expected F32, F16 or BF16"))?;
+        if !self.reads {
+            return Ok(None);
+        }
         let size: usize = shape.iter().product();
         let width: usize = shape.iter().skip(1).product();
         let total = shape.first().copied().unwrap_or(1);
@@ -250,7 +268,7 @@ impl<'a> Loader<'a> {
                 numbers.extend(stored, &self.staging);
             }
         }
-        Ok(numbers.data(size))
+        Ok(Some(numbers.data(size)))
     }
 
     /// Ends loading.

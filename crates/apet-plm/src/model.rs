@@ -13,7 +13,7 @@ use crate::{
     bloom::Bloom,
     config,
     llama::Llama,
-    loader::Loader,
+    loader::{Loaded, Loader},
     mpnet,
     mpnet::Mpnet,
     source::{Number, Weights},
@@ -151,63 +151,10 @@ impl Plm {
         let file = format!("{}/config.json", files.name);
         let (file, text) = (file.as_str(), files.config);
         let family = family(file, text)?;
-        let mut l = Loader::new(files.weights, device, number);
-        let (network, layers, max_length, loaded) = match family.as_str() {
-            "bert" => {
-                let bert = Bert::load(file, text, &mut l)?;
-                let (layers, length) = (bert.layers(), bert.max_length());
-                let loaded = l.finish(&bert::UNUSED)?;
-                (Network::Encoder(Box::new(bert)), layers, length, loaded)
-            }
-            "mpnet" => {
-                let mpnet = Mpnet::load(file, text, &mut l)?;
-                let (layers, length) = (mpnet.layers(), mpnet.max_length());
-                let loaded = l.finish(&mpnet::UNUSED)?;
-                (Network::Encoder(Box::new(mpnet)), layers, length, loaded)
-            }
-            "bloom" => {
-                let bloom = Bloom::load(file, text, &mut l)?;
-                let layers = bloom.layers();
-                let loaded = l.finish(&bloom::UNUSED)?;
-                (
-                    Network::Decoder(Box::new(bloom)),
-                    layers,
-                    usize::MAX,
-                    loaded,
-                )
-            }
-            "llama" | "qwen2" => {
-                let llama = Llama::load(file, text, &mut l)?;
-                let (layers, length) = (llama.layers(), llama.max_length());
-                let loaded = l.finish(llama.unused())?;
-                (Network::Decoder(Box::new(llama)), layers, length, loaded)
-            }
-            "t5" => {
-                let t5 = T5::load(file, text, &mut l)?;
-                let layers = t5.layers();
-                let loaded = l.finish(&t5.unused())?;
-                (
-                    Network::EncoderDecoder(Box::new(t5)),
-                    layers,
-                    usize::MAX,
-                    loaded,
-                )
-            }
-            other => {
-                return Err(PlmError::new(
-                    file,
-                    format!(
-                        "\"model_type\": \"{other}\" is not supported (bert, mpnet, bloom, llama, qwen2, t5)"
-                    ),
-                ));
-            }
-        };
+        let l = Loader::new(files.weights, device, number);
+        let (network, layers, max_length, loaded) = network(file, text, &family, l)?;
         let common: Common = config::read(file, text)?;
-        let tokenizer = Tokenizer::read(
-            &format!("{}/tokenizer.json", files.name),
-            files.tokenizer,
-            common.vocab_size,
-        )?;
+        let tokenizer = tokenizer(&files, &common)?;
         let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
             let kept = loaded.sites.iter().filter(|s| keep(s));
             kept.map(|s| s.len() as u64).sum()
@@ -238,6 +185,21 @@ impl Plm {
             max_length,
             device: device.clone(),
         })
+    }
+
+    /// Checks all that loading would, and reads no tensor's numbers: config.json, the
+    /// tokenizer, and every name, shape and type. Gives the sites that loading would.
+    ///
+    /// # Errors
+    /// As [`Plm::load`].
+    pub fn check(files: PlmFiles<'_>) -> Result<Vec<Site>, PlmError> {
+        let file = format!("{}/config.json", files.name);
+        let family = family(&file, files.config)?;
+        let device = Device::flex(); // nothing is put there
+        let l = Loader::check(files.weights, &device, Number::F32);
+        let (.., loaded) = network(&file, files.config, &family, l)?;
+        tokenizer(&files, &config::read(&file, files.config)?)?;
+        Ok(loaded.sites)
     }
 
     /// Name, family, sizes.
@@ -357,6 +319,70 @@ impl Plm {
             }
         }
     }
+}
+
+fn tokenizer(files: &PlmFiles<'_>, common: &Common) -> Result<Tokenizer, PlmError> {
+    let file = format!("{}/tokenizer.json", files.name);
+    Tokenizer::read(&file, files.tokenizer, common.vocab_size)
+}
+
+/// Reads a model's network: itself, its blocks, its longest sequence, its tensors.
+fn network(
+    file: &str,
+    text: &str,
+    family: &str,
+    mut l: Loader<'_>,
+) -> Result<(Network, usize, usize, Loaded), PlmError> {
+    Ok(match family {
+        "bert" => {
+            let bert = Bert::load(file, text, &mut l)?;
+            let (layers, length) = (bert.layers(), bert.max_length());
+            let loaded = l.finish(&bert::UNUSED)?;
+            (Network::Encoder(Box::new(bert)), layers, length, loaded)
+        }
+        "mpnet" => {
+            let mpnet = Mpnet::load(file, text, &mut l)?;
+            let (layers, length) = (mpnet.layers(), mpnet.max_length());
+            let loaded = l.finish(&mpnet::UNUSED)?;
+            (Network::Encoder(Box::new(mpnet)), layers, length, loaded)
+        }
+        "bloom" => {
+            let bloom = Bloom::load(file, text, &mut l)?;
+            let layers = bloom.layers();
+            let loaded = l.finish(&bloom::UNUSED)?;
+            (
+                Network::Decoder(Box::new(bloom)),
+                layers,
+                usize::MAX,
+                loaded,
+            )
+        }
+        "llama" | "qwen2" => {
+            let llama = Llama::load(file, text, &mut l)?;
+            let (layers, length) = (llama.layers(), llama.max_length());
+            let loaded = l.finish(llama.unused())?;
+            (Network::Decoder(Box::new(llama)), layers, length, loaded)
+        }
+        "t5" => {
+            let t5 = T5::load(file, text, &mut l)?;
+            let layers = t5.layers();
+            let loaded = l.finish(&t5.unused())?;
+            (
+                Network::EncoderDecoder(Box::new(t5)),
+                layers,
+                usize::MAX,
+                loaded,
+            )
+        }
+        other => {
+            return Err(PlmError::new(
+                file,
+                format!(
+                    "\"model_type\": \"{other}\" is not supported (bert, mpnet, bloom, llama, qwen2, t5)"
+                ),
+            ));
+        }
+    })
 }
 
 fn three(x: Tensor<2>, batch: &Batch) -> Tensor<3> {

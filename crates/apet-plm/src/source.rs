@@ -139,6 +139,12 @@ impl<R: ReadAt> Shard<R> {
                 "{e} (file of {size} bytes), expected a whole safetensors file; it may be cut or not be one: fetch it again"
             )
         };
+        if usize::try_from(size).is_err() {
+            return Err(format!(
+                "the file has {size} bytes, {} can be addressed here: choose a smaller model or one in shards",
+                usize::MAX
+            ));
+        }
         let mut length = [0; 8];
         bytes.read_at(0, &mut length).map_err(|e| wrong(&e))?;
         let length = u64::from_le_bytes(length);
