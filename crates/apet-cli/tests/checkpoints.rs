@@ -125,6 +125,7 @@ fn tokens(tokenizer: &Path, golden: &str) {
 
 #[test]
 fn tokenizers_of_every_family_give_the_ids_of_the_reference() {
+    tokens(&fixture("bert-tiny/tokenizer.json"), "bert-tiny"); // WordPiece
     tokens(&fixture("llama-tiny/tokenizer.json"), "llama-tiny"); // byte-level BPE
     tokens(&fixture("t5-tiny/tokenizer.json"), "t5-tiny"); // Unigram
 }
