@@ -34,7 +34,10 @@ async function counting(answer) {
     const stop = stops.get(path);
     if (stop && found.body.length > stop.bytes) {
       stops.delete(path);
-      response.write(found.body.subarray(0, stop.bytes));
+      // In two pieces, so that there is a rate.
+      response.write(found.body.subarray(0, stop.bytes / 2));
+      await new Promise((later) => setTimeout(later, 300));
+      response.write(found.body.subarray(stop.bytes / 2, stop.bytes));
       entry.sent = stop.bytes;
       await stop.released;
       if (stop.cut) return void setTimeout(() => request.socket.destroy(), 200);

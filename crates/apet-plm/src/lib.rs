@@ -13,6 +13,7 @@ mod bloom;
 mod config;
 mod fit;
 mod gguf;
+mod header;
 mod language;
 mod llama;
 mod loader;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::{Dtype, tensor::Metadata};
+use safetensors::Dtype;
 
-use crate::PlmError;
+use crate::{PlmError, header::Header};
 
 /// Bytes that are read at an offset: a mapped file, a file of a tab's store, memory.
 pub trait ReadAt {
@@ -96,7 +96,7 @@ pub struct Safetensors<R> {
 #[derive(Debug)]
 struct Shard<R> {
     bytes: R,
-    metadata: Metadata,
+    header: Header,
     /// Where the tensors begin.
     start: u64,
 }
@@ -118,7 +118,7 @@ impl<R: ReadAt> Safetensors<R> {
         };
         for (name, bytes) in files {
             let shard = Shard::open(bytes).map_err(|problem| PlmError::new(&name, problem))?;
-            for tensor in shard.metadata.tensors().into_keys() {
+            for tensor in shard.header.tensors.keys() {
                 let before = weights.tensors.insert(tensor.clone(), weights.shards.len());
                 if before.is_some() {
                     let problem = format!("{tensor} is in another shard, too");
@@ -139,12 +139,6 @@ impl<R: ReadAt> Shard<R> {
                 "{e} (file of {size} bytes), expected a whole safetensors file; it may be cut or not be one: fetch it again"
             )
         };
-        if usize::try_from(size).is_err() {
-            return Err(format!(
-                "the file has {size} bytes, {} can be addressed here: choose a smaller model or one in shards",
-                usize::MAX
-            ));
-        }
         let mut length = [0; 8];
         bytes.read_at(0, &mut length).map_err(|e| wrong(&e))?;
         let length = u64::from_le_bytes(length);
@@ -155,16 +149,16 @@ impl<R: ReadAt> Shard<R> {
         let mut header = vec![0; length as usize];
         bytes.read_at(8, &mut header).map_err(|e| wrong(&e))?;
         // Reading checks that the tensors lie one after another and have their bytes.
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| wrong(&e))?;
-        let (start, data) = (8 + length, metadata.data_len() as u64);
-        if start + data != size {
+        let header = Header::read(&header).map_err(|e| wrong(&e))?;
+        let (start, data) = (8 + length, header.bytes);
+        if start.checked_add(data) != Some(size) {
             let found = size - start;
             let problem = format!("found {found} bytes of tensors, the header has {data}");
             return Err(wrong(&problem));
         }
         Ok(Self {
             bytes,
-            metadata,
+            header,
             start,
         })
     }
@@ -181,7 +175,7 @@ impl<R: ReadAt> Weights for Safetensors<R> {
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let shard = self.shards.get(*self.tensors.get(name)?)?;
-        let info = shard.metadata.info(name)?;
+        let info = shard.header.tensors.get(name)?;
         Some(TensorInfo {
             number: match info.dtype {
                 Dtype::F32 => Ok(Number::F32),
@@ -195,17 +189,15 @@ impl<R: ReadAt> Weights for Safetensors<R> {
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<(), String> {
         let shard = self.tensors.get(name).and_then(|&at| self.shards.get(at));
-        let found = shard.and_then(|shard| Some((shard, shard.metadata.info(name)?)));
+        let found = shard.and_then(|shard| Some((shard, shard.header.tensors.get(name)?)));
         let Some((shard, info)) = found else {
             return Err(format!("{name} is missing"));
         };
         let (first, end) = info.data_offsets;
-        if offset + into.len() as u64 > (end - first) as u64 {
+        if offset + into.len() as u64 > end - first {
             return Err(format!("{name} ends too early"));
         }
-        shard
-            .bytes
-            .read_at(shard.start + first as u64 + offset, into)
+        shard.bytes.read_at(shard.start + first + offset, into)
     }
 }
 

@@ -202,8 +202,8 @@ function statusLine(): string {
 }
 
 function transferLine({ model, at, total, rate }: Transfer): string {
-  const left = rate > 0 ? `, ${duration((total - at) / rate)} left` : "";
-  return `Getting ${model}: ${megabytes(at)} of ${megabytes(total)} MB, ${megabytes(rate)} MB/s${left}`;
+  const pace = rate > 0 ? `, ${megabytes(rate)} MB/s, ${duration((total - at) / rate)} left` : "";
+  return `Getting ${model}: ${megabytes(at)} of ${megabytes(total)} MB${pace}`;
 }
 
 function summaryLine(s: NonNullable<NonNullable<typeof live.value>["summary"]>): string {

@@ -244,13 +244,14 @@ class Keeper {
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
     }
-    if (written < bytes.length) throw await this.#full(bytes.length);
+    // Chromium gives an error's number as if so many bytes were written.
+    if (written !== bytes.length) throw await this.#full(bytes.length);
   }
 
   async #full(missing: number): Promise<Error> {
-    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
-    const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} of ${megabytes(quota)} MB are used`;
-    return new Error(`${this.model}: the browser has no room for the model: ${sizes}; remove models or runs.`);
+    const { usage = 0 } = await navigator.storage.estimate();
+    const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} MB are used`;
+    return new Error(`${this.model}: the browser gives this site no more room: ${sizes}; remove models or runs.`);
   }
 
   async #note(file: string, known: Kept["files"][string] | undefined): Promise<void> {
