@@ -46,6 +46,7 @@ async function counting(answer) {
     if (request.method !== "HEAD") entry.sent = found.body.length;
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", () => ready(undefined)));
+  server.unref(); // a test that failed does not close it
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   return {
     url: `http://127.0.0.1:${port}/`,
@@ -81,7 +82,9 @@ export async function before(url, allowed = "") {
     if (path === "/api/events") return { status: 204, headers: {}, body: Buffer.alloc(0) }; // it has no end
     if (off.has(path)) return { status: 0, headers: {}, body: Buffer.alloc(0) };
     const headers = Object.fromEntries(
-      ["range", "if-range", "if-none-match"].flatMap((h) => (request.headers[h] ? [[h, String(request.headers[h])]] : [])),
+      ["range", "if-range", "if-none-match"].flatMap((h) =>
+        request.headers[h] ? [[h, String(request.headers[h])]] : [],
+      ),
     );
     const from = await fetch(new URL(request.url ?? "/", url), { headers, method: request.method ?? "GET" });
     const passed = new Headers(from.headers);
@@ -114,8 +117,7 @@ export function serve(file, range) {
     "access-control-expose-headers": "Content-Range, ETag",
     "content-type": "application/octet-stream",
   };
-  if (file === undefined || typeof file === "number")
-    return { status: file ?? 404, headers, body: Buffer.from("no") };
+  if (file === undefined || typeof file === "number") return { status: file ?? 404, headers, body: Buffer.from("no") };
   const { head, size } = Buffer.isBuffer(file) ? { head: file, size: file.length } : file;
   headers.etag = `"${size}"`;
   const asked = /^bytes=(\d+)-(\d*)$/.exec(range ?? "");

@@ -234,9 +234,15 @@ test("the hub's repositories may be loaded, and its refusals are said", async ()
   });
   await choose(page, { steps: 1, every: 1 });
   await get(page, "org/gated");
-  assert.match(await problem(page), /^huggingface\.co\/org\/gated\/resolve\/main\/config\.json: .*401.*gated or private/);
+  assert.match(
+    await problem(page),
+    /^huggingface\.co\/org\/gated\/resolve\/main\/config\.json: .*401.*gated or private/,
+  );
   await get(page, "org/nothing");
-  await page.getByTestId("problem").filter({ hasText: /org\/nothing.*there is no such file; check the name/ }).waitFor();
+  await page
+    .getByTestId("problem")
+    .filter({ hasText: /org\/nothing.*there is no such file; check the name/ })
+    .waitFor();
   await get(page, "https://huggingface.co/org/tiny");
   await loaded(page, "tiny");
   await trainButton(page).click();
@@ -260,7 +266,9 @@ test("a model that can not fit is refused before its weights are asked for", asy
     ...files("large", { "model.safetensors": large, "config.json": wide(rows) }),
     ...files("larger", { "model.safetensors": larger, "config.json": wide(30_000_000) }),
     ...files("other", { "config.json": Buffer.from(config.toString().replace('"bert"', '"mamba"')) }),
-    ...files("mixed", { "config.json": Buffer.from(config.toString().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')) }),
+    ...files("mixed", {
+      "config.json": Buffer.from(config.toString().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')),
+    }),
   });
   const { page, close } = await visit(at);
   const bytes = 4 * 64 * rows;
@@ -275,15 +283,20 @@ test("a model that can not fit is refused before its weights are asked for", asy
   await shot(page, "models-too-large");
 
   await get(page, `${at.url}org/larger`);
-  await page.getByTestId("problem").filter({ hasText: /^larger.*the tensors take 7\.68 GB/ }).waitFor();
+  await page
+    .getByTestId("problem")
+    .filter({ hasText: /^larger.*the tensors take 7\.68 GB/ })
+    .waitFor();
   assert.equal(at.sent("/org/larger/model.safetensors"), larger.head.length);
 
   await get(page, `${at.url}org/other`);
   await page.getByTestId("problem").filter({ hasText: '"model_type": "mamba" is not supported' }).waitFor();
   await get(page, `${at.url}org/mixed`);
-  await page.getByTestId("problem").filter({ hasText: "encoder.layer.2.attention.self.query.weight is missing" }).waitFor();
-  for (const name of ["other", "mixed"])
-    assert.equal(at.sent(`/org/${name}/model.safetensors`), header(weights), name);
+  await page
+    .getByTestId("problem")
+    .filter({ hasText: "encoder.layer.2.attention.self.query.weight is missing" })
+    .waitFor();
+  for (const name of ["other", "mixed"]) assert.equal(at.sent(`/org/${name}/model.safetensors`), header(weights), name);
 
   // The browser's room for this site.
   const devtools = await page.context().newCDPSession(page);
@@ -306,7 +319,9 @@ test("a model that can not fit is refused before its weights are asked for", asy
     await line.waitFor({ timeout: RUN_MS });
     assert.match(
       (await line.textContent()) ?? "",
-      new RegExp(`word_embeddings\\.weight takes 2\\.30 GB \\(${bytes} bytes\\) in f32, this device binds at most \\d\\.\\d\\d GB \\(\\d+ bytes\\)`),
+      new RegExp(
+        `word_embeddings\\.weight takes 2\\.30 GB \\(${bytes} bytes\\) in f32, this device binds at most \\d\\.\\d\\d GB \\(\\d+ bytes\\)`,
+      ),
     );
     assert.equal(at.sent("/org/large/model.safetensors"), large.head.length + 1, "asked whether it is the same");
   }
@@ -376,7 +391,8 @@ test("a model is dropped on the page", async () => {
   await choose(page);
   await page.evaluate(
     ([config, tokenizer, weights]) => {
-      const bytes = (/** @type {string | undefined} */ text) => Uint8Array.from(atob(text ?? ""), (c) => c.charCodeAt(0));
+      const bytes = (/** @type {string | undefined} */ text) =>
+        Uint8Array.from(atob(text ?? ""), (c) => c.charCodeAt(0));
       const data = new DataTransfer();
       data.items.add(new File([bytes(config)], "config.json"));
       data.items.add(new File([bytes(tokenizer)], "tokenizer.json"));

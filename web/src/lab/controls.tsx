@@ -160,7 +160,11 @@ function Going() {
         {statusLine()}
       </p>
       {transfer.value && (
-        <progress aria-label={`Download of ${transfer.value.model}`} value={transfer.value.at} max={transfer.value.total} />
+        <progress
+          aria-label={`Download of ${transfer.value.model}`}
+          value={transfer.value.at}
+          max={transfer.value.total}
+        />
       )}
       {notice.value && (
         <p class="notice" role="status">

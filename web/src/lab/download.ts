@@ -30,7 +30,8 @@ export async function fetchBytes(url: string, what: string, report: Report): Pro
   let at = 0;
   let told = 0;
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    if (at + part.value.length > length) throw new Error(`${shown(url)}: more bytes came than the ${length} announced.`);
+    if (at + part.value.length > length)
+      throw new Error(`${shown(url)}: more bytes came than the ${length} announced.`);
     bytes.set(part.value, at);
     at += part.value.length;
     if (performance.now() - told > SHOW_EVERY_MS) {

@@ -283,7 +283,9 @@ async function store(): Promise<FileSystemDirectoryHandle> {
   try {
     return await (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
   } catch {
-    throw new Error("This browser gives the page no private files (OPFS), where models are kept: leave private browsing, or use another browser.");
+    throw new Error(
+      "This browser gives the page no private files (OPFS), where models are kept: leave private browsing, or use another browser.",
+    );
   }
 }
 

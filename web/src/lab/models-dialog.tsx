@@ -79,18 +79,20 @@ function AddressField({ close }: { close(): void }) {
 
 function FolderField({ close }: { close(): void }) {
   const picker = useRef<HTMLInputElement>(null);
-  // A folder is chosen as one; TypeScript's attributes do not know it.
-  useEffect(() => void picker.current?.setAttribute("webkitdirectory", ""), []);
   return (
     <div class="drop">
       <button type="button" onClick={() => picker.current?.click()}>
         Choose a folder…
       </button>
-      <p class="hint">The same files on this machine; or drop the folder on the page. They are copied into this browser, and sent nowhere.</p>
+      <p class="hint">
+        The same files on this machine; or drop the folder on the page. They are copied into this browser, and sent
+        nowhere.
+      </p>
       <input
         ref={picker}
         type="file"
         multiple
+        {...{ webkitdirectory: true }} // which the types do not know
         hidden
         data-testid="own-model"
         onChange={(e) => {

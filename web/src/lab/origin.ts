@@ -39,7 +39,8 @@ function ownFiles(model: string, files: File[]): Origin {
   return {
     shown,
     open: async (name, { from, to }) => {
-      if (files.length === 0) throw new Unreachable(`${shown(name)}: only a part of it is kept; drop the folder again.`);
+      if (files.length === 0)
+        throw new Unreachable(`${shown(name)}: only a part of it is kept; drop the folder again.`);
       const file = files.find((f) => f.name === name);
       if (!file) return undefined;
       return { size: file.size, tag: `${file.lastModified}`, from, body: file.slice(from, to).stream() };

@@ -30,7 +30,11 @@ const added = signal<Offered[]>([]);
 export function offered(): Offered[] {
   const kept = new Map(keptModels.value.map((m) => [m.name, m]));
   const all: Offered[] = models().map(({ name, bytes, files }) => {
-    const source = { config: address(files.config), tokenizer: address(files.tokenizer), weights: address(files.weights) };
+    const source = {
+      config: address(files.config),
+      tokenizer: address(files.tokenizer),
+      weights: address(files.weights),
+    };
     return { name, bytes, source, whole: kept.get(name)?.whole ?? false };
   });
   for (const model of [...added.value, ...keptModels.value])
@@ -102,7 +106,11 @@ export const areModel = (files: File[]) =>
   files.some((f) => /\.safetensors$/i.test(f.name) || f.name === "config.json" || f.name === "tokenizer.json");
 
 function add(wanted: string, source: ModelSource): string {
-  const stem = wanted.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[.-]+|-+$/g, "").slice(0, 40) || "own-model";
+  const stem =
+    wanted
+      .replace(/[^A-Za-z0-9._-]+/g, "-")
+      .replace(/^[.-]+|-+$/g, "")
+      .slice(0, 40) || "own-model";
   const taken = (name: string) => offered().some((m) => m.name === name && !alike(m.source, source));
   let name = stem;
   for (let n = 2; taken(name); n++) name = `${stem}-${n}`;
