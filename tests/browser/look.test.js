@@ -69,7 +69,7 @@ for (const [width, height] of [
       });
       const name = (/** @type {string} */ view) => `${view}-${width}x${height}-${colorScheme}`;
       const check = async (/** @type {string} */ view) => {
-        await shot(page, name(view), view !== "run");
+        await shot(page, name(view), view !== "run" && view !== "models");
         assert.deepEqual(await axe(page), [], view);
         assert.deepEqual(await misplaced(page), [], view);
       };
@@ -81,6 +81,10 @@ for (const [width, height] of [
         assert.deepEqual(await misplaced(page), [], method);
       }
       await check("lab-more");
+      await page.getByRole("button", { name: "More models…" }).click();
+      await page.getByRole("region", { name: "Kept in this browser" }).getByRole("listitem").first().waitFor();
+      await check("models");
+      await page.keyboard.press("Escape");
 
       await toResults(page);
       await check("results-empty");

@@ -1,12 +1,15 @@
 // The page: its head, its two parts, and files dropped on it.
 
 import { useEffect, useState } from "preact/hooks";
+import { droppedFiles, type Dropped } from "./drop";
 import { LabView } from "./lab/lab-view";
+import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
-import { phase } from "./lab/trainer";
+import { busy, phase } from "./lab/trainer";
 import { ResultsView } from "./results/results-view";
 import { addFiles, dismiss, messages, rows } from "./results/records";
 import { go, part, type Part } from "./route";
+import { areModel } from "./store/own-models";
 
 const PARTS: { value: Part; title: string }[] = [
   { value: "lab", title: "Lab" },
@@ -43,7 +46,7 @@ export function App() {
       </main>
       {dropping && (
         <div class="dropping" aria-hidden="true">
-          Drop data to train on it, or records to compare them
+          Drop data to train on it, a model's folder to tune it, or records to compare them
         </div>
       )}
     </>
@@ -65,7 +68,7 @@ function Messages() {
   );
 }
 
-/** Takes files dropped anywhere: records go to Results, all else is data for the Lab. */
+/** Takes files dropped anywhere: records go to Results, a model and all else to the Lab. */
 function useDrop(): boolean {
   const [over, setOver] = useState(false);
   useEffect(() => {
@@ -82,7 +85,7 @@ function useDrop(): boolean {
       if (!carries(e)) return;
       e.preventDefault();
       setOver(false);
-      void takeFiles([...(e.dataTransfer?.files ?? [])]);
+      if (e.dataTransfer) void droppedFiles(e.dataTransfer).then(takeFiles);
     };
     addEventListener("dragover", dragover);
     addEventListener("dragleave", leave);
@@ -96,7 +99,12 @@ function useDrop(): boolean {
   return over;
 }
 
-async function takeFiles(files: File[]): Promise<void> {
+async function takeFiles({ files, folder }: Dropped): Promise<void> {
+  if (areModel(files)) {
+    go("lab");
+    if (!busy.value) takeModelFiles(files, folder);
+    return;
+  }
   const records: File[] = [];
   const data: File[] = [];
   for (const file of files) ((await isRecord(file)) ? records : data).push(file);

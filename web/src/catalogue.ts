@@ -1,13 +1,13 @@
 // What the page's host offers: models, tasks, and what to begin with (api/index.json).
 
 import { signal } from "@preact/signals";
-import type { ModelFiles } from "./lab/protocol";
+import type { ModelUrls } from "./lab/protocol";
 
 export interface ModelEntry {
   name: string;
   family: string;
   bytes: number;
-  files: ModelFiles;
+  files: ModelUrls;
 }
 
 export interface TaskEntry {
@@ -33,9 +33,9 @@ export const tasks = (): TaskEntry[] => (typeof catalogue.value === "object" ? (
 export const address = (url: string) => new URL(url, document.baseURI).href;
 
 const EMPTY =
-  "The store has no model yet. Get one with `apet fetch minilm-l6` and reload the page. Results work: drop records on the page.";
+  "The store has no model yet. Get one with `apet fetch minilm-l6` and reload the page, or take one from the hub or a folder.";
 const NONE =
-  "This page was opened without models (api/index.json is not there), so nothing can be trained here. Results work: drop records on the page.";
+  "This page was opened without models and tasks (api/index.json is not there): take a model from the hub or a folder, and drop your own data.";
 
 export async function readCatalogue(): Promise<void> {
   try {

@@ -11,6 +11,8 @@ export const score = (x: number | null | undefined) => (x == null ? "–" : perc
 /** A small share with two significant digits: 0.023 %. */
 export const share = (part: number, of: number) => (of > 0 ? `${Number(((100 * part) / of).toPrecision(2))} %` : "–");
 
+export const megabytes = (bytes: number) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+
 export const loss = (x: number | undefined) => (x === undefined ? "–" : x.toFixed(3));
 
 export function duration(seconds: number | null | undefined): string {

@@ -7,6 +7,7 @@ import { findWebgpu } from "./lab/trainer";
 import { readTabRecords, startRecords } from "./results/records";
 import { followServer } from "./results/server";
 import { takeStore } from "./store/lock";
+import { findKeptModels } from "./store/own-models";
 import { findOwnTasks } from "./store/own-tasks";
 
 const place = document.getElementById("page");
@@ -14,4 +15,4 @@ if (place) render(<App />, place);
 
 void readCatalogue();
 void startRecords().then(readTabRecords).then(followServer);
-void takeStore().then(findOwnTasks).then(findWebgpu);
+void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);

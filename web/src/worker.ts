@@ -2,7 +2,8 @@
 // request. It is disposable: on a fault the page ends it and starts another.
 
 /// <reference lib="webworker" />
-import { fetchBytes, fetchText, readSource } from "./lab/download";
+import { readSource } from "./lab/download";
+import { keepModel } from "./lab/keep";
 import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes } from "./lab/protocol";
 
 declare const self: DedicatedWorkerGlobalScope;
@@ -18,6 +19,7 @@ const address = Object.values(
 
 let wasm: Promise<LabModule> | undefined;
 let lab: Lab | undefined;
+let getting: AbortController | undefined;
 
 async function load(): Promise<LabModule> {
   if (!built || !address) {
@@ -51,13 +53,21 @@ const handlers: Handlers = {
     return { name, adapter, host };
   },
 
-  model: async (name, files) => {
-    const config = await fetchText(files.config);
-    const tokenizer = await fetchText(files.tokenizer);
-    const weights = await fetchBytes(files.weights, name, download);
+  model: async (name, source) => {
+    const lab = opened();
+    getting = new AbortController();
+    const weights = await keepModel(name, source, {
+      shards: (index) => lab.shardsOf(name, index),
+      check: (weights) => lab.checkModel(name, weights),
+      report: (transfer) => say({ transfer }),
+      signal: getting.signal,
+    });
     download(`Reading ${name}`);
-    return opened().loadModel(name, config, tokenizer, weights);
+    return lab.loadModel(name, weights);
   },
+
+  cancel: () => getting?.abort(new Error("The download was cancelled; what came of it is kept.")),
+  tokenize: (texts) => opened().tokenize(texts),
 
   task: async (taskSpec, seed, sources) => {
     const splits: SplitBytes = { train: await readSource(sources.train, download) };

@@ -9,6 +9,7 @@
 pub mod config;
 mod error;
 mod gguf;
+mod header;
 mod source;
 mod tokenizer;
 

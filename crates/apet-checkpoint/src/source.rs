@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use apet_record::Dtype;
-use safetensors::{Dtype as Stored, tensor::Metadata};
+use safetensors::Dtype as Stored;
 
-use crate::PlmError;
+use crate::{PlmError, header::Header};
 
 /// Bytes that are read at an offset: a mapped file, a file of a tab's store, memory.
 pub trait ReadAt {
@@ -76,7 +76,7 @@ pub struct Safetensors<R> {
 #[derive(Debug)]
 struct Shard<R> {
     bytes: R,
-    metadata: Metadata,
+    header: Header,
     /// Where the tensors begin.
     start: u64,
 }
@@ -98,7 +98,7 @@ impl<R: ReadAt> Safetensors<R> {
         };
         for (name, bytes) in files {
             let shard = Shard::open(bytes).map_err(|problem| PlmError::new(&name, problem))?;
-            for tensor in shard.metadata.tensors().into_keys() {
+            for tensor in shard.header.tensors.keys() {
                 let before = weights.tensors.insert(tensor.clone(), weights.shards.len());
                 if before.is_some() {
                     let problem = format!("{tensor} is in another shard, too");
@@ -129,16 +129,16 @@ impl<R: ReadAt> Shard<R> {
         let mut header = vec![0; length as usize];
         bytes.read_at(8, &mut header).map_err(|e| wrong(&e))?;
         // Reading checks that the tensors lie one after another and have their bytes.
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| wrong(&e))?;
-        let (start, data) = (8 + length, metadata.data_len() as u64);
-        if start + data != size {
+        let header = Header::read(&header).map_err(|e| wrong(&e))?;
+        let (start, data) = (8 + length, header.bytes);
+        if start.checked_add(data) != Some(size) {
             let found = size - start;
             let problem = format!("found {found} bytes of tensors, the header has {data}");
             return Err(wrong(&problem));
         }
         Ok(Self {
             bytes,
-            metadata,
+            header,
             start,
         })
     }
@@ -155,7 +155,7 @@ impl<R: ReadAt> Weights for Safetensors<R> {
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let shard = self.shards.get(*self.tensors.get(name)?)?;
-        let info = shard.metadata.info(name)?;
+        let info = shard.header.tensors.get(name)?;
         Some(TensorInfo {
             number: match info.dtype {
                 Stored::F32 => Ok(Dtype::F32),
@@ -169,18 +169,16 @@ impl<R: ReadAt> Weights for Safetensors<R> {
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<(), String> {
         let shard = self.tensors.get(name).and_then(|&at| self.shards.get(at));
-        let found = shard.and_then(|shard| Some((shard, shard.metadata.info(name)?)));
+        let found = shard.and_then(|shard| Some((shard, shard.header.tensors.get(name)?)));
         let Some((shard, info)) = found else {
             return Err(format!("{name} is missing"));
         };
         let (first, end) = info.data_offsets;
         let last = offset.checked_add(into.len() as u64);
-        if last.is_none_or(|last| last > (end - first) as u64) {
+        if last.is_none_or(|last| last > end - first) {
             return Err(format!("{name} ends too early"));
         }
-        shard
-            .bytes
-            .read_at(shard.start + first as u64 + offset, into)
+        shard.bytes.read_at(shard.start + first + offset, into)
     }
 }
 

@@ -129,6 +129,7 @@ fn tokens_of(tokenizer: &Path, golden: &Path) {
 
 #[test]
 fn tokenizers_of_every_family_give_the_ids_of_the_reference() {
+    tokens(&fixture("bert-tiny/tokenizer.json"), "bert-tiny"); // WordPiece
     tokens(&fixture("llama-tiny/tokenizer.json"), "llama-tiny"); // byte-level BPE
     tokens(&fixture("t5-tiny/tokenizer.json"), "t5-tiny"); // Unigram
     let spiece = |file: &str| fixture("t5-tiny").join(format!("spiece.{file}"));

@@ -11,6 +11,7 @@ mod attention;
 mod batch;
 mod bert;
 mod bloom;
+mod fit;
 mod footprint;
 mod language;
 mod llama;
@@ -27,6 +28,7 @@ pub use apet_checkpoint::{
 };
 pub use attention::Cache;
 pub use batch::{Batch, Padding};
+pub use fit::Room;
 pub use footprint::{Footprint, Input, Tokens};
 pub use language::{Prompted, TargetLogits};
 pub use model::{Plm, PlmFiles};

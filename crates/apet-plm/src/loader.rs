@@ -21,7 +21,9 @@ pub(crate) struct Loader<'a> {
     /// None: nothing is read, only the sites are wanted.
     weights: Option<&'a dyn Weights>,
     device: &'a Device,
-    number: Dtype,
+    dtype: Dtype,
+    /// Whether numbers are read, too; else only names, shapes and types are checked.
+    reads: bool,
     /// What stands before the model's own names: `bert.`, or nothing.
     prefix: String,
     staging: Vec<u8>,
@@ -46,12 +48,13 @@ pub(crate) struct Loaded {
 pub(crate) struct At(pub(crate) Module, pub(crate) Option<usize>);
 
 impl<'a> Loader<'a> {
-    /// Begins to load matrices as `number`s; vectors (scales, biases) are always f32.
-    pub(crate) fn new(weights: Option<&'a dyn Weights>, device: &'a Device, number: Dtype) -> Self {
+    /// Begins to load matrices as `dtype`; vectors (scales, biases) are always f32.
+    pub(crate) fn new(weights: Option<&'a dyn Weights>, device: &'a Device, dtype: Dtype) -> Self {
         Self {
             weights,
             device,
-            number,
+            dtype,
+            reads: true,
             prefix: String::new(),
             staging: Vec::new(),
             hash: blake3::Hasher::new(),
@@ -59,6 +62,14 @@ impl<'a> Loader<'a> {
             values: Vec::new(),
             problems: Vec::new(),
             problems_in_all: 0,
+        }
+    }
+
+    /// Checks the tensors of a model as loading does, and reads none of their numbers.
+    pub(crate) fn check(weights: &'a dyn Weights, device: &'a Device) -> Self {
+        Self {
+            reads: false,
+            ..Self::new(Some(weights), device, Dtype::F32)
         }
     }
 
@@ -166,12 +177,12 @@ impl<'a> Loader<'a> {
     ) -> Param<D> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
-        let number = if D == 1 { Dtype::F32 } else { self.number };
+        let number = if D == 1 { Dtype::F32 } else { self.dtype };
         let read = self
             .weights
             .map(|weights| self.read(weights, &tensor, rows, &shape, number));
         let (flat, value) = match read {
-            Some(Ok(data)) => {
+            Some(Ok(Some(data))) => {
                 let dtype = data.dtype();
                 let flat = Tensor::<1>::from_data(data, (self.device, dtype));
                 (flat.clone(), flat.reshape(shape))
@@ -211,7 +222,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads a tensor, or some of its rows, into numbers of the wanted type.
+    /// Reads a tensor, or some of its rows, into numbers of the wanted type; nothing
+    /// where it is only checked.
     fn read(
         &mut self,
         weights: &dyn Weights,
@@ -219,7 +231,7 @@ impl<'a> Loader<'a> {
         rows: Option<Rows>,
         shape: &[usize],
         number: Dtype,
-    ) -> Result<TensorData, String> {
+    ) -> Result<Option<TensorData>, String> {
         let info = weights.info(name);
         let info = info.ok_or_else(|| format!("{name} is missing"))?;
         let mut whole = shape.to_vec();
@@ -233,6 +245,9 @@ impl<'a> Loader<'a> {
         let stored = info
             .number
             .map_err(|other| format!("{name} has type {other}, expected F32, F16 or BF16"))?;
+        if !self.reads {
+            return Ok(None);
+        }
         let size: usize = shape.iter().product();
         let width: usize = shape.iter().skip(1).product();
         let total = shape.first().copied().unwrap_or(1);
@@ -256,7 +271,7 @@ impl<'a> Loader<'a> {
                 numbers.extend(stored, &self.staging);
             }
         }
-        Ok(numbers.data(size))
+        Ok(Some(numbers.data(size)))
     }
 
     /// Ends with what stands where, without values.

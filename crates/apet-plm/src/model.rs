@@ -24,6 +24,13 @@ pub struct PlmFiles<'a> {
     pub weights: &'a dyn Weights,
 }
 
+impl PlmFiles<'_> {
+    fn tokenizer(&self, config: &Config) -> Result<Tokenizer, PlmError> {
+        let file = format!("{}/tokenizer.json", self.name);
+        Tokenizer::read(&file, self.tokenizer, config.vocabulary())
+    }
+}
+
 /// A network that sees whole sequences.
 pub(crate) trait Encoder: Debug {
     /// States of every token, `[rows * length, hidden]`. `see` gets them after the
@@ -118,11 +125,7 @@ impl Plm {
         let mut loader = Loader::new(Some(files.weights), device, dtype);
         let (network, unused) = Network::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
-        let tokenizer = Tokenizer::read(
-            &format!("{}/tokenizer.json", files.name),
-            files.tokenizer,
-            config.vocabulary(),
-        )?;
+        let tokenizer = files.tokenizer(&config)?;
         let outline = Outline {
             name: files.name.to_owned(),
             config,
@@ -150,6 +153,25 @@ impl Plm {
             tokenizer,
             dtype,
             device: device.clone(),
+        })
+    }
+
+    /// Checks all that loading would, and reads no tensor's numbers: config.json, the
+    /// tokenizer, and every name, shape and type. Gives what loading would find.
+    ///
+    /// # Errors
+    /// As [`Plm::load`].
+    pub fn check(files: PlmFiles<'_>) -> Result<Outline, PlmError> {
+        let config = Config::read(&format!("{}/config.json", files.name), files.config)?;
+        let device = Device::flex(); // nothing is put there
+        let mut loader = Loader::check(files.weights, &device);
+        let (_, unused) = Network::load(&config, &mut loader);
+        let sites = loader.finish(&unused)?.sites;
+        files.tokenizer(&config)?;
+        Ok(Outline {
+            name: files.name.to_owned(),
+            config,
+            sites,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use apet_plm::Room;
 use apet_record::DeviceInfo;
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
@@ -16,6 +17,8 @@ use crate::{error, object};
 pub(crate) struct Opened {
     pub(crate) device: Device,
     pub(crate) info: DeviceInfo,
+    /// What it has for a model's tensors.
+    pub(crate) room: Room,
     /// Steps between reads of the loss: on WebGPU each waits for the whole queue.
     pub(crate) read_every: usize,
     /// Why the device is gone, once it is.
@@ -28,6 +31,10 @@ pub(crate) type Lost = Arc<Mutex<Option<String>>>;
 /// Dispatches that go to the GPU in one submission: more would keep it waiting for the
 /// tab, fewer cost a submission each.
 const TASKS_MAX: usize = 64;
+
+/// Bytes for a model in a tab: of the 4 GiB that WebAssembly can address, 1 GiB is left to
+/// the module, the tokenizer, theta with its optimizer, and the activations of a batch.
+const MEMORY: u64 = 3 << 30;
 
 /// Opens `webgpu` or `cpu`.
 pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
@@ -42,6 +49,11 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
         "cpu" => Ok(Opened {
             device: Device::flex(),
             info: info("wasm SIMD, one thread".into()),
+            room: Room {
+                binding: None,
+                memory: MEMORY,
+                holds_all: true,
+            },
             read_every: 1,
             lost,
         }),
@@ -56,8 +68,15 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                     ))
                 })?;
             watch(&setup, lost.clone());
+            let limits = setup.device.limits();
+            let binding = limits.max_storage_buffer_binding_size;
             Ok(Opened {
                 device,
+                room: Room {
+                    binding: Some(binding.min(limits.max_buffer_size)),
+                    memory: MEMORY,
+                    holds_all: false, // how much memory the GPU has, no browser says
+                },
                 info: info(describe(&setup.adapter.get_info()).await.0),
                 read_every: 8,
                 lost,

@@ -9,15 +9,18 @@ use web_sys::{
     FileSystemSyncAccessHandle,
 };
 
-/// A folder of the origin's private file system, made if it is not there.
-pub(crate) async fn folder(name: &str) -> Result<FileSystemDirectoryHandle, JsValue> {
+/// A folder of the origin's private file system by its path, made if it is not there.
+pub(crate) async fn folder(path: &str) -> Result<FileSystemDirectoryHandle, JsValue> {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
     let root = JsFuture::from(scope.navigator().storage().get_directory()).await?;
-    let root: FileSystemDirectoryHandle = root.unchecked_into();
+    let mut folder: FileSystemDirectoryHandle = root.unchecked_into();
     let options = FileSystemGetDirectoryOptions::new();
     options.set_create(true);
-    let folder = root.get_directory_handle_with_options(name, &options);
-    Ok(JsFuture::from(folder).await?.unchecked_into())
+    for name in path.split('/') {
+        let inner = folder.get_directory_handle_with_options(name, &options);
+        folder = JsFuture::from(inner).await?.unchecked_into();
+    }
+    Ok(folder)
 }
 
 /// Removes a file; one that is not there is no error.
@@ -52,14 +55,18 @@ impl OpenFile {
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         let size = self.handle.get_size().map_err(|e| self.sentence(&e))?;
         let mut bytes = vec![0; size as usize];
-        let options = FileSystemReadWriteOptions::new();
-        options.set_at(0.0);
-        let read = self
-            .handle
-            .read_with_u8_array_and_options(&mut bytes, &options);
-        let read = read.map_err(|e| self.sentence(&e))?;
-        bytes.truncate(read as usize);
+        let read = self.read_at(0.0, &mut bytes)?;
+        bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Fills `into` from an offset on, as far as the file goes; gives the bytes read.
+    pub(crate) fn read_at(&self, offset: f64, into: &mut [u8]) -> Result<usize, String> {
+        let options = FileSystemReadWriteOptions::new();
+        options.set_at(offset);
+        let read = self.handle.read_with_u8_array_and_options(into, &options);
+        read.map(|bytes| bytes as usize)
+            .map_err(|e| self.sentence(&e))
     }
 
     /// Writes bytes at an offset, all of them or an error.
@@ -72,7 +79,7 @@ impl OpenFile {
             Ok(())
         } else {
             Err(format!(
-                "{}: no space is left for this site's files; delete runs and resume",
+                "{}: no space is left for this site's files; delete runs or models and resume",
                 self.name
             ))
         }
@@ -95,7 +102,7 @@ impl OpenFile {
             .dyn_ref::<js_sys::Error>()
             .map_or_else(|| format!("{error:?}"), |e| String::from(e.message()));
         format!(
-            "{}: {why}; delete runs if the browser's space is full, then resume",
+            "{}: {why}; delete runs or models if the browser's space is full, then resume",
             self.name
         )
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use apet_plm::{Dtype, Plm, PlmFiles, Safetensors};
+use apet_plm::{Dtype, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Theta;
@@ -14,7 +14,9 @@ use wasm_bindgen::prelude::*;
 
 use crate::{
     device::{self, Opened},
-    error, object, recoverable,
+    error,
+    model::ModelFiles,
+    object, recoverable,
     tab::{Asked, Tab},
 };
 
@@ -70,28 +72,46 @@ impl Lab {
         object(&self.opened.info)
     }
 
-    /// Loads a model from its three files; gives its name and sizes.
+    /// The shards that the text of a `model.safetensors.index.json` names.
+    #[wasm_bindgen(js_name = shardsOf)]
+    pub fn shards_of(&self, name: &str, index: &str) -> Result<Vec<String>, JsValue> {
+        let file = format!("{name}/model.safetensors.index.json");
+        apet_plm::shards_of_index(&file, index, ".safetensors").map_err(error)
+    }
+
+    /// Refuses a model that can not be computed or does not fit on this device. Of its
+    /// `weights`, `[{name, size}]`, only the headers need to be in `models/NAME/`.
+    #[wasm_bindgen(js_name = checkModel)]
+    pub async fn check_model(&self, name: String, weights: JsValue) -> Result<(), JsValue> {
+        let weights = serde_wasm_bindgen::from_value(weights).map_err(error)?;
+        let files = ModelFiles::open(&name, weights).await?;
+        files.give(|files| {
+            let outline = Plm::check(files)?;
+            self.opened.room.fits(files.weights.file(), &outline.sites)
+        })
+    }
+
+    /// Loads a model from its files in `models/NAME/`; gives its name and sizes.
     #[wasm_bindgen(js_name = loadModel)]
-    pub async fn load_model(
-        &self,
-        name: String,
-        config: String,
-        tokenizer: String,
-        weights: Vec<u8>,
-    ) -> Result<JsValue, JsValue> {
+    pub async fn load_model(&self, name: String, weights: JsValue) -> Result<JsValue, JsValue> {
         self.model.replace(None); // two models at once may be too much for a tab
-        let file = format!("{name}/model.safetensors");
-        let weights = Safetensors::open(&file, [(file.clone(), &weights[..])]).map_err(error)?;
-        let files = PlmFiles {
-            name: &name,
-            config: &config,
-            tokenizer: tokenizer.as_bytes(),
-            weights: &weights,
-        };
-        let plm = Plm::load(files, Dtype::F32, &self.opened.device).map_err(error)?;
+        let weights = serde_wasm_bindgen::from_value(weights).map_err(error)?;
+        let files = ModelFiles::open(&name, weights).await?;
+        let plm = files.give(|files| Plm::load(files, Dtype::F32, &self.opened.device))?;
         let info = object(plm.info())?;
         self.model.replace(Some(Rc::new(plm)));
         Ok(info)
+    }
+
+    /// The loaded model's token ids of each text, special tokens included.
+    pub fn tokenize(&self, texts: Vec<String>) -> Result<JsValue, JsValue> {
+        let plm = self.model()?;
+        let texts = texts.iter().map(|text| (text.as_str(), None));
+        let encoded = plm
+            .tokenizer()
+            .encode(texts, plm.max_length())
+            .map_err(error)?;
+        object(&encoded.into_iter().map(|e| e.ids).collect::<Vec<_>>())
     }
 
     /// Loads a task from its files, `{train: {name, bytes}, dev?, test?}`; gives its labels, rows and guess lines.

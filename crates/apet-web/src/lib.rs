@@ -4,6 +4,7 @@
 mod device;
 mod files;
 mod lab;
+mod model;
 mod tab;
 
 use wasm_bindgen::prelude::*;

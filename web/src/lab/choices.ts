@@ -26,6 +26,9 @@ export const ready = computed(
     spec.value.model !== "" && spec.value.task.name !== "" && device.value !== undefined && invalid.value.size === 0,
 );
 
+/** Models that are downloaded whatever their size: the user asked for them. */
+export const asked = new Set<string>();
+
 /** Changes a copy of the spec. */
 export function change(edit: (spec: Spec) => void): void {
   const next = structuredClone(spec.value);

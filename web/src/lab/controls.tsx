@@ -1,11 +1,26 @@
 // Before, during and after: counts, the buttons, and what is going on.
 
 import { useEffect, useRef } from "preact/hooks";
-import { models } from "../catalogue";
-import { compact, count, duration, loss, percent, share } from "../format";
-import { device, invalid, ready, spec } from "./choices";
+import { compact, count, duration, loss, megabytes, percent, share } from "../format";
+import { offered } from "../store/own-models";
+import { asked, device, invalid, ready, spec } from "./choices";
 import { live } from "./live";
-import { notice, pause, phase, plan, prepare, problem, progress, resume, stop, train } from "./trainer";
+import type { Transfer } from "./protocol";
+import {
+  cancelDownload,
+  held,
+  notice,
+  pause,
+  phase,
+  plan,
+  prepare,
+  problem,
+  progress,
+  resume,
+  stop,
+  train,
+  transfer,
+} from "./trainer";
 
 const SETTLE_MS = 250;
 /** A model this large is fetched without being asked for only from this machine. */
@@ -36,6 +51,16 @@ export function Controls() {
             Train
           </button>
         )}
+        {now === "idle" && waits() && (
+          <button type="button" onClick={() => getModel()}>
+            Get the model
+          </button>
+        )}
+        {transfer.value && (
+          <button type="button" onClick={() => cancelDownload()}>
+            Cancel download
+          </button>
+        )}
         {busy && now !== "paused" && (
           <button type="button" disabled={now !== "running"} onClick={() => void pause()}>
             Pause
@@ -63,16 +88,27 @@ function usePlan() {
   const where = device.value;
   const can = ready.value;
   useEffect(() => {
-    if (!can || !where || !small(chosen.model)) return;
+    if (!can || !where || !comesUnasked(chosen.model)) return;
     const timer = setTimeout(() => void prepare(chosen, where), SETTLE_MS);
     return () => clearTimeout(timer);
   }, [chosen, where, can]);
 }
 
-function small(model: string): boolean {
+function comesUnasked(model: string): boolean {
+  if (held.peek() === model) return false;
   const here = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
-  const entry = models().find((m) => m.name === model);
-  return here || plan.peek()?.model.name === model || (entry?.bytes ?? 0) < LARGE_BYTES;
+  const entry = offered().find((m) => m.name === model);
+  if (here || asked.has(model) || entry?.whole || plan.peek()?.model.name === model) return true;
+  return (entry?.bytes ?? 0) < LARGE_BYTES;
+}
+
+/** Whether the chosen model is fetched only when it is asked for. */
+const waits = () => ready.value && plan.value?.model.name !== spec.value.model && !comesUnasked(spec.value.model);
+
+function getModel(): void {
+  asked.add(spec.value.model);
+  held.value = "";
+  if (device.value) void prepare(spec.value, device.value);
 }
 
 function Counts() {
@@ -123,6 +159,13 @@ function Going() {
       <p class="status" role="status" data-testid="status">
         {statusLine()}
       </p>
+      {transfer.value && (
+        <progress
+          aria-label={`Download of ${transfer.value.model}`}
+          value={transfer.value.at}
+          max={transfer.value.total}
+        />
+      )}
       {notice.value && (
         <p class="notice" role="status">
           {notice.value}
@@ -143,9 +186,12 @@ function statusLine(): string {
   const doing = progress.value;
   const done = l?.steps.at(-1) ?? 0;
   const stepping = done > 0 && (now === "running" || now === "paused" || now === "stopping");
+  if (transfer.value) return transferLine(transfer.value);
   if (doing && !stepping) return `${doing.charAt(0).toUpperCase()}${doing.slice(1)}…`;
   if (now === "preparing" || now === "starting") return "Preparing…";
   if (now === "idle" && invalid.value.size > 0) return "A number in the form can not be used yet.";
+  if (now === "idle" && held.value === spec.value.model && held.value)
+    return "The download was cancelled; what came of it is kept.";
   if (now === "idle" && problem.value && !plan.value?.theta) return "This can not be trained as it stands.";
   if (!l) return now === "idle" ? "Ready." : "Starting…";
   if (now === "idle" && l.summary) return summaryLine(l.summary);
@@ -157,6 +203,11 @@ function statusLine(): string {
   if (doing) return `${at} · ${doing}…`;
   if (l.msPerStep === 0) return at;
   return `${at} · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
+}
+
+function transferLine({ model, at, total, rate }: Transfer): string {
+  const pace = rate > 0 ? `, ${megabytes(rate)} MB/s, ${duration((total - at) / rate)} left` : "";
+  return `Getting ${model}: ${megabytes(at)} of ${megabytes(total)} MB${pace}`;
 }
 
 function summaryLine(s: NonNullable<NonNullable<typeof live.value>["summary"]>): string {

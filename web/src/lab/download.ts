@@ -1,28 +1,23 @@
 // Reading files over the network or from the user, with a line on how far it is.
 
+import { megabytes } from "../format";
+import { shown } from "./origin";
 import type { Source } from "./protocol";
 
 type Report = (line: string) => void;
 
 const SHOW_EVERY_MS = 100;
-export const megabytes = (bytes: number) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
 
 async function answer(url: string): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(url);
   } catch {
-    throw new Error(`${path(url)}: the server can not be reached.`);
+    throw new Error(`${shown(url)}: the server can not be reached.`);
   }
   if (!response.ok)
-    throw new Error(`${path(url)}: the server answered ${response.status} ${response.statusText}`.trim() + ".");
+    throw new Error(`${shown(url)}: the server answered ${response.status} ${response.statusText}`.trim() + ".");
   return response;
-}
-
-const path = (url: string) => decodeURI(new URL(url, self.location.href).pathname).replace(/^\//, "");
-
-export async function fetchText(url: string): Promise<string> {
-  return (await answer(url)).text();
 }
 
 /** The bytes at `url`; `what` names them in the progress line. */
@@ -33,17 +28,18 @@ export async function fetchBytes(url: string, what: string, report: Report): Pro
   const bytes = new Uint8Array(length);
   const reader = response.body.getReader();
   let at = 0;
-  let shown = 0;
+  let told = 0;
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    if (at + part.value.length > length) throw new Error(`${path(url)}: more bytes came than the ${length} announced.`);
+    if (at + part.value.length > length)
+      throw new Error(`${shown(url)}: more bytes came than the ${length} announced.`);
     bytes.set(part.value, at);
     at += part.value.length;
-    if (performance.now() - shown > SHOW_EVERY_MS) {
-      shown = performance.now();
+    if (performance.now() - told > SHOW_EVERY_MS) {
+      told = performance.now();
       report(`Getting ${what}: ${megabytes(at)} of ${megabytes(length)} MB`);
     }
   }
-  if (at < length) throw new Error(`${path(url)}: ${at} of ${length} bytes came; try again.`);
+  if (at < length) throw new Error(`${shown(url)}: ${at} of ${length} bytes came; try again.`);
   return bytes;
 }
 

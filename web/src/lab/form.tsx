@@ -1,10 +1,12 @@
 // The form of the Lab: model and task, what is tuned, how it is trained, where.
 
-import { models } from "../catalogue";
-import { megabytes } from "./download";
+import { useState } from "preact/hooks";
+import { megabytes } from "../format";
+import { offered } from "../store/own-models";
 import { change, device, spec } from "./choices";
 import { Choice, NumberField, SelectField } from "./fields";
 import { MethodFields } from "./method-fields";
+import { ModelsDialog, chooseModel } from "./models-dialog";
 import { TaskFields } from "./task-fields";
 import { busy, problem, webgpu } from "./trainer";
 
@@ -26,17 +28,21 @@ export function Form() {
 }
 
 function ModelField() {
-  const offered = models();
+  const [more, setMore] = useState(false);
   const { model } = spec.value;
-  const options = offered.map((m) => ({ value: m.name, title: `${m.name} · ${megabytes(m.bytes)} MB` }));
-  if (model && !offered.some((m) => m.name === model)) options.unshift({ value: model, title: `${model} (not here)` });
+  const size = (bytes: number) => (bytes > 0 ? ` · ${megabytes(bytes)} MB` : "");
+  const options = offered().map((m) => ({ value: m.name, title: `${m.name}${size(m.bytes)}` }));
+  if (model && !options.some((o) => o.value === model)) options.unshift({ value: model, title: `${model} (not here)` });
   return (
-    <SelectField
-      label="Pretrained model"
-      value={model}
-      options={options}
-      onChange={(name) => change((s) => void (s.model = name))}
-    />
+    <>
+      <SelectField label="Pretrained model" value={model} options={options} onChange={chooseModel} />
+      <div class="drop">
+        <button type="button" class="quiet" onClick={() => setMore(true)}>
+          More models…
+        </button>
+      </div>
+      <ModelsDialog open={more} close={() => setMore(false)} />
+    </>
   );
 }
 

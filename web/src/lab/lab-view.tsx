@@ -20,16 +20,15 @@ export function LabView() {
       </p>
     );
   }
-  if (typeof catalogue.value === "string")
-    return (
-      <p class="sentence" role="status">
-        {catalogue.value}
-      </p>
-    );
   return (
     <div class="lab">
       <Form />
       <div class="watch">
+        {typeof catalogue.value === "string" && (
+          <p class="notice" role="status">
+            {catalogue.value}
+          </p>
+        )}
         <Interrupted />
         <Controls />
         <Charts />

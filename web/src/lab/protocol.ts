@@ -31,7 +31,10 @@ export interface LabModule {
 
 export interface Lab {
   readonly device: Device;
-  loadModel(name: string, config: string, tokenizer: string, weights: Uint8Array): Promise<ModelInfo>;
+  shardsOf(name: string, index: string): string[];
+  checkModel(name: string, weights: WeightFile[]): Promise<void>;
+  loadModel(name: string, weights: WeightFile[]): Promise<ModelInfo>;
+  tokenize(texts: string[]): number[][];
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
   recordName(spec: string): string;
@@ -60,17 +63,46 @@ export type SplitBytes = { train: FileBytes; dev?: FileBytes; test?: FileBytes }
 export type Source = { name: string; url: string } | { name: string; file: Blob };
 export type SplitSources = { train: Source; dev?: Source; test?: Source };
 
-export interface ModelFiles {
+/** Addresses of a model's files; of shards, the index and all of them are beside `weights`. */
+export interface ModelUrls {
   config: string;
   tokenizer: string;
   weights: string;
+}
+
+/** Where a model comes from: a server, or the user (no files where only what is kept is left). */
+export type ModelSource = ModelUrls | { files: File[] };
+
+/** A file of weights in the store, and its bytes once it is whole. */
+export interface WeightFile {
+  name: string;
+  size: number;
+}
+
+/** What the store knows of a model: models/NAME/source.json. */
+export interface Kept {
+  /** `null` for the user's own files. */
+  source: ModelUrls | null;
+  /** By name; `size` is absent as long as it is not known. */
+  files: Record<string, { size?: number; tag: string }>;
+}
+
+/** How far a model's weights have come: bytes, and bytes a second. */
+export interface Transfer {
+  model: string;
+  at: number;
+  total: number;
+  rate: number;
 }
 
 /** Each call's argument and answer. */
 export interface Calls {
   status: { args: []; value: WebgpuStatus };
   open: { args: [device: DeviceName]; value: Device };
-  model: { args: [name: string, files: ModelFiles]; value: ModelInfo };
+  model: { args: [name: string, source: ModelSource]; value: ModelInfo };
+  /** Ends a download; what has come is kept. */
+  cancel: { args: []; value: void };
+  tokenize: { args: [texts: string[]]; value: number[][] };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
   describe: { args: [spec: string]; value: ThetaInfo & { name: string } };
   check: { args: []; value: Check[] };
@@ -93,5 +125,6 @@ export type Reply =
   | { id: number; error: string; fault: boolean }
   | { event: RunEvent }
   | { download: string }
+  | { transfer: Transfer }
   | { fault: string }
   | { ready: true };

@@ -1,6 +1,6 @@
 // One Worker's life, seen from the page.
 
-import type { CallName, Calls, Reply, Request, RunEvent } from "./protocol";
+import type { CallName, Calls, Reply, Request, RunEvent, Transfer } from "./protocol";
 
 /** The Worker can not go on: a trap, a lost device, or its end without a word. */
 export class Fault extends Error {}
@@ -13,6 +13,7 @@ interface Waiting {
 export interface SessionEvents {
   event(event: RunEvent): void;
   download(line: string): void;
+  transfer(transfer: Transfer): void;
 }
 
 export class Session {
@@ -30,6 +31,7 @@ export class Session {
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => {
       if ("event" in data) events.event(data.event);
       else if ("download" in data) events.download(data.download);
+      else if ("transfer" in data) events.transfer(data.transfer);
       else if ("ready" in data)
         void navigator.locks?.request(name, () => this.#die("The Worker ended without a word."));
       else if ("id" in data) this.#settle(data);

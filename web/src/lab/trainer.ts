@@ -2,13 +2,14 @@
 // new Worker when one is lost.
 
 import { computed, signal } from "@preact/signals";
-import { address, models, tasks } from "../catalogue";
+import { address, tasks } from "../catalogue";
 import { addRecord, dropTabRecord } from "../results/records";
 import type { ModelInfo, Spec, TaskInfo, ThetaInfo } from "../spec";
 import * as store from "../store/runs";
+import { findKeptModels, offered } from "../store/own-models";
 import { ownTasks, sourcesOf } from "../store/own-tasks";
 import { begin, currentRun, live, liveText, take } from "./live";
-import type { Calls, Device, DeviceName, RunEvent, SplitSources, WebgpuStatus } from "./protocol";
+import type { Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus } from "./protocol";
 import { Fault, Session } from "./session";
 
 /** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
@@ -28,6 +29,10 @@ export const phase = signal<Phase>("idle");
 export const busy = computed(() => phase.value !== "idle" && phase.value !== "preparing");
 /** What takes time just now: downloads, compiling kernels. */
 export const progress = signal("");
+/** How far a model's download is; absent while there is none. */
+export const transfer = signal<Transfer | undefined>(undefined);
+/** The model whose download was cancelled: it is not begun again before it is asked for. */
+export const held = signal("");
 /** One sentence; empty when all is well. */
 export const problem = signal("");
 /** What the reader should know about a run that goes on. */
@@ -47,7 +52,11 @@ const sentence = (error: unknown) => (error instanceof Error ? error.message : S
 function worker(): Session {
   if (session?.alive) return session;
   loaded = {};
-  session = new Session({ event: onEvent, download: (line) => (progress.value = line) });
+  session = new Session({
+    event: onEvent,
+    download: (line) => (progress.value = line),
+    transfer: (now) => (transfer.value = now),
+  });
   return session;
 }
 
@@ -80,6 +89,7 @@ let chain: Promise<unknown> = Promise.resolve();
 /** Loads what the spec needs and counts what it would tune; only the latest call counts. */
 export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   const mine = ++latest;
+  if (getting !== spec.model) dropDownload();
   const job = chain.then(async () => {
     if (mine !== latest || busy.value) return;
     phase.value = "preparing";
@@ -87,7 +97,7 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
       await load(spec, device);
       if (mine === latest) problem.value = "";
     } catch (error) {
-      if (mine === latest) problem.value = sentence(error);
+      if (mine === latest && held.value !== spec.model) problem.value = sentence(error);
     } finally {
       progress.value = "";
       if (phase.value === "preparing") phase.value = "idle";
@@ -127,16 +137,36 @@ async function loadDevice(to: Session, device: DeviceName): Promise<Device> {
 
 async function loadModel(to: Session, name: string): Promise<ModelInfo> {
   if (loaded.model?.name === name) return loaded.model;
-  const entry = models().find((m) => m.name === name);
+  const entry = offered().find((m) => m.name === name);
   if (!entry)
     throw new Error(
-      `The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again.`,
+      `The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again, or add it under More models.`,
     );
   delete loaded.model;
   delete loaded.taskKey;
-  const { config, tokenizer, weights } = entry.files;
-  const files = { config: address(config), tokenizer: address(tokenizer), weights: address(weights) };
-  return (loaded.model = await to.call("model", name, files));
+  progress.value = `Getting ${name}`;
+  getting = name;
+  try {
+    return (loaded.model = await to.call("model", name, entry.source));
+  } finally {
+    getting = undefined;
+    transfer.value = undefined;
+    void findKeptModels();
+  }
+}
+
+/** The model that the Worker is bringing. */
+let getting: string | undefined;
+
+/** Ends a download that is no longer wanted; what has come is kept. */
+function dropDownload(): void {
+  if (getting !== undefined) void session?.call("cancel").catch(() => {});
+}
+
+/** Ends the download on the screen, until the model is asked for again. */
+export function cancelDownload(): void {
+  held.value = getting ?? "";
+  dropDownload();
 }
 
 async function loadTask(to: Session, { task, seeds }: Spec): Promise<TaskInfo> {
@@ -174,6 +204,8 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
   phase.value = "starting";
   problem.value = "";
   notice.value = "";
+  held.value = "";
+  if (getting !== spec.model) dropDownload();
   begin(again?.record);
   const specText = again?.spec ?? JSON.stringify(spec);
   let reason = again?.reason;
@@ -204,7 +236,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
       }
     }
   } catch (error) {
-    if (!stopWanted()) problem.value = sentence(error);
+    if (!stopWanted() && held.value !== spec.model) problem.value = sentence(error);
   } finally {
     phase.value = "idle";
     progress.value = "";

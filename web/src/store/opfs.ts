@@ -3,9 +3,10 @@
 //   runs/<run id>-<device>.jsonl                       records
 //   checkpoints/<run id>-<device>.{0,1}.safetensors    the last two of a run that has not ended
 //   thetas/<run id>-<device>.safetensors               what a run tuned
+//   models/<name>/{source.json, ...}                   files of models, or the beginning of them
 //   tasks/<name>/{train,dev,test}.*                    the user's own data
 //
-// The Worker writes the first three, the page the last.
+// The Worker writes all but the last, which is the page's.
 
 /** A folder of the store, or nothing where the browser gives none. */
 export async function folder(...path: string[]): Promise<FileSystemDirectoryHandle | undefined> {

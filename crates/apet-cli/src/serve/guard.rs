@@ -14,9 +14,12 @@ use sha2::{Digest, Sha256};
 
 const COOKIE: &str = "apet_token";
 
+/// What the page may load. Models may also come from the Hugging Face hub and the hosts
+/// that it sends downloads to.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
     worker-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
-    connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+    connect-src 'self' https://huggingface.co https://*.huggingface.co https://*.hf.co; \
+    object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
 /// On every answer.

@@ -148,6 +148,23 @@ async fn models_are_sent_whole_and_in_ranges() {
         .send(request, &format!("{host}Range: bytes=20-\r\n"))
         .await;
     assert_eq!(beyond.status, 416);
+
+    // What a download that goes on later asks by: the same in every answer.
+    let head = served
+        .send("HEAD /models/tiny/model.safetensors", &host)
+        .await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert!(head.head.contains("content-length: 10"), "{}", head.head);
+    let line = |answer: &Answer, name: &str| {
+        let found = answer.head.lines().find(|line| line.starts_with(name));
+        found
+            .unwrap_or_else(|| panic!("{}", answer.head))
+            .to_owned()
+    };
+    for name in ["etag: \"", "last-modified: "] {
+        assert_eq!(line(&head, name), line(&whole, name));
+        assert_eq!(line(&part, name), line(&whole, name));
+    }
 }
 
 #[tokio::test]
