@@ -117,11 +117,21 @@ export async function newUser(place, options = {}) {
 /**
  * Chooses a model (bert-tiny) on sentences on the processor, small enough for a test, and waits for the counts.
  * @param {Page} page
- * @param {{ model?: string, steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
+ * @param {{ model?: string, objective?: string, steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
  */
 export async function choose(
   page,
-  { model = "bert-tiny", steps = 60, every = 20, count = 2000, seed = 1, device = "cpu", batch = 8, tokens = 32 } = {},
+  {
+    model = "bert-tiny",
+    objective = "class_head",
+    steps = 60,
+    every = 20,
+    count = 2000,
+    seed = 1,
+    device = "cpu",
+    batch = 8,
+    tokens = 32,
+  } = {},
 ) {
   await page.getByLabel("Pretrained model").selectOption(model);
   await page.getByLabel("Task", { exact: true }).first().selectOption("sentences");
@@ -135,6 +145,7 @@ export async function choose(
   if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
   await page.getByLabel("Evaluate every").fill(String(every));
   await page.getByLabel("Tokens at most").fill(String(tokens));
+  await page.getByLabel("Learns", { exact: true }).selectOption(objective);
   await page
     .getByTestId("counts")
     .getByText(new Intl.NumberFormat("en").format(count), { exact: true })

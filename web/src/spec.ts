@@ -5,11 +5,14 @@ export interface Spec {
   model: string;
   task: TaskSpec;
   method: Method;
+  objective?: Objective;
   head?: { pooling?: "mean" | "first" | "pooler" };
   train: { steps: number; batch_size: number; eval_every: number; patience?: number; checkpoint_every?: number };
   optimizer: { learning_rate: number; schedule?: "linear" | "constant" };
   seeds: { placement: number; batches: number; init: number };
 }
+
+export type Objective = "class_head" | "label_words";
 
 export interface TaskSpec {
   name: string;

@@ -1,6 +1,7 @@
 // The form of the Lab: model and task, what is tuned, how it is trained, where.
 
 import { useState } from "preact/hooks";
+import type { Objective } from "../spec";
 import { megabytes } from "../format";
 import { offered } from "../store/own-models";
 import { change, device, spec } from "./choices";
@@ -47,7 +48,7 @@ function ModelField() {
 }
 
 function TrainFields() {
-  const { train, optimizer, seeds, task, head } = spec.value;
+  const { train, optimizer, seeds, task, head, objective } = spec.value;
   return (
     <section class="group" aria-labelledby="train-title">
       <h2 id="train-title">Training</h2>
@@ -118,6 +119,15 @@ function TrainFields() {
               { value: "constant", title: "constant" },
             ]}
             onChange={(v) => change((s) => void (s.optimizer.schedule = v as "linear" | "constant"))}
+          />
+          <SelectField
+            label="Learns"
+            value={objective ?? "class_head"}
+            options={[
+              { value: "class_head", title: "the class, by a head" },
+              { value: "label_words", title: "the label's word (BLOOM, Llama, T5)" },
+            ]}
+            onChange={(v) => change((s) => void (s.objective = v as Objective))}
           />
           <SelectField
             label="Head reads"
