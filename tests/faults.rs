@@ -333,6 +333,22 @@ fn wrong_counts_and_options_are_refused() {
 }
 
 #[test]
+fn numbers_that_a_device_does_not_have_are_refused() {
+    let home = Home::new();
+    let error = refused(&mut home.run("--dtype bf16 --device wgpu --steps 1"));
+    assert!(
+        error.starts_with("--dtype bf16: the device \"wgpu\" ("),
+        "{error}"
+    );
+    assert!(error.contains("computes with f32"), "{error}");
+    // Half precision where there is any: the head learns as in single precision.
+    for dtype in ["f16", "bf16"] {
+        let words = format!("--dtype {dtype} --method head --steps 2 --eval-every 2");
+        succeeds(&mut home.run(&words));
+    }
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_run_and_keeps_what_it_has() {
     let home = Home::new();
     let said =

@@ -1,6 +1,6 @@
 //! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use apet_plm::Dtype;
 use apet_record::DeviceInfo;
 use burn::tensor::{
@@ -14,6 +14,27 @@ pub(crate) struct Opened {
     pub(crate) info: DeviceInfo,
     /// Steps between reads of the loss: on a GPU each read waits for the whole queue.
     pub(crate) read_every: usize,
+    /// Numbers that weights can be kept in.
+    dtypes: Vec<Dtype>,
+}
+
+impl Opened {
+    /// Says whether weights can be kept as `dtype` here.
+    ///
+    /// # Errors
+    /// When they can not, with what can be used.
+    pub(crate) fn keeps(&self, dtype: Dtype) -> Result<()> {
+        let names: Vec<&str> = self.dtypes.iter().map(|dtype| dtype.name()).collect();
+        ensure!(
+            self.dtypes.contains(&dtype),
+            "--dtype {}: the device {:?} ({}) computes with {} only; choose one of those, or the cpu",
+            dtype.name(),
+            self.info.name,
+            self.info.adapter,
+            names.join(" and ")
+        );
+        Ok(())
+    }
 }
 
 /// The numbers weights are kept in. What is computed with them is f32.
@@ -50,6 +71,7 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
             device: Device::flex(),
             info: info(name, format!("{threads} threads")),
             read_every: 1,
+            dtypes: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],
         });
     }
     let (api, index) = match name.split_once(':') {
@@ -86,10 +108,16 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
         anyhow::anyhow!("device {name:?} can not be opened: {e}; apet devices lists what is there")
     })?;
     let adapter = setup.adapter.get_info();
+    // WGSL has no bf16.
+    let mut dtypes = vec![Dtype::F32];
+    if setup.device.features().contains(wgpu::Features::SHADER_F16) {
+        dtypes.push(Dtype::F16);
+    }
     Ok(Opened {
         device,
         info: info(name, format!("{} ({:?})", adapter.name, adapter.backend)),
         read_every: 8,
+        dtypes,
     })
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let shown = args.texts.display();
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
-    let plm = model::load(store, &args.model, args.dtype.dtype(), &opened.device)?;
+    let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),

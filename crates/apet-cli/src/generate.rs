@@ -55,7 +55,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     ensure!(!prompts.is_empty(), "found no text, expected a text a line");
     let opened = device::open(&args.device)?;
     let begun = Instant::now();
-    let plm = model::load(store, &args.model, args.dtype.dtype(), &opened.device)?;
+    let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let load_seconds = begun.elapsed().as_secs_f64();
     let room = plm.max_length().saturating_sub(args.most);
     ensure!(

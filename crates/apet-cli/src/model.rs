@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use apet_plm::{Dtype, Plm, PlmFiles, Safetensors, Weights, shards_of_index};
-use burn::tensor::Device;
 
+use crate::device::Opened;
 use crate::mapped::Mapped;
 use crate::pytorch::Pytorch;
 use crate::store::Store;
@@ -74,7 +74,8 @@ impl Form {
 ///
 /// # Errors
 /// When it is not there, or its files do not fit; the file and the field are named.
-pub(crate) fn load(store: &Store, name: &str, number: Dtype, device: &Device) -> Result<Plm> {
+pub(crate) fn load(store: &Store, name: &str, dtype: Dtype, opened: &Opened) -> Result<Plm> {
+    opened.keeps(dtype)?;
     let folder = find(store, name)?;
     let shown = folder.display().to_string();
     let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or(name);
@@ -92,7 +93,7 @@ pub(crate) fn load(store: &Store, name: &str, number: Dtype, device: &Device) ->
         tokenizer: &tokenizer,
         weights: &*weights,
     };
-    Plm::load(files, number, device).with_context(|| format!("model in {shown}"))
+    Plm::load(files, dtype, &opened.device).with_context(|| format!("model in {shown}"))
 }
 
 /// The checkpoint of a directory, whatever its form. `name` is the directory's in errors.

@@ -60,7 +60,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         before => before.is_some(),
     };
     let opened = device::open(&device)?;
-    let plm = model::load(store, &spec.model, spec.dtype, &opened.device)?;
+    let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming)?;
     let input = RunInput {
         plm: &plm,
