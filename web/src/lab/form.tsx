@@ -124,8 +124,8 @@ function TrainFields() {
             label="Learns"
             value={objective ?? "class_head"}
             options={[
-              { value: "class_head", title: "the class, by a head" },
-              { value: "label_words", title: "the label's word (BLOOM, Llama, T5)" },
+              { value: "class_head", title: "class, by a head" },
+              { value: "label_words", title: "label's word" },
             ]}
             onChange={(v) => change((s) => void (s.objective = v as Objective))}
           />
