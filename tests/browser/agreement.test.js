@@ -17,8 +17,12 @@ after(() => place?.close());
 
 const STEPS = 20;
 
-/** @param {{ kind: string, [field: string]: any }[]} record */
-const losses = (record) => record.filter((line) => line.kind === "step").map((line) => line.loss);
+/**
+ * @param {{ kind: string, [field: string]: any }[]} record
+ * @param {string} field
+ * @returns {number[]}
+ */
+const ofSteps = (record, field) => record.filter((line) => line.kind === "step").map((line) => line[field]);
 
 /** @param {any} spec */
 async function native(spec) {
@@ -50,14 +54,18 @@ async function agrees(page, steps) {
   assert.equal(own[0]?.theta.positions_hash, tab[0]?.theta.positions_hash, "the same positions");
   assert.equal(own[0]?.task.data_hash, tab[0]?.task.data_hash, "the same rows");
   assert.equal(own[0]?.model.weights_hash, tab[0]?.model.weights_hash, "the same weights");
-  const [a, b] = [losses(tab), losses(own)];
-  assert.equal(a.length, steps);
-  a.forEach((loss, i) => {
-    const off = Math.abs(loss - b[i]) / Math.abs(b[i]);
-    assert.ok(off <= 1e-3, `step ${i + 1}: ${loss} in the tab, ${b[i]} natively`);
-  });
-  const tokens = (/** @type {any[]} */ r) => r.filter((l) => l.kind === "step").map((l) => l.tokens);
-  assert.deepEqual(tokens(tab), tokens(own), "the same batches");
+  for (const [field, most] of /** @type {const} */ ([
+    ["loss", 1e-3],
+    ["grad_norm", 1e-2],
+  ])) {
+    const expected = ofSteps(own, field);
+    /** @type {number[]} */
+    const off = ofSteps(tab, field).map((value, i) => Math.abs(value / Number(expected[i]) - 1));
+    assert.equal(off.length, steps);
+    assert.ok(Math.max(...off) <= most, `${field}: off by ${off.join(", ")}`);
+    console.log(`${field}: at most ${Math.max(...off).toExponential(1)} beside the native run`);
+  }
+  assert.deepEqual(ofSteps(tab, "tokens"), ofSteps(own, "tokens"), "the same batches");
 }
 
 for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
