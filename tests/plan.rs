@@ -64,14 +64,14 @@ fn task(rows: usize, length: usize) -> Task {
         name: "t".into(),
         labels: vec!["no".into(), "yes".into()],
         train: (0..rows).map(|i| example(i % 2)).collect(),
-        dev: vec![example(0)],
+        dev: (0..32).map(|i| example(i % 2)).collect(),
         test: vec![example(0)],
         columns: ("text".into(), None),
         split_note: String::new(),
     }
 }
 
-/// Bytes of two steps as planned, and as they were.
+/// Bytes of two steps and an evaluation as planned, and as they were.
 fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     let text = config(family, widths);
     let outline = Outline::of("m", Config::read("config.json", &text).unwrap());
@@ -98,6 +98,7 @@ fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     for _ in 0..2 {
         trainer.step(&[(0..rows).collect()], 1e-3).unwrap();
     }
+    futures_lite::future::block_on(trainer.score_dev()).unwrap();
     (planned, (counting::peak() - before) as u64)
 }
 

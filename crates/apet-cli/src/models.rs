@@ -140,6 +140,22 @@ fn outline(store: &Store, name: &str) -> Result<Outline> {
     Ok(Outline::of(name, Config::read(&file, &text)?))
 }
 
+/// What to say before a run on the processor that will take more memory than there is;
+/// nothing where it fits, or where that can not be known.
+pub(crate) fn shortage(store: &Store, spec: &RunSpec, labels: usize) -> Option<String> {
+    let outline = outline(store, &spec.model).ok()?;
+    let peak = Plan::new(&outline, spec, labels).ok()?.peak();
+    let (_, available) = memory();
+    (peak > available).then(|| {
+        format!(
+            "this run takes about {}, {} are free; apet models --plan {} says what for",
+            HumanBytes(peak),
+            HumanBytes(available),
+            spec.model
+        )
+    })
+}
+
 fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
     let outline = outline(store, name)?;
     let mut spec = RunSpec::new(name, "any");
@@ -191,9 +207,7 @@ fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
     let verdict = match plan.peak() {
         peak if peak <= available => "it fits",
         peak if peak <= total => "it fits when other programs leave room",
-        _ => {
-            "it does not fit; half precision (--dtype bf16), fewer rows or shorter texts take less"
-        }
+        _ => "it does not fit; fewer rows, shorter texts and --dtype bf16 take less",
     };
     println!(
         "this machine's cpu has {} of memory free of {}: {verdict}",

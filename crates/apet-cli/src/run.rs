@@ -14,7 +14,7 @@ use apet_train::RunInput;
 
 pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
-use crate::{device, model, store::Store};
+use crate::{device, model, models, store::Store};
 
 /// Runs what `args` describes; a run that is done already is only shown.
 ///
@@ -60,6 +60,11 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         before => before.is_some(),
     };
     let opened = device::open(&device)?;
+    if opened.info.name == "cpu"
+        && let Some(note) = models::shortage(store, &spec, task.labels.len())
+    {
+        eprintln!("note: {note}");
+    }
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming)?;
     let input = RunInput {

@@ -45,8 +45,12 @@ pub struct Footprint {
     pub hidden: usize,
     /// Width of its feed-forward layer.
     pub inner: usize,
-    /// Whether a bias of every head, query and key is held for all blocks.
-    pub has_wide_bias: bool,
+    /// Numbers a token that its feed-forward layer holds at once, without gradients.
+    pub through_inner: usize,
+    /// Numbers a token beside the scores while it attends: its input, queries, keys, values.
+    pub through_attention: usize,
+    /// Heads whose bias of every query and key is held for all blocks.
+    pub bias_heads: usize,
 }
 
 /// Sizes that a block's footprint is made of.
@@ -58,6 +62,11 @@ struct Sizes {
     inner: usize,
     /// What the feed-forward layer keeps.
     feed_forward: usize,
+    /// Whether its feed-forward layer multiplies two products.
+    gated: bool,
+    /// Whether norms stand before the layers: then the input is held beside what goes in.
+    pre_norm: bool,
+    bias_heads: usize,
 }
 
 impl Sizes {
@@ -69,7 +78,6 @@ impl Sizes {
         block: usize,
         tokens: Tokens,
         layers: [&'static [&'static str]; 4],
-        has_wide_bias: bool,
     ) -> Footprint {
         let [attention, output, wide, narrow] = layers;
         let input = |layers, width| Input {
@@ -93,7 +101,10 @@ impl Sizes {
             ],
             hidden: self.hidden,
             inner: self.inner,
-            has_wide_bias,
+            through_inner: (2 + usize::from(self.gated)) * self.inner
+                + (1 + usize::from(self.pre_norm)) * self.hidden,
+            through_attention: self.hidden + 3 * self.width,
+            bias_heads: self.bias_heads,
         }
     }
 }
@@ -121,6 +132,9 @@ impl Outline {
                     heads: c.num_attention_heads,
                     inner: c.intermediate_size,
                     feed_forward: feed_forward(c.hidden_act, c.intermediate_size, false),
+                    gated: false,
+                    pre_norm: false,
+                    bias_heads: 0,
                 };
                 let layers: [&[&str]; 4] = [
                     &["self.query.weight", "self.key.weight", "self.value.weight"],
@@ -129,9 +143,7 @@ impl Outline {
                     &[".output.dense.weight"],
                 ];
                 let blocks = 0..c.num_hidden_layers;
-                blocks
-                    .map(|i| sizes.block(i, Source, layers, false))
-                    .collect()
+                blocks.map(|i| sizes.block(i, Source, layers)).collect()
             }
             Config::Mpnet(c) => {
                 let sizes = Sizes {
@@ -140,6 +152,9 @@ impl Outline {
                     heads: c.num_attention_heads,
                     inner: c.intermediate_size,
                     feed_forward: feed_forward(c.hidden_act, c.intermediate_size, false),
+                    gated: false,
+                    pre_norm: false,
+                    bias_heads: c.num_attention_heads,
                 };
                 let layers: [&[&str]; 4] = [
                     &["attn.q.weight", "attn.k.weight", "attn.v.weight"],
@@ -148,9 +163,7 @@ impl Outline {
                     &[".output.dense.weight"],
                 ];
                 let blocks = 0..c.num_hidden_layers;
-                blocks
-                    .map(|i| sizes.block(i, Source, layers, true))
-                    .collect()
+                blocks.map(|i| sizes.block(i, Source, layers)).collect()
             }
             Config::Bloom(c) => {
                 let inner = 4 * c.hidden_size;
@@ -160,6 +173,9 @@ impl Outline {
                     heads: c.n_head,
                     inner,
                     feed_forward: feed_forward(Activation::GeluTanh, inner, false),
+                    gated: false,
+                    pre_norm: true,
+                    bias_heads: c.n_head,
                 };
                 let layers: [&[&str]; 4] = [
                     &["query_key_value.weight"],
@@ -168,9 +184,7 @@ impl Outline {
                     &["dense_4h_to_h.weight"],
                 ];
                 let blocks = 0..c.n_layer;
-                blocks
-                    .map(|i| sizes.block(i, Source, layers, true))
-                    .collect()
+                blocks.map(|i| sizes.block(i, Source, layers)).collect()
             }
             Config::Llama(c) => {
                 let sizes = Sizes {
@@ -180,6 +194,9 @@ impl Outline {
                     heads: c.num_attention_heads,
                     inner: c.intermediate_size,
                     feed_forward: feed_forward(c.hidden_act, c.intermediate_size, true),
+                    gated: true,
+                    pre_norm: true,
+                    bias_heads: 1,
                 };
                 let layers: [&[&str]; 4] = [
                     &["q_proj.weight", "k_proj.weight", "v_proj.weight"],
@@ -188,9 +205,7 @@ impl Outline {
                     &["down_proj.weight"],
                 ];
                 let blocks = 0..c.num_hidden_layers;
-                blocks
-                    .map(|i| sizes.block(i, Source, layers, false))
-                    .collect()
+                blocks.map(|i| sizes.block(i, Source, layers)).collect()
             }
             Config::T5(c) => {
                 let ffn = c.feed_forward_proj;
@@ -200,6 +215,9 @@ impl Outline {
                     heads: c.num_heads,
                     inner: c.d_ff,
                     feed_forward: feed_forward(ffn.activation, c.d_ff, ffn.gated),
+                    gated: ffn.gated,
+                    pre_norm: true,
+                    bias_heads: c.num_heads,
                 };
                 let layers: [&[&str]; 4] = [
                     &[
@@ -211,9 +229,9 @@ impl Outline {
                     &["wi.weight", "wi_0.weight", "wi_1.weight"],
                     &["wo.weight"],
                 ];
-                let encoder = (0..c.num_layers).map(|i| sizes.block(i, Source, layers, true));
+                let encoder = (0..c.num_layers).map(|i| sizes.block(i, Source, layers));
                 let decoder = (0..c.decoder_layers()).map(|i| {
-                    let mut block = sizes.block(c.num_layers + i, Target, layers, true);
+                    let mut block = sizes.block(c.num_layers + i, Target, layers);
                     block.kept += sizes.hidden + sizes.width;
                     block.kept_of_source = 2 * sizes.width;
                     block.attentions.push((sizes.heads, Source));

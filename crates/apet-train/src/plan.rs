@@ -7,6 +7,8 @@ use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
 use apet_theta::{Layout, Structure};
 use burn::tensor::Device;
 
+use crate::trainer::EVAL_ROWS;
+
 /// Bytes of a number that is computed with.
 const F32: u64 = 4;
 /// Tokens of a label's word and the end behind it, as far as a plan can know.
@@ -27,8 +29,8 @@ pub struct Plan {
     pub theta_bytes: u64,
     /// AdamW's two means.
     pub optimizer: u64,
-    /// What a step holds beside all that at its worst moment: states that the gradients
-    /// need, and the gradients.
+    /// What a step, or an evaluation, holds beside all that at its worst moment: states
+    /// that the gradients need, and the gradients.
     pub step: u64,
 }
 
@@ -105,6 +107,13 @@ impl<'a> Step<'a> {
             .into_iter()
             .filter(|block| block.tokens == Tokens::Source || self.target > 0)
             .collect();
+        // An evaluation keeps nothing, but takes more rows.
+        let evaluation = Self {
+            rows: EVAL_ROWS as u64,
+            tuned: BTreeSet::new(),
+            ..*self
+        };
+        let evaluation = evaluation.forward(&blocks);
         let lowest = self.lowest();
         // Backwards from the last block, each gives back what it kept; the worst moment is
         // before one of them.
@@ -119,15 +128,33 @@ impl<'a> Step<'a> {
             }
         }
         worst = worst.max(kept + self.head());
-        let wide = blocks.iter().filter(|block| block.has_wide_bias);
-        let bias = wide.map(|block| self.scores(block)).max().unwrap_or(0);
+        let worst = (worst + self.bias(&blocks)).max(evaluation);
         let half = match self.spec.dtype {
             Dtype::F32 => 0,
             _ => WIDE.min(self.largest()),
         };
         // Theta's own gradient: by weight, as one vector, and what the update makes of it.
         let update = 3 * self.layout.len() as u64;
-        F32 * (worst + bias + half).max(update)
+        F32 * (worst + half).max(update)
+    }
+
+    /// A forward pass without gradients at its widest.
+    fn forward(&self, blocks: &[Footprint]) -> u64 {
+        let widest = blocks.iter().map(|block| {
+            let states = self.rows * self.tokens(block.tokens);
+            let attention = states * block.through_attention as u64 + 2 * self.scores(block);
+            attention.max(states * block.through_inner as u64)
+        });
+        widest.max().unwrap_or(0).max(self.head()) + self.bias(blocks)
+    }
+
+    /// What is added to attention scores, where it is more than a number a key.
+    fn bias(&self, blocks: &[Footprint]) -> u64 {
+        let bias = blocks.iter().map(|block| {
+            let tokens = self.tokens(block.tokens);
+            self.rows * tokens * tokens * block.bias_heads as u64
+        });
+        bias.max().unwrap_or(0)
     }
 
     fn tokens(&self, tokens: Tokens) -> u64 {

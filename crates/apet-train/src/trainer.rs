@@ -12,7 +12,7 @@ use burn::{
 use crate::AdamW;
 
 /// Rows of an evaluation batch: no gradients are kept, so more fit than in training.
-const EVAL_ROWS: usize = 32;
+pub(crate) const EVAL_ROWS: usize = 32;
 
 /// A run that can not begin or go on, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
