@@ -21,10 +21,12 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     result.with_context(|| name.to_owned())
 }
 
-/// The repository.
+/// The repository: the one that cargo runs this program for. Another clone that shares the
+/// target directory may have built it.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let built = || env!("CARGO_MANIFEST_DIR").into();
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
+    here.parent().unwrap_or(&here).to_owned()
 }
 
 /// Cargo's target directory: this program is in its folder `xtask`.
