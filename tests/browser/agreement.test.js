@@ -16,6 +16,7 @@ before(async () => (place = await open()));
 after(() => place?.close());
 
 const STEPS = 20;
+const TOKENS = 6;
 
 /**
  * @param {{ kind: string, [field: string]: any }[]} record
@@ -37,6 +38,14 @@ async function native(spec) {
     .split("\n")
     .filter(Boolean)
     .map((line) => JSON.parse(line));
+}
+
+/** What the native binary writes behind two texts of unlike length. @param {string} model */
+async function written(model) {
+  const texts = ["--prompt", "The food", "--prompt", "It was good and the service was not"];
+  const words = ["generate", "--json", "--model", model, "--most", String(TOKENS), ...texts];
+  const env = { ...process.env, APET_HOME: place.home };
+  return JSON.parse((await promisify(execFile)(String(process.env.APET_BIN), words, { env })).stdout);
 }
 
 /**
@@ -75,7 +84,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
     await choose(page, { steps: STEPS, every: STEPS, count: 2000, device, batch: 4, tokens: 16 });
     const worker = page.workers().at(-1);
     assert.ok(worker);
-    const checks = await worker.evaluate(checkInWorker);
+    const checks = await worker.evaluate(callInWorker, { call: "check", args: [] });
     assert.ok(checks.length > 20);
     assert.deepEqual(
       checks.filter((/** @type {any} */ check) => !check.passes),
@@ -93,7 +102,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
     ["t5-tiny", "label_words"],
     ...(device === "cpu" ? [["bloom-tiny", "label_words"]] : []),
   ];
-  for (const [model, objective] of learns) {
+  for (const [model = "", objective = ""] of learns) {
     test(`${device}: ${model} learns ${objective} as it does natively`, async (t) => {
       if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
       const { context, page, wrong } = await newUser(place);
@@ -101,14 +110,22 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
       const steps = device === "cpu" ? STEPS : 4;
       await choose(page, { model, objective, steps, every: steps, count: 2000, device, batch: 4, tokens: 16 });
       await agrees(page, steps);
+      const { prompt_ids, ids } = await written(model);
+      const worker = page.workers().at(-1);
+      const found = await worker?.evaluate(callInWorker, { call: "generate", args: [prompt_ids, TOKENS] });
+      assert.deepEqual(found, ids, "the same greedy tokens");
       assert.deepEqual(wrong, []);
       await context.close();
     });
   }
 }
 
-/** Calls the Worker's `check` as the page would, and catches its answer. */
-function checkInWorker() {
+/**
+ * Calls the Worker as the page would, and catches its answer.
+ * @param {{ call: string, args: any[] }} asked
+ * @returns {Promise<any>}
+ */
+function callInWorker({ call, args }) {
   return new Promise((resolve, reject) => {
     const scope = /** @type {any} */ (self);
     const post = scope.postMessage;
@@ -118,6 +135,6 @@ function checkInWorker() {
       if (reply.error) reject(new Error(reply.error));
       else resolve(reply.value);
     };
-    scope.onmessage({ data: { id: -1, call: "check", args: [] } });
+    scope.onmessage({ data: { id: -1, call, args } });
   });
 }

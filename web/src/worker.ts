@@ -68,6 +68,7 @@ const handlers: Handlers = {
 
   cancel: () => getting?.abort(new Error("The download was cancelled; what came of it is kept.")),
   tokenize: (texts) => opened().tokenize(texts),
+  generate: (prompts, most) => opened().generate(prompts, most),
 
   task: async (taskSpec, seed, sources) => {
     const splits: SplitBytes = { train: await readSource(sources.train, download) };

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use apet_plm::{Dtype, Plm};
+use apet_plm::{Dtype, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Theta;
@@ -112,6 +112,16 @@ impl Lab {
             .encode(texts, plm.max_length())
             .map_err(error)?;
         object(&encoded.into_iter().map(|e| e.ids).collect::<Vec<_>>())
+    }
+
+    /// Goes on with token ids, at most `most` tokens each, by the likeliest: the loaded model,
+    /// without anything tuned. Gives what is written, without the end token.
+    pub async fn generate(&self, prompts: JsValue, most: usize) -> Result<JsValue, JsValue> {
+        let prompts: Vec<Vec<u32>> = serde_wasm_bindgen::from_value(prompts).map_err(error)?;
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let plm = self.model()?;
+        let written = plm.generate(&prompts, most, plm.ends(), &Frozen).await;
+        object(&written.map_err(error)?)
     }
 
     /// Loads a task from its files, `{train: {name, bytes}, dev?, test?}`; gives its labels, rows and guess lines.

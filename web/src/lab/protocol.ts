@@ -35,6 +35,7 @@ export interface Lab {
   checkModel(name: string, weights: WeightFile[]): Promise<void>;
   loadModel(name: string, weights: WeightFile[]): Promise<ModelInfo>;
   tokenize(texts: string[]): number[][];
+  generate(prompts: number[][], most: number): Promise<number[][]>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
   recordName(spec: string): string;
@@ -103,6 +104,7 @@ export interface Calls {
   /** Ends a download; what has come is kept. */
   cancel: { args: []; value: void };
   tokenize: { args: [texts: string[]]; value: number[][] };
+  generate: { args: [prompts: number[][], most: number]; value: number[][] };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
   describe: { args: [spec: string]; value: ThetaInfo & { name: string } };
   check: { args: []; value: Check[] };
