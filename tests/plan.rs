@@ -163,7 +163,7 @@ fn a_plan_is_what_a_run_takes() {
         let half = spec(Method::default(), objective, 8, 64, Dtype::Bf16);
         check(family, Widths(512, 2048, 8, 4, 600), half);
     }
-    // The shapes of real models: MiniLM-L6, and T5 v1.1 small with its own table.
+    // The shape of MiniLM-L6, and a T5 with a table of its size.
     let apet = |objective, dtype| spec(Method::default(), objective, 16, 128, dtype);
     check(
         "bert",

@@ -65,7 +65,7 @@ async function agrees(page, steps) {
   assert.equal(own[0]?.model.weights_hash, tab[0]?.model.weights_hash, "the same weights");
   for (const [field, most] of /** @type {const} */ ([
     ["loss", 1e-3],
-    ["grad_norm", 1e-2],
+    ["grad_norm", 1e-3],
   ])) {
     const expected = ofSteps(own, field);
     /** @type {number[]} */

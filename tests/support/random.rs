@@ -41,7 +41,7 @@ impl Weights for Random {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let shape = self.shapes.get(name)?.clone();
         Some(TensorInfo {
-            number: Ok(self.dtype),
+            dtype: Ok(self.dtype),
             shape,
         })
     }

@@ -61,8 +61,13 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
             let child = fuzzer.spawn().with_context(|| name.to_string())?;
             Ok((*name, child, log))
         });
-        for (name, mut child, log) in running.collect::<Result<Vec<_>>>()? {
+        let running: Vec<_> = running.collect::<Result<_>>()?;
+        let ended = running.into_iter().map(|(name, mut child, log)| {
             let status = child.wait().with_context(|| name.to_owned())?;
+            Ok((name, status, log))
+        });
+        // All of them have ended before one is found to have failed.
+        for (name, status, log) in ended.collect::<Result<Vec<_>>>()? {
             let text = fs::read(&log).with_context(|| log.display().to_string())?;
             let text = String::from_utf8_lossy(&text);
             let runs = text

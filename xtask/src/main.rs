@@ -10,7 +10,7 @@ mod test;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
@@ -41,7 +41,11 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["build"] => build::everything()?,
         ["fuzz"] => fuzz::fuzz(3600, None)?,
         ["fuzz", name] => fuzz::fuzz(3600, Some(name))?,
-        ["fuzz", "--seconds", seconds] => fuzz::fuzz(seconds.parse()?, None)?,
+        ["fuzz", "--seconds", seconds] => {
+            let seconds = seconds.parse();
+            let found = || format!("--seconds: found {}, expected a number", words[2]);
+            fuzz::fuzz(seconds.with_context(found)?, None)?;
+        }
         ["test"] => return test::test(None),
         ["test", "--peers"] => peers::peers()?,
         ["test", "--filter", text] => return test::test(Some(text)),

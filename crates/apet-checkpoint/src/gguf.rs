@@ -206,7 +206,7 @@ impl<R: ReadAt> Weights for Gguf<R> {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let stored = self.tensors.get(name)?;
         Some(TensorInfo {
-            number: Ok(match stored.block {
+            dtype: Ok(match stored.block {
                 Block::F16 => Dtype::F16,
                 Block::Bf16 => Dtype::Bf16,
                 _ => Dtype::F32,

@@ -38,7 +38,7 @@ impl ReadAt for &[u8] {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Its numbers; a name where they are of a type that no weights have.
-    pub number: Result<Dtype, String>,
+    pub dtype: Result<Dtype, String>,
     /// Its shape; rows are stored one after another.
     pub shape: Vec<usize>,
 }
@@ -157,7 +157,7 @@ impl<R: ReadAt> Weights for Safetensors<R> {
         let shard = self.shards.get(*self.tensors.get(name)?)?;
         let info = shard.header.tensors.get(name)?;
         Some(TensorInfo {
-            number: match info.dtype {
+            dtype: match info.dtype {
                 Stored::F32 => Ok(Dtype::F32),
                 Stored::F16 => Ok(Dtype::F16),
                 Stored::BF16 => Ok(Dtype::Bf16),
@@ -233,7 +233,7 @@ mod tests {
         let weights = Safetensors::open("both", files).unwrap();
         assert_eq!(weights.names(), ["a", "b", "c"]);
         let info = weights.info("c").unwrap();
-        assert_eq!((info.number, info.shape), (Ok(Dtype::F16), vec![3, 2]));
+        assert_eq!((info.dtype, info.shape), (Ok(Dtype::F16), vec![3, 2]));
         let mut piece = [0; 4];
         weights.read("c", 4, &mut piece).unwrap();
         assert_eq!(piece, [4, 5, 6, 7]);

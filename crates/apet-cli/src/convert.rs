@@ -98,11 +98,11 @@ impl<W: Deref<Target: Weights>> AsSafetensors<W> {
         let mut end = 0;
         for name in weights.names() {
             let info = weights.info(name).context("a name without a tensor")?;
-            let number = info.number.map_err(|other| {
+            let dtype = info.dtype.map_err(|other| {
                 anyhow::anyhow!("{}: {name} has numbers of type {other}", weights.file())
             })?;
-            let bytes = info.shape.iter().product::<usize>() * number.size();
-            let dtype = match number {
+            let bytes = info.shape.iter().product::<usize>() * dtype.size();
+            let dtype = match dtype {
                 Dtype::F32 => Stored::F32,
                 Dtype::F16 => Stored::F16,
                 Dtype::Bf16 => Stored::BF16,

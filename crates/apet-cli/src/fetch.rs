@@ -25,10 +25,10 @@ use self::hub::{Hub, Repository};
 use self::known::{Known, known};
 use self::source::{Found, Source, Wheels, open_in};
 use crate::model::Form;
-use crate::models::published;
+use crate::models::{Published, catalogue, published};
 use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
 
-pub(crate) use self::place::config;
+pub(crate) use self::place::family;
 
 /// What to fetch.
 #[derive(Debug, clap::Args)]
@@ -134,15 +134,8 @@ pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
         } else if let Some(model) = published(name)? {
             let tokenizer = model.tokenizer.as_deref().map(Repository::main);
             let repository = Repository::main(&model.hub);
-            let wanted = model.outline()?.parameters().0;
-            let check = |config: &Config| {
-                let found = Outline::of(name, config.clone()).parameters().0;
-                ensure!(
-                    found == wanted,
-                    "{repository}/config.json: found a model of {found} parameters, expected {wanted} for {name}"
-                );
-                Ok(())
-            };
+            let file = format!("{repository}/{}", MODEL_FILES[0]);
+            let check = |config: &Config| of_shape(&file, config, &model);
             fetch_repository(store, name, &repository, tokenizer, &check)?;
         } else {
             bail!(
@@ -220,7 +213,19 @@ fn take(
     Ok(())
 }
 
-/// Refuses the config of another model.
+/// Refuses the config of another model than the published one.
+fn of_shape(file: &str, config: &Config, model: &Published) -> Result<()> {
+    let found = Outline::of(&model.name, config.clone()).parameters().0;
+    let expected = model.outline()?.parameters().0;
+    ensure!(
+        found == expected,
+        "{file}: found a model of {found} parameters, expected {expected} for {}",
+        model.name
+    );
+    Ok(())
+}
+
+/// Refuses the config of another model than the known one.
 fn of_model(mut found: Found, model: &Known) -> Result<Found> {
     let mut text = String::new();
     let origin = &found.origin;
@@ -228,14 +233,9 @@ fn of_model(mut found: Found, model: &Known) -> Result<Found> {
         .bytes
         .read_to_string(&mut text)
         .with_context(|| origin.clone())?;
-    let (_, layers, hidden) = config(&text).with_context(|| origin.clone())?;
-    ensure!(
-        (layers, hidden) == (model.layers, model.hidden),
-        "{origin}: found {layers} layers of width {hidden}, expected {} of width {} for {}",
-        model.layers,
-        model.hidden,
-        model.name
-    );
+    let published = published(model.name)?;
+    let published = published.with_context(|| format!("{} is not published", model.name))?;
+    of_shape(origin, &Config::read(origin, &text)?, &published)?;
     found.bytes = Box::new(std::io::Cursor::new(text));
     Ok(found)
 }
@@ -267,8 +267,9 @@ fn import(store: &Store, from: &Path) -> Result<()> {
 /// other model has.
 fn free_name(store: &Store, repository: &Repository) -> Result<String> {
     let others = store.models();
+    let known = catalogue()?;
     let is_free = |name: &String| {
-        let model = known(name);
+        let model = known.iter().find(|model| model.name == *name);
         model.is_none_or(|model| model.hub == repository.id)
             && (!others.contains(name) || Manifest::read(&store.model(name)).is_of(repository))
     };

@@ -2,14 +2,14 @@
 
 mod catalogue;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use apet_plm::{Config, Outline};
 use apet_record::{Dtype, Method, RunSpec};
 use apet_train::Plan;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
-pub(crate) use self::catalogue::{catalogue, published};
+pub(crate) use self::catalogue::{Published, catalogue, published};
 use crate::run::Settings;
 use crate::store::Store;
 
@@ -37,7 +37,15 @@ pub(crate) struct ModelsArgs {
 pub(crate) fn models(store: &Store, args: ModelsArgs) -> Result<()> {
     match &args.plan {
         Some(name) => plan(store, name, &args),
-        None => table(store, args.json),
+        None => {
+            let mut spec = RunSpec::new("any", "any");
+            args.settings.change(&mut spec)?;
+            ensure!(
+                spec == RunSpec::new("any", "any"),
+                "the options of a run belong to --plan NAME, expected --json or none"
+            );
+            table(store, args.json)
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Weights for Pytorch {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let tensor = self.tensor(name)?;
         Some(TensorInfo {
-            number: match tensor.dtype() {
+            dtype: match tensor.dtype() {
                 DType::F32 => Ok(Dtype::F32),
                 DType::F16 => Ok(Dtype::F16),
                 DType::BF16 => Ok(Dtype::Bf16),

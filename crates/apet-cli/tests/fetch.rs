@@ -1,31 +1,20 @@
-//! `apet fetch` as a user runs it, without a network: from directories, and from
-//! a stand-in for the Hugging Face hub on this machine.
+//! `apet fetch` as a user runs it, without a network: from directories. The hub is in
+//! `hub.rs`.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails where its preparation does"
 )]
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::HeaderValue;
-use axum::response::{IntoResponse, Response};
-use safetensors::tensor::{Dtype, TensorView};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tower::ServiceExt;
-use tower_http::services::ServeFile;
 
 /// A machine without network, pip and hub.
 struct Machine {
     folder: TempDir,
-    hub: String,
 }
 
 struct Ended {
@@ -38,7 +27,6 @@ impl Machine {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            hub: String::new(),
         }
     }
 
@@ -60,8 +48,7 @@ impl Machine {
             .current_dir(self.folder.path())
             .env("APET_HOME", self.path("store"))
             .env("HF_HOME", self.path("hf"))
-            .env("HF_ENDPOINT", &self.hub)
-            .env("HF_HUB_OFFLINE", if self.hub.is_empty() { "1" } else { "" })
+            .env("HF_HUB_OFFLINE", "1")
             .env("PATH", self.path("no programs"))
             .output()
             .unwrap();
@@ -96,6 +83,10 @@ fn fixture(file: &str) -> Vec<u8> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::read(here.join("../../tests/fixtures/bert-tiny").join(file)).unwrap()
 }
+
+/// The config of MiniLM-L6.
+const L6: &str = r#"{"model_type":"bert","vocab_size":30522,"hidden_size":384,"num_hidden_layers":6,
+    "num_attention_heads":12,"intermediate_size":1536,"max_position_embeddings":512}"#;
 
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
@@ -203,7 +194,7 @@ fn without_any_source_every_reason_is_given() {
         "{last}"
     );
     assert!(
-        last.contains("found 2 layers of width 64, expected 6 of width 384"),
+        last.contains("parameters, expected 22713216 for minilm-l6"),
         "{last}"
     );
     assert!(last.contains("HF_HUB_OFFLINE is set"), "{last}");
@@ -213,8 +204,7 @@ fn without_any_source_every_reason_is_given() {
     );
 
     // The right shape, but not the published weights.
-    let config = r#"{"model_type":"bert","num_hidden_layers":6,"hidden_size":384}"#;
-    machine.write("from/minilm-l6/config.json", config);
+    machine.write("from/minilm-l6/config.json", L6);
     let ended = machine.fetch(&["--from", "from", "minilm-l6"]);
     assert!(!ended.good);
     let expected = "expected 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
@@ -283,135 +273,4 @@ fn a_task_is_checked_before_it_is_stored() {
         let ended = machine.fetch(&["--task", name, "--from", "data"]);
         assert!(ended.err.contains("can not be used"), "{}", ended.err);
     }
-}
-
-/// Files by path, and what was asked for.
-#[derive(Clone, Default)]
-struct FakeHub {
-    files: Arc<Mutex<HashMap<String, (PathBuf, String)>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-async fn answer(State(hub): State<FakeHub>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    hub.asked.lock().unwrap().push(path.clone());
-    let Some((file, etag)) = hub.files.lock().unwrap().get(&path).cloned() else {
-        return axum::http::StatusCode::NOT_FOUND.into_response();
-    };
-    let mut response = ServeFile::new(file)
-        .oneshot(request)
-        .await
-        .unwrap()
-        .into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        "etag",
-        HeaderValue::from_str(&format!("\"{etag}\"")).unwrap(),
-    );
-    headers.insert(
-        "x-repo-commit",
-        HeaderValue::from_static("0123456789abcdef"),
-    );
-    response
-}
-
-impl FakeHub {
-    /// Answers on a thread of its own until the test's process ends.
-    fn start(&self) -> String {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let app = Router::new().fallback(answer).with_state(self.clone());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                axum::serve(listener, app).await.unwrap();
-            });
-        });
-        format!("http://{address}")
-    }
-
-    fn add(&self, file: &str, at: PathBuf, etag: &str) {
-        let commit = "0123456789abcdef";
-        let path =
-            format!("/sentence-transformers/paraphrase-MiniLM-L3-v2/resolve/{commit}/{file}");
-        self.files.lock().unwrap().insert(path, (at, etag.into()));
-    }
-}
-
-fn small_weights() -> Vec<u8> {
-    let data = [0; 8];
-    let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
-    safetensors::serialize([("embeddings.word_embeddings.weight", view)], None).unwrap()
-}
-
-#[test]
-fn the_hub_is_used_checked_and_not_asked_twice() {
-    let mut machine = Machine::new();
-    let hub = FakeHub::default();
-    machine.hub = hub.start();
-    let config = r#"{"model_type":"bert","num_hidden_layers":3,"hidden_size":384}"#;
-    hub.add(
-        "config.json",
-        machine.write("hub/config.json", config),
-        "0a0a0a",
-    );
-    let tokenizer = r#"{"padding":{"strategy":{"Fixed":128}},"model":{}}"#;
-    hub.add(
-        "tokenizer.json",
-        machine.write("hub/tokenizer.json", tokenizer),
-        "0b0b0b",
-    );
-    let weights = machine.write("hub/model.safetensors", small_weights());
-    hub.add("model.safetensors", weights.clone(), &"0".repeat(64));
-    let info = r#"{"sha":"0123456789abcdef","siblings":[{"rfilename":"config.json"},
-        {"rfilename":"tokenizer.json"},{"rfilename":"model.safetensors"}]}"#;
-    let path = "/api/models/sentence-transformers/paraphrase-MiniLM-L3-v2/revision/main".to_owned();
-    let info = (machine.write("hub/info.json", info), String::new());
-    hub.files.lock().unwrap().insert(path, info);
-
-    // The hub's own SHA-256 of the weights is not theirs.
-    let ended = machine.fetch(&["minilm-l3"]);
-    assert!(!ended.good);
-    assert!(
-        ended.err.contains(&format!("expected {}", "0".repeat(64))),
-        "{}",
-        ended.err
-    );
-    assert_eq!(
-        machine.stored().len(),
-        2,
-        "config and tokenizer were brought"
-    );
-
-    let hash = format!("{:x}", Sha256::digest(small_weights()));
-    hub.add("model.safetensors", weights, &hash);
-    fs::remove_dir_all(machine.path("hf")).unwrap();
-    hub.asked.lock().unwrap().clear();
-    let ended = machine.fetch(&["minilm-l3"]);
-    assert!(ended.good, "{}", ended.err);
-    let asked = hub.asked.lock().unwrap().join("\n");
-    assert!(asked.contains("model.safetensors"), "{asked}");
-    assert!(
-        !asked.contains("tokenizer.json"),
-        "a finished part is not fetched again: {asked}"
-    );
-    let stored = |file| fs::read(machine.path("store/models/minilm-l3").join(file)).unwrap();
-    assert_eq!(stored("model.safetensors"), small_weights());
-    assert_eq!(stored("tokenizer.json"), br#"{"padding":null,"model":{}}"#);
-
-    // All there: nobody is asked. Damaged: brought again, from the hub's cache.
-    hub.asked.lock().unwrap().clear();
-    assert!(machine.fetch(&["minilm-l3"]).out.contains("already in"));
-    machine.write("store/models/minilm-l3/model.safetensors", "damaged");
-    machine.hub = String::new();
-    let ended = machine.fetch(&["minilm-l3"]);
-    assert!(ended.good, "{}", ended.err);
-    assert!(hub.asked.lock().unwrap().is_empty());
-    let stored = fs::read(machine.path("store/models/minilm-l3/model.safetensors")).unwrap();
-    assert_eq!(stored, small_weights());
 }

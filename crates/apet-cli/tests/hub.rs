@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -119,10 +120,10 @@ fn a_repository_is_fetched_whole_and_once() {
     hub.put("onnx/model.onnx", "x");
     hub.put("README.md", "x");
     let machine = Machine::with(&hub);
-    let said = machine.succeeds(&["Lab/Bert-Tiny"], &[]);
-    assert!(said.starts_with("bert-tiny: Lab/Bert-Tiny, in "), "{said}");
+    let said = machine.succeeds(&["Lab/Wee-Bert"], &[]);
+    assert!(said.starts_with("wee-bert: Lab/Wee-Bert, in "), "{said}");
     for file in FILES {
-        assert!(machine.stored("bert-tiny", file) == fixture(file), "{file}");
+        assert!(machine.stored("wee-bert", file) == fixture(file), "{file}");
     }
     let asked = hub.asked();
     let count = |part: &str| paths(&asked).iter().filter(|p| p.contains(part)).count();
@@ -130,29 +131,29 @@ fn a_repository_is_fetched_whole_and_once() {
     let resolved = asked.iter().filter(|a| a.path.contains("/resolve/"));
     assert_eq!(resolved.count(), 6, "each file's metadata, and the file");
 
-    let said = machine.succeeds(&["Lab/Bert-Tiny"], &[]);
+    let said = machine.succeeds(&["Lab/Wee-Bert"], &[]);
     assert!(said.contains("already in"), "{said}");
     assert!(hub.asked().is_empty());
 
     // The shared cache has it, and no one is asked: under the branch and under the commit.
     machine.forget_the_store();
-    machine.succeeds(&["Lab/Bert-Tiny"], &[]);
-    let at_commit = format!("Lab/Bert-Tiny@{COMMIT}");
+    machine.succeeds(&["Lab/Wee-Bert"], &[]);
+    let at_commit = format!("Lab/Wee-Bert@{COMMIT}");
     machine.succeeds(&[&at_commit], &[]);
     assert!(hub.asked().is_empty());
 
     // A damaged object of the cache is brought again, alone.
-    let path = format!("hf/hub/models--Lab--Bert-Tiny/snapshots/{COMMIT}/model.safetensors");
+    let path = format!("hf/hub/models--Lab--Wee-Bert/snapshots/{COMMIT}/model.safetensors");
     fs::write(fs::canonicalize(machine.path(&path)).unwrap(), "damaged").unwrap();
     machine.forget_the_store();
-    let said = machine.refused(&["Lab/Bert-Tiny"], &[("HF_HUB_OFFLINE", "1")]);
+    let said = machine.refused(&["Lab/Wee-Bert"], &[("HF_HUB_OFFLINE", "1")]);
     assert!(
         said.contains("unset HF_HUB_OFFLINE to fetch it again"),
         "{said}"
     );
     assert!(said.contains("found SHA-256"), "{said}");
-    machine.succeeds(&["Lab/Bert-Tiny"], &[]);
-    assert!(machine.stored("bert-tiny", FILES[2]) == fixture(FILES[2]));
+    machine.succeeds(&["Lab/Wee-Bert"], &[]);
+    assert!(machine.stored("wee-bert", FILES[2]) == fixture(FILES[2]));
     let asked = hub.asked();
     assert!(
         asked.iter().all(|a| is_for_weights(a) || a.path == "/"),
@@ -176,23 +177,23 @@ fn offline_the_cache_is_used_and_no_one_is_asked() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);
     let offline = [("HF_HUB_OFFLINE", "1")];
-    let said = machine.refused(&["Lab/Bert-Tiny"], &offline);
+    let said = machine.refused(&["Lab/Wee-Bert"], &offline);
     assert!(said.starts_with("HF_HUB_OFFLINE is set"), "{said}");
-    let expected = "does not have Lab/Bert-Tiny/config.json; unset it to download";
+    let expected = "does not have Lab/Wee-Bert/config.json; unset it to download";
     assert!(said.ends_with(expected), "{said}");
-    machine.succeeds(&["Lab/Bert-Tiny@v1"], &[]);
+    machine.succeeds(&["Lab/Wee-Bert@v1"], &[]);
     assert!(!hub.asked().is_empty());
     machine.forget_the_store();
-    machine.succeeds(&["Lab/Bert-Tiny@v1"], &offline);
-    assert!(machine.stored("bert-tiny", FILES[2]) == fixture(FILES[2]));
+    machine.succeeds(&["Lab/Wee-Bert@v1"], &offline);
+    assert!(machine.stored("wee-bert", FILES[2]) == fixture(FILES[2]));
 
     // HF_HUB_CACHE is the folder itself.
     machine.forget_the_store();
     fs::rename(machine.path("hf/hub"), machine.path("elsewhere")).unwrap();
-    machine.refused(&["Lab/Bert-Tiny@v1"], &offline);
+    machine.refused(&["Lab/Wee-Bert@v1"], &offline);
     let elsewhere = machine.path("elsewhere");
     let cache = ("HF_HUB_CACHE", elsewhere.to_str().unwrap());
-    machine.succeeds(&["Lab/Bert-Tiny@v1"], &[offline[0], cache]);
+    machine.succeeds(&["Lab/Wee-Bert@v1"], &[offline[0], cache]);
     assert!(hub.asked().is_empty());
 }
 
@@ -212,7 +213,7 @@ fn a_token_is_sent_and_never_shown() {
             "Bearer of-the-variable",
         ),
     ] {
-        machine.succeeds(&["Lab/Bert-Tiny"], &variables);
+        machine.succeeds(&["Lab/Wee-Bert"], &variables);
         let asked = hub.asked();
         let to_the_hub = asked
             .iter()
@@ -226,7 +227,7 @@ fn a_token_is_sent_and_never_shown() {
         let _ = fs::remove_dir_all(machine.path("hf/hub"));
     }
     hub.with(|hub| hub.refused = Some(("/api/", 403)));
-    let said = machine.refused(&["Lab/Bert-Tiny"], &[("HF_TOKEN", "of-the-variable")]);
+    let said = machine.refused(&["Lab/Wee-Bert"], &[("HF_TOKEN", "of-the-variable")]);
     assert!(
         said.contains("the token that was sent is not enough"),
         "{said}"
@@ -239,22 +240,22 @@ fn what_can_not_be_had_gets_a_sentence() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);
     let endpoint = machine.endpoint.trim_end_matches('/').to_owned();
-    for name in ["Lab/Other", "Lab/Bert-Tiny@v9"] {
+    for name in ["Lab/Other", "Lab/Wee-Bert@v9"] {
         let said = machine.refused(&[name], &[]);
         let expected = format!("{endpoint} has no {name} (404); check the name and the revision");
         assert_eq!(said, expected);
     }
     // Private or not there: the hub says so at once. Gated: with the first file.
     for (part, code, what) in [
-        ("/api/", 401, "Lab/Bert-Tiny"),
-        ("/resolve/", 401, "Lab/Bert-Tiny/config.json"),
-        ("/resolve/", 403, "Lab/Bert-Tiny/config.json"),
+        ("/api/", 401, "Lab/Wee-Bert"),
+        ("/resolve/", 401, "Lab/Wee-Bert/config.json"),
+        ("/resolve/", 403, "Lab/Wee-Bert/config.json"),
     ] {
         hub.with(|hub| hub.refused = Some((part, code)));
-        let said = machine.refused(&["Lab/Bert-Tiny"], &[]);
+        let said = machine.refused(&["Lab/Wee-Bert"], &[]);
         let expected = format!(
             "{endpoint} does not give {what} ({code}): it is gated, private or not there; check \
-             the name, accept the terms at {endpoint}/Lab/Bert-Tiny, then set HF_TOKEN to a token \
+             the name, accept the terms at {endpoint}/Lab/Wee-Bert, then set HF_TOKEN to a token \
              of an account that may read it"
         );
         assert_eq!(said, expected);
@@ -263,8 +264,8 @@ fn what_can_not_be_had_gets_a_sentence() {
 
     for file in ["tokenizer.json", "model.safetensors"] {
         let bytes = hub.with(|hub| hub.files.remove(file)).unwrap();
-        let said = machine.refused(&["Lab/Bert-Tiny"], &[]);
-        let expected = format!("{endpoint}/Lab/Bert-Tiny has no {file}, expected a model with");
+        let said = machine.refused(&["Lab/Wee-Bert"], &[]);
+        let expected = format!("{endpoint}/Lab/Wee-Bert has no {file}, expected a model with");
         assert!(said.starts_with(&expected), "{said}");
         hub.put(file, bytes);
     }
@@ -273,8 +274,8 @@ fn what_can_not_be_had_gets_a_sentence() {
     fs::remove_dir_all(machine.path("hf")).unwrap();
     hub.put("config.json", r#"{"model_type":"mamba"}"#);
     hub.asked();
-    let said = machine.refused(&["Lab/Bert-Tiny"], &[]);
-    let expected = r#"Lab/Bert-Tiny/config.json: "model_type": "mamba" is not supported (bert, "#;
+    let said = machine.refused(&["Lab/Wee-Bert"], &[]);
+    let expected = r#"Lab/Wee-Bert/config.json: "model_type": "mamba" is not supported (bert, "#;
     assert!(said.starts_with(expected), "{said}");
     let asked = hub.asked();
     assert!(!asked.iter().any(is_for_weights), "{asked:?}");
@@ -289,7 +290,7 @@ fn what_can_not_be_had_gets_a_sentence() {
         said.ends_with("check the network, or set HF_ENDPOINT to a hub that does"),
         "{said}"
     );
-    let said = machine.refused(&["--from", "hf", "Lab/Bert-Tiny"], &[]);
+    let said = machine.refused(&["--from", "hf", "Lab/Wee-Bert"], &[]);
     assert!(
         said.contains("--from is for models known by name"),
         "{said}"
@@ -340,8 +341,8 @@ fn weights_of_every_form_become_one_file() {
 
     for (hub, files) in [(&one, 1), (&two, 3), (&three, 3)] {
         let machine = Machine::with(hub);
-        machine.succeeds(&["Lab/Bert-Tiny"], &[]);
-        compare(&machine.stored("bert-tiny", "model.safetensors"), &expected);
+        machine.succeeds(&["Lab/Wee-Bert"], &[]);
+        compare(&machine.stored("wee-bert", "model.safetensors"), &expected);
         let asked = hub.asked();
         let weights = asked
             .iter()
@@ -349,11 +350,11 @@ fn weights_of_every_form_become_one_file() {
         assert_eq!(weights.count(), 2 * files, "{asked:?}");
         assert!(
             machine
-                .succeeds(&["Lab/Bert-Tiny"], &[])
+                .succeeds(&["Lab/Wee-Bert"], &[])
                 .contains("already in")
         );
         machine.forget_the_store();
-        machine.succeeds(&["Lab/Bert-Tiny"], &[("HF_HUB_OFFLINE", "1")]);
+        machine.succeeds(&["Lab/Wee-Bert"], &[("HF_HUB_OFFLINE", "1")]);
         assert!(hub.asked().is_empty());
     }
 
@@ -363,9 +364,9 @@ fn weights_of_every_form_become_one_file() {
         r#"{"weight_map":{"a":"../../x.safetensors"}}"#,
     );
     let machine = Machine::with(&three);
-    let said = machine.refused(&["Lab/Bert-Tiny"], &[]);
+    let said = machine.refused(&["Lab/Wee-Bert"], &[]);
     assert!(
-        said.starts_with("Lab/Bert-Tiny/model.safetensors.index.json: \"weight_map\": found"),
+        said.starts_with("Lab/Wee-Bert/model.safetensors.index.json: \"weight_map\": found"),
         "{said}"
     );
 }
@@ -375,7 +376,7 @@ fn a_cut_download_goes_on_where_it_ended() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);
     // An older state of the model, which stays until the new one is whole.
-    machine.succeeds(&["Lab/Bert-Tiny@v1"], &[]);
+    machine.succeeds(&["Lab/Wee-Bert@v1"], &[]);
     fs::remove_dir_all(machine.path("hf")).unwrap();
     let mut weights = fixture("model.safetensors");
     let end = weights.len() - 1;
@@ -383,9 +384,9 @@ fn a_cut_download_goes_on_where_it_ended() {
     hub.put("model.safetensors", weights.clone());
     hub.with(|hub| hub.cuts = true);
     hub.asked();
-    let said = machine.refused(&["Lab/Bert-Tiny"], &[]);
+    let said = machine.refused(&["Lab/Wee-Bert"], &[]);
     assert!(
-        said.contains("did not give Lab/Bert-Tiny/model.safetensors in full"),
+        said.contains("did not give Lab/Wee-Bert/model.safetensors in full"),
         "{said}"
     );
     assert!(
@@ -393,7 +394,7 @@ fn a_cut_download_goes_on_where_it_ended() {
         "{said}"
     );
     for file in FILES {
-        assert!(machine.stored("bert-tiny", file) == fixture(file), "{file}");
+        assert!(machine.stored("wee-bert", file) == fixture(file), "{file}");
     }
     let asked = hub.asked();
     // Each of three tries brought half of what was missing.
@@ -407,19 +408,19 @@ fn a_cut_download_goes_on_where_it_ended() {
     assert_eq!(starts(&asked), [0, half, quarter]);
 
     hub.with(|hub| hub.cuts = false);
-    machine.succeeds(&["Lab/Bert-Tiny"], &[]);
+    machine.succeeds(&["Lab/Wee-Bert"], &[]);
     let asked = hub.asked();
     let starts = starts(&asked);
     assert!(starts.len() == 1 && starts[0] >= quarter, "{starts:?}");
     assert!(!paths(&asked).iter().any(|p| p.contains("tokenizer.json")));
-    assert!(machine.stored("bert-tiny", "model.safetensors") == weights);
+    assert!(machine.stored("wee-bert", "model.safetensors") == weights);
 }
 
 #[test]
 fn a_download_that_ended_before_it_had_its_name_begins_again() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);
-    let blobs = machine.path("hf/hub/models--Lab--Bert-Tiny/blobs");
+    let blobs = machine.path("hf/hub/models--Lab--Wee-Bert/blobs");
     fs::create_dir_all(&blobs).unwrap();
     let weights = fixture("model.safetensors");
     let hash = format!("{:x}", Sha256::digest(&weights));
@@ -427,10 +428,10 @@ fn a_download_that_ended_before_it_had_its_name_begins_again() {
         let mut part = weights.clone();
         part.resize(weights.len() + more, 0);
         fs::write(blobs.join(format!("{hash}.part")), part).unwrap();
-        machine.succeeds(&["Lab/Bert-Tiny"], &[]);
-        assert!(machine.stored("bert-tiny", "model.safetensors") == weights);
+        machine.succeeds(&["Lab/Wee-Bert"], &[]);
+        assert!(machine.stored("wee-bert", "model.safetensors") == weights);
         machine.forget_the_store();
-        fs::remove_dir_all(machine.path("hf/hub/models--Lab--Bert-Tiny/snapshots")).unwrap();
+        fs::remove_dir_all(machine.path("hf/hub/models--Lab--Wee-Bert/snapshots")).unwrap();
         fs::remove_file(blobs.join(&hash)).unwrap();
     }
 }
@@ -439,24 +440,24 @@ fn a_download_that_ended_before_it_had_its_name_begins_again() {
 fn another_model_of_that_name_is_left_alone() {
     let hub = Hub::start(&FILES);
     let machine = Machine::with(&hub);
-    let mine = machine.path("bert-tiny");
+    let mine = machine.path("wee-bert");
     fs::create_dir_all(&mine).unwrap();
     for file in FILES {
         fs::write(mine.join(file), fixture(file)).unwrap();
     }
-    machine.succeeds(&["bert-tiny"], &[]);
-    let source = machine.stored("bert-tiny", "source.json");
-    let said = machine.succeeds(&["Lab/Bert-Tiny"], &[]);
+    machine.succeeds(&["wee-bert"], &[]);
+    let source = machine.stored("wee-bert", "source.json");
+    let said = machine.succeeds(&["Lab/Wee-Bert"], &[]);
     assert!(
-        said.starts_with("lab-bert-tiny: Lab/Bert-Tiny, in "),
+        said.starts_with("lab-wee-bert: Lab/Wee-Bert, in "),
         "{said}"
     );
-    assert!(machine.stored("bert-tiny", "source.json") == source);
-    assert!(machine.stored("lab-bert-tiny", FILES[2]) == fixture(FILES[2]));
+    assert!(machine.stored("wee-bert", "source.json") == source);
+    assert!(machine.stored("lab-wee-bert", FILES[2]) == fixture(FILES[2]));
     // Another revision of the same repository takes the place of the first.
-    let said = machine.succeeds(&["Lab/Bert-Tiny@v1"], &[]);
+    let said = machine.succeeds(&["Lab/Wee-Bert@v1"], &[]);
     assert!(
-        said.starts_with("lab-bert-tiny: Lab/Bert-Tiny@v1, in "),
+        said.starts_with("lab-wee-bert: Lab/Wee-Bert@v1, in "),
         "{said}"
     );
     // A model known by name keeps its name, too.
@@ -466,4 +467,61 @@ fn another_model_of_that_name_is_left_alone() {
         said.starts_with("lab-minilm-l6: Lab/MiniLM-L6, in "),
         "{said}"
     );
+}
+
+fn small_weights() -> Vec<u8> {
+    let data = [0; 8];
+    let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
+    safetensors::serialize([("embeddings.word_embeddings.weight", view)], None).unwrap()
+}
+
+/// A model that has sources beside the hub, whose files the hub's are checked one by one.
+#[test]
+fn a_known_model_is_checked_and_not_asked_for_twice() {
+    let hub = Hub::start(&[]);
+    hub.with(|hub| {
+        hub.id = "sentence-transformers/paraphrase-MiniLM-L3-v2";
+        // The SHA-256 that it says of the weights is not theirs.
+        hub.hashes.insert(FILES[2].into(), "0".repeat(64));
+    });
+    let config = r#"{"model_type":"bert","vocab_size":30522,"hidden_size":384,"num_hidden_layers":3,
+        "num_attention_heads":12,"intermediate_size":1536,"max_position_embeddings":512}"#;
+    hub.put(FILES[0], config);
+    let tokenizer = r#"{"padding":{"strategy":{"Fixed":128}},"model":{}}"#;
+    hub.put(FILES[1], tokenizer);
+    hub.put(FILES[2], small_weights());
+    let machine = Machine::with(&hub);
+    let ended = machine.run(&["minilm-l3"], &[]);
+    let expected = format!("expected {}", "0".repeat(64));
+    assert!(
+        !ended.good && ended.err.contains(&expected),
+        "{}",
+        ended.err
+    );
+    let stored = |file: &str| machine.path("store/models/minilm-l3").join(file);
+    let there = FILES.map(|file| stored(file).exists());
+    assert_eq!(
+        there,
+        [true, true, false],
+        "config and tokenizer were brought"
+    );
+
+    hub.with(|hub| hub.hashes.clear());
+    fs::remove_dir_all(machine.path("hf")).unwrap();
+    hub.asked();
+    machine.succeeds(&["minilm-l3"], &[]);
+    let asked = hub.asked();
+    assert!(asked.iter().any(is_for_weights));
+    let again = asked.iter().any(|asked| asked.path.contains(FILES[1]));
+    assert!(!again, "a finished part is fetched again: {asked:?}");
+    assert_eq!(fs::read(stored(FILES[2])).unwrap(), small_weights());
+    let tokenizer = fs::read_to_string(stored(FILES[1])).unwrap();
+    assert_eq!(tokenizer, r#"{"padding":null,"model":{}}"#);
+
+    // All there: nobody is asked. Damaged: brought again, from the hub's cache.
+    assert!(machine.succeeds(&["minilm-l3"], &[]).contains("already in"));
+    fs::write(stored(FILES[2]), "damaged").unwrap();
+    machine.succeeds(&["minilm-l3"], &[("HF_HUB_OFFLINE", "1")]);
+    assert!(hub.asked().is_empty());
+    assert_eq!(fs::read(stored(FILES[2])).unwrap(), small_weights());
 }

@@ -84,6 +84,7 @@ fn what_can_not_be_planned_is_refused() {
             "method.count",
         ),
         ("--labels 3", "--plan"),
+        ("--count 3", "belong to --plan NAME"),
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         let output = models(&words);

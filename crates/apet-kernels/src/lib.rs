@@ -17,7 +17,7 @@ mod sparse;
 
 pub use activation::{gelu, gelu_tanh, normalize, rms_normalize, softmax};
 pub use check::{Check, check};
-pub use linear::{embed, linear};
+pub use linear::{WIDE_NUMBERS, embed, linear};
 pub use loss::cross_entropy;
 pub use sparse::{
     Dims, KernelLanguage, SparseIndex, set_kernel_language, sparse_embed, sparse_linear,

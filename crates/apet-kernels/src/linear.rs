@@ -30,7 +30,7 @@ use crate::flex::Floats;
 /// Up to so many rows the weights' way from memory is what counts.
 const FEW: usize = 16;
 /// Numbers of a half-precision weight that are f32 at once: 16 MiB.
-const WIDE: usize = 1 << 22;
+pub const WIDE_NUMBERS: usize = 1 << 22;
 /// Rows of a weight that a thread takes at once.
 const CHUNK: usize = 64;
 
@@ -171,7 +171,7 @@ impl Products for Flex {
 fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
     let shape = weight.shape();
     let [rows, width] = [shape[0], shape[1]];
-    let count = (WIDE / width.max(1)).max(1);
+    let count = (WIDE_NUMBERS / width.max(1)).max(1);
     (0..rows).step_by(count).map(move |first| {
         let part = [
             Slice::from(first..rows.min(first + count)),
@@ -331,7 +331,7 @@ mod tests {
             Tensor::<2>::from_data(data, (&device, DType::F32))
         };
         let (x, weight) = (random(20, 1 << 10), random(5000, 1 << 10));
-        const { assert!(5000 << 10 > WIDE, "one part") };
+        const { assert!(5000 << 10 > WIDE_NUMBERS, "one part") };
         let dy = random(20, 5000);
         for dtype in [DType::BF16, DType::F16] {
             let half = weight.clone().cast(dtype);

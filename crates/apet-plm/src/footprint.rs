@@ -53,173 +53,172 @@ pub struct Footprint {
     pub bias_heads: usize,
 }
 
-/// Sizes that a block's footprint is made of.
-struct Sizes {
+/// What the footprints of a family's blocks are made of.
+struct Shape {
     hidden: usize,
     /// All heads together.
     width: usize,
     heads: usize,
     inner: usize,
-    /// What the feed-forward layer keeps.
-    feed_forward: usize,
+    activation: Activation,
     /// Whether its feed-forward layer multiplies two products.
     gated: bool,
     /// Whether norms stand before the layers: then the input is held beside what goes in.
     pre_norm: bool,
     bias_heads: usize,
+    /// The linear layers behind the inputs of queries, keys and values, of the attention's
+    /// output, of the feed-forward layer, and of its output.
+    layers: [&'static [&'static str]; 4],
 }
 
-impl Sizes {
-    /// A block of self-attention and a feed-forward layer, with `layers` for the inputs of
-    /// queries, keys and values, of the attention's output, of the feed-forward layer, and
-    /// of its output.
-    fn block(
-        &self,
-        block: usize,
-        tokens: Tokens,
-        layers: [&'static [&'static str]; 4],
-    ) -> Footprint {
-        let [attention, output, wide, narrow] = layers;
-        let input = |layers, width| Input {
-            layers,
-            width,
-            tokens,
+impl Shape {
+    fn block(&self, block: usize, tokens: Tokens) -> Footprint {
+        let widths = [self.hidden, self.width, self.hidden, self.inner];
+        let inputs = self.layers.into_iter().zip(widths);
+        let activation = match self.activation {
+            // x alone (relu: what comes out).
+            Activation::Gelu | Activation::GeluTanh | Activation::Relu => 1,
+            // x times its logistic, as two operations.
+            Activation::Silu => 2,
         };
+        let [gate, norm] = [self.gated, self.pre_norm].map(usize::from);
         Footprint {
             block,
             tokens,
-            // The normalized states of both norms; queries, keys and values; the
-            // feed-forward layer's own.
-            kept: 2 * self.hidden + 3 * self.width + self.feed_forward,
+            // The normalized states of both norms; queries, keys and values; what the
+            // activation keeps, and both sides of a gate.
+            kept: 2 * self.hidden + 3 * self.width + (activation + 2 * gate) * self.inner,
             kept_of_source: 0,
             attentions: vec![(self.heads, tokens)],
-            inputs: vec![
-                input(attention, self.hidden),
-                input(output, self.width),
-                input(wide, self.hidden),
-                input(narrow, self.inner),
-            ],
+            inputs: inputs
+                .map(|(layers, width)| Input {
+                    layers,
+                    width,
+                    tokens,
+                })
+                .collect(),
             hidden: self.hidden,
             inner: self.inner,
-            through_inner: (2 + usize::from(self.gated)) * self.inner
-                + (1 + usize::from(self.pre_norm)) * self.hidden,
+            through_inner: (2 + gate) * self.inner + (1 + norm) * self.hidden,
             through_attention: self.hidden + 3 * self.width,
             bias_heads: self.bias_heads,
         }
     }
-}
 
-/// Numbers that an activation of `inner` keeps, and the product behind it where it is gated.
-fn feed_forward(activation: Activation, inner: usize, gated: bool) -> usize {
-    let own = match activation {
-        // x alone (relu: what comes out).
-        Activation::Gelu | Activation::GeluTanh | Activation::Relu => 1,
-        // x times its logistic, as two operations.
-        Activation::Silu => 2,
-    };
-    inner * (own + if gated { 2 } else { 0 })
+    /// A block of T5's decoder: attention to what the encoder gives, too.
+    fn decoder_block(&self, block: usize) -> Footprint {
+        let mut footprint = self.block(block, Tokens::Target);
+        footprint.kept += self.hidden + self.width;
+        footprint.kept_of_source = 2 * self.width;
+        footprint.attentions.push((self.heads, Tokens::Source));
+        let cross: [(&[&str], usize); 2] = [
+            (&["EncDecAttention.q.weight"], self.hidden),
+            (&["EncDecAttention.o.weight"], self.width),
+        ];
+        footprint.inputs.extend(cross.map(|(layers, width)| Input {
+            layers,
+            width,
+            tokens: Tokens::Target,
+        }));
+        footprint
+    }
 }
 
 impl Outline {
     /// What each block keeps, in the order of the forward pass.
     pub fn footprints(&self) -> Vec<Footprint> {
-        use Tokens::{Source, Target};
+        let shape = self.shape();
         match &self.config {
-            Config::Bert(c) => {
-                let sizes = Sizes {
-                    hidden: c.hidden_size,
-                    width: c.hidden_size,
-                    heads: c.num_attention_heads,
-                    inner: c.intermediate_size,
-                    feed_forward: feed_forward(c.hidden_act, c.intermediate_size, false),
-                    gated: false,
-                    pre_norm: false,
-                    bias_heads: 0,
-                };
-                let layers: [&[&str]; 4] = [
+            Config::T5(c) => {
+                let encoder = (0..c.num_layers).map(|i| shape.block(i, Tokens::Source));
+                let decoder = c.num_layers..self.config.layers();
+                encoder
+                    .chain(decoder.map(|i| shape.decoder_block(i)))
+                    .collect()
+            }
+            other => (0..other.layers())
+                .map(|i| shape.block(i, Tokens::Source))
+                .collect(),
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        match &self.config {
+            Config::Bert(c) => Shape {
+                hidden: c.hidden_size,
+                width: c.hidden_size,
+                heads: c.num_attention_heads,
+                inner: c.intermediate_size,
+                activation: c.hidden_act,
+                gated: false,
+                pre_norm: false,
+                bias_heads: 0,
+                layers: [
                     &["self.query.weight", "self.key.weight", "self.value.weight"],
                     &["attention.output.dense.weight"],
                     &["intermediate.dense.weight"],
                     &[".output.dense.weight"],
-                ];
-                let blocks = 0..c.num_hidden_layers;
-                blocks.map(|i| sizes.block(i, Source, layers)).collect()
-            }
-            Config::Mpnet(c) => {
-                let sizes = Sizes {
-                    hidden: c.hidden_size,
-                    width: c.hidden_size,
-                    heads: c.num_attention_heads,
-                    inner: c.intermediate_size,
-                    feed_forward: feed_forward(c.hidden_act, c.intermediate_size, false),
-                    gated: false,
-                    pre_norm: false,
-                    bias_heads: c.num_attention_heads,
-                };
-                let layers: [&[&str]; 4] = [
+                ],
+            },
+            Config::Mpnet(c) => Shape {
+                hidden: c.hidden_size,
+                width: c.hidden_size,
+                heads: c.num_attention_heads,
+                inner: c.intermediate_size,
+                activation: c.hidden_act,
+                gated: false,
+                pre_norm: false,
+                bias_heads: c.num_attention_heads,
+                layers: [
                     &["attn.q.weight", "attn.k.weight", "attn.v.weight"],
                     &["attn.o.weight"],
                     &["intermediate.dense.weight"],
                     &[".output.dense.weight"],
-                ];
-                let blocks = 0..c.num_hidden_layers;
-                blocks.map(|i| sizes.block(i, Source, layers)).collect()
-            }
-            Config::Bloom(c) => {
-                let inner = 4 * c.hidden_size;
-                let sizes = Sizes {
-                    hidden: c.hidden_size,
-                    width: c.hidden_size,
-                    heads: c.n_head,
-                    inner,
-                    feed_forward: feed_forward(Activation::GeluTanh, inner, false),
-                    gated: false,
-                    pre_norm: true,
-                    bias_heads: c.n_head,
-                };
-                let layers: [&[&str]; 4] = [
+                ],
+            },
+            Config::Bloom(c) => Shape {
+                hidden: c.hidden_size,
+                width: c.hidden_size,
+                heads: c.n_head,
+                inner: 4 * c.hidden_size,
+                activation: Activation::GeluTanh,
+                gated: false,
+                pre_norm: true,
+                bias_heads: c.n_head,
+                layers: [
                     &["query_key_value.weight"],
                     &["self_attention.dense.weight"],
                     &["dense_h_to_4h.weight"],
                     &["dense_4h_to_h.weight"],
-                ];
-                let blocks = 0..c.n_layer;
-                blocks.map(|i| sizes.block(i, Source, layers)).collect()
-            }
-            Config::Llama(c) => {
-                let sizes = Sizes {
-                    hidden: c.hidden_size,
-                    // Keys and values are repeated to as many heads as queries have.
-                    width: c.num_attention_heads * c.width(),
-                    heads: c.num_attention_heads,
-                    inner: c.intermediate_size,
-                    feed_forward: feed_forward(c.hidden_act, c.intermediate_size, true),
-                    gated: true,
-                    pre_norm: true,
-                    bias_heads: 1,
-                };
-                let layers: [&[&str]; 4] = [
+                ],
+            },
+            Config::Llama(c) => Shape {
+                hidden: c.hidden_size,
+                // Keys and values are repeated to as many heads as queries have.
+                width: c.num_attention_heads * c.width(),
+                heads: c.num_attention_heads,
+                inner: c.intermediate_size,
+                activation: c.hidden_act,
+                gated: true,
+                pre_norm: true,
+                bias_heads: 1,
+                layers: [
                     &["q_proj.weight", "k_proj.weight", "v_proj.weight"],
                     &["o_proj.weight"],
                     &["gate_proj.weight", "up_proj.weight"],
                     &["down_proj.weight"],
-                ];
-                let blocks = 0..c.num_hidden_layers;
-                blocks.map(|i| sizes.block(i, Source, layers)).collect()
-            }
-            Config::T5(c) => {
-                let ffn = c.feed_forward_proj;
-                let sizes = Sizes {
-                    hidden: c.d_model,
-                    width: c.inner(),
-                    heads: c.num_heads,
-                    inner: c.d_ff,
-                    feed_forward: feed_forward(ffn.activation, c.d_ff, ffn.gated),
-                    gated: ffn.gated,
-                    pre_norm: true,
-                    bias_heads: c.num_heads,
-                };
-                let layers: [&[&str]; 4] = [
+                ],
+            },
+            Config::T5(c) => Shape {
+                hidden: c.d_model,
+                width: c.inner(),
+                heads: c.num_heads,
+                inner: c.d_ff,
+                activation: c.feed_forward_proj.activation,
+                gated: c.feed_forward_proj.gated,
+                pre_norm: true,
+                bias_heads: c.num_heads,
+                layers: [
                     &[
                         "SelfAttention.q.weight",
                         "SelfAttention.k.weight",
@@ -228,28 +227,8 @@ impl Outline {
                     &["SelfAttention.o.weight"],
                     &["wi.weight", "wi_0.weight", "wi_1.weight"],
                     &["wo.weight"],
-                ];
-                let encoder = (0..c.num_layers).map(|i| sizes.block(i, Source, layers));
-                let decoder = (0..c.decoder_layers()).map(|i| {
-                    let mut block = sizes.block(c.num_layers + i, Target, layers);
-                    block.kept += sizes.hidden + sizes.width;
-                    block.kept_of_source = 2 * sizes.width;
-                    block.attentions.push((sizes.heads, Source));
-                    let input = |layers, width| Input {
-                        layers,
-                        width,
-                        tokens: Target,
-                    };
-                    block
-                        .inputs
-                        .push(input(&["EncDecAttention.q.weight"], sizes.hidden));
-                    block
-                        .inputs
-                        .push(input(&["EncDecAttention.o.weight"], sizes.width));
-                    block
-                });
-                encoder.chain(decoder).collect()
-            }
+                ],
+            },
         }
     }
 }

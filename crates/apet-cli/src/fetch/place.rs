@@ -54,7 +54,7 @@ pub(crate) fn text(found: Found, name: &str) -> Result<String> {
         if name == "tokenizer.json" {
             return without_padding(text);
         }
-        config(&text)?;
+        family(&text)?;
         Ok(text)
     };
     read().with_context(|| said(&origin, name))
@@ -69,21 +69,16 @@ fn said(origin: &str, name: &str) -> String {
     }
 }
 
-/// The config's family, blocks and width.
+/// The config's family.
 ///
 /// # Errors
 /// Names the field, what was found and what was expected.
-pub(crate) fn config(text: &str) -> Result<(String, u64, u64)> {
+pub(crate) fn family(text: &str) -> Result<String> {
     let json: Value = serde_json::from_str(text).context("expected JSON")?;
     let Some(Value::String(family)) = json.get("model_type") else {
         bail!("\"model_type\" is missing, expected a name such as \"bert\"");
     };
-    let number = |field| json.get(field).and_then(Value::as_u64).unwrap_or_default();
-    Ok((
-        family.clone(),
-        number("num_hidden_layers"),
-        number("hidden_size"),
-    ))
+    Ok(family.clone())
 }
 
 /// The tokenizer without padding and truncation: the run decides both. All else
@@ -261,14 +256,14 @@ mod tests {
 
     #[test]
     fn a_config_names_its_family() {
-        let text = r#"{"model_type":"bert","num_hidden_layers":6,"hidden_size":384}"#;
-        assert_eq!(config(text).unwrap(), ("bert".into(), 6, 384));
+        let text = r#"{"model_type":"bert","num_hidden_layers":6}"#;
+        assert_eq!(family(text).unwrap(), "bert");
         assert!(
-            config("{}")
+            family("{}")
                 .unwrap_err()
                 .to_string()
                 .starts_with("\"model_type\" is missing")
         );
-        config("{").unwrap_err();
+        family("{").unwrap_err();
     }
 }

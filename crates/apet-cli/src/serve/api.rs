@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 
-use crate::fetch::config;
+use crate::fetch::family;
 use crate::store::{MODEL_FILES, Store, TASK_FILES, check_name};
 
 /// How often the records are looked at for events.
@@ -100,7 +100,7 @@ async fn index(State(store): State<Arc<Store>>) -> Json<Index> {
 /// `None` for a model whose config says no family: nothing can be done with it.
 fn model(store: &Store, name: String) -> Option<Model> {
     let folder = store.model(&name);
-    let (family, ..) = config(&fs::read_to_string(folder.join(MODEL_FILES[0])).ok()?).ok()?;
+    let family = family(&fs::read_to_string(folder.join(MODEL_FILES[0])).ok()?).ok()?;
     let sizes = MODEL_FILES.iter().map(|file| size(&folder.join(file)));
     let bytes = sizes.sum();
     let kinds = ["config", "tokenizer", "weights"];
