@@ -67,7 +67,7 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
     for (model, space) in [("llama-tiny", " "), ("bloom-tiny", " "), ("t5-tiny", "")] {
         let plm = load(model);
         let task = task();
-        let mut trainer = Trainer::new(&plm, &task, &spec(128)).unwrap();
+        let mut trainer = Trainer::new(&plm, &task, &spec(128), None).unwrap();
         assert_eq!(trainer.theta().info().head, 0);
         let rows = [0, 1, 2, 3];
         // What is asked, put together by hand.
@@ -97,7 +97,7 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
         assert!((loss - mean).abs() < 1e-5 * mean, "{model}: {loss}, {mean}");
 
         // Every label's word is scored by its likelihood, with theta as it is now.
-        let mut fresh = Trainer::new(&plm, &task, &spec(128)).unwrap();
+        let mut fresh = Trainer::new(&plm, &task, &spec(128), None).unwrap();
         let scores = block_on(fresh.predict(&rows)).unwrap();
         for label in 0..2 {
             let asked = asked(&|_| label);
@@ -127,15 +127,15 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
 #[test]
 fn a_long_text_is_cut_at_its_beginning() {
     let plm = load("llama-tiny");
-    let whole = Trainer::new(&plm, &task(), &spec(128)).unwrap();
-    let cut = Trainer::new(&plm, &task(), &spec(8)).unwrap();
+    let whole = Trainer::new(&plm, &task(), &spec(128), None).unwrap();
+    let cut = Trainer::new(&plm, &task(), &spec(8), None).unwrap();
     // The end of the prompt stands: what differs between two rows with equal ends is gone.
     let [whole, cut] = [whole, cut].map(|t| block_on(t.predict(&[0, 1, 2, 3])).unwrap());
     assert!(whole != cut);
     let mut same = task();
     same.train[0].text = "xx the food was bad".into();
     same.train[1].text = "y the food was bad".into();
-    let trainer = Trainer::new(&plm, &same, &spec(8)).unwrap();
+    let trainer = Trainer::new(&plm, &same, &spec(8), None).unwrap();
     let scores = block_on(trainer.predict(&[0, 1])).unwrap();
     assert_eq!(scores[..2], scores[2..]);
 }
@@ -143,12 +143,12 @@ fn a_long_text_is_cut_at_its_beginning() {
 #[test]
 fn what_can_not_write_is_refused() {
     let plm = load("bert-tiny");
-    let error = Trainer::new(&plm, &task(), &spec(64)).unwrap_err();
+    let error = Trainer::new(&plm, &task(), &spec(64), None).unwrap_err();
     let expected = "objective: found \"label_words\", bert-tiny is an encoder and writes none; use \"class_head\"";
     assert_eq!(error.to_string(), expected);
     let mut half = spec(64);
     half.dtype = Dtype::Bf16;
-    let error = Trainer::new(&load("llama-tiny"), &task(), &half).unwrap_err();
+    let error = Trainer::new(&load("llama-tiny"), &task(), &half, None).unwrap_err();
     let expected = "dtype: found \"bf16\", llama-tiny is loaded as f32";
     assert_eq!(error.to_string(), expected);
 }

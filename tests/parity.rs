@@ -190,7 +190,7 @@ fn minilm_learns_as_peft_does() {
             learning_rate: rate,
             ..Default::default()
         };
-        let mut trainer = Trainer::new(&plm, &task, &spec).unwrap();
+        let mut trainer = Trainer::new(&plm, &task, &spec, None).unwrap();
         let tuned = json["tuned_without_head"][name].as_u64().unwrap();
         assert_eq!(trainer.theta().info().realised, tuned, "{name}");
 

@@ -3,7 +3,7 @@
 
 use apet_plm::{Batch, Encoded, Frozen, Kind, Plm, Prompted, Site};
 use apet_record::{Method, Pooling, RunSpec};
-use apet_theta::{Layout, Leaves, Theta, Tuned};
+use apet_theta::{Layout, Leaves, Theta, Tuned, Used};
 use burn::{
     Tensor,
     tensor::{DType, Device, Int, TensorData},
@@ -108,7 +108,7 @@ impl Golden {
         let mut missing: Vec<&str> = names.filter_map(|n| n.strip_prefix(&grads)).collect();
         for weight in theta.weights() {
             let found = &found[weight.offset..weight.offset + weight.len()];
-            let (tensor, rows) = match weight.site {
+            let (tensor, rows) = match weight.site() {
                 Some(site) => {
                     let site: &Site = &self.plm.sites()[site];
                     (site.tensor.clone(), site.rows)
@@ -190,9 +190,17 @@ impl Everything {
         let used = |site: &Site| {
             plm.kind() != Kind::Encoder || plm.outline().in_classification(site, pooling)
         };
-        let layout = Layout::over(plm.outline(), &spec, Some(classes), plm.device(), used);
+        let used: Used<'_> = (&used, &|_| true);
+        let layout = Layout::over(
+            plm.outline(),
+            &spec,
+            Some(classes),
+            None,
+            plm.device(),
+            used,
+        );
         let layout = layout.unwrap();
-        let theta = Theta::of(plm, &spec, layout);
+        let theta = Theta::of(plm, spec.seeds.init, layout);
         Self {
             leaves: theta.leaves(),
             theta,

@@ -8,13 +8,16 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_record::{RunRecord, RunSpec, SoftwareInfo, Status, record_name};
+use apet_record::{Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
 
 pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
-use crate::{device, model, models, store::Store};
+use crate::{
+    device, model, models,
+    store::{Store, check_name, write_atomic},
+};
 
 /// Runs what `args` describes; a run that is done already is only shown.
 ///
@@ -73,6 +76,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         spec: &spec,
         device: opened.info,
         software: software(),
+        mask: mask(store, args, &spec)?,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
         reason: String::new(),
@@ -88,6 +92,34 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         outcome.summary.message
     );
     Ok(())
+}
+
+/// The mask file that a spec names. One that is given is kept in the store, so that the run
+/// can be made again from its record.
+fn mask(store: &Store, args: &RunArgs, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
+    let selects = spec.method.parts().iter().find_map(|part| match part {
+        Method::Apet {
+            select: Select::Mask { hash, .. },
+            ..
+        } => Some(hash),
+        _ => None,
+    });
+    let Some(hash) = selects else {
+        return Ok(None);
+    };
+    check_name(hash)?;
+    let kept = store.mask(hash);
+    if let Some(given) = args.mask() {
+        let bytes = fs::read(given).with_context(|| given.display().to_string())?;
+        write_atomic(&kept, |file| Ok(file.write_all(&bytes)?))?;
+    }
+    let bytes = fs::read(&kept).with_context(|| {
+        format!(
+            "{}: the spec's mask is not there; give it with --mask FILE",
+            kept.display()
+        )
+    })?;
+    Ok(Some(bytes))
 }
 
 fn software() -> SoftwareInfo {

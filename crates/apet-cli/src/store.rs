@@ -3,6 +3,7 @@
 //! ```text
 //! models/NAME/{config.json, tokenizer.json, model.safetensors, source.json}
 //! tasks/NAME/{train,validation,test}.jsonl
+//! masks/HASH.safetensors
 //! runs/RUNID-DEVICE.{jsonl, theta.safetensors, checkpoint.safetensors}
 //! ```
 //! A file is there in full or not at all: it is written under a temporary name,
@@ -63,6 +64,11 @@ impl Store {
     /// Where records, thetas and checkpoints are.
     pub(crate) fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// Where the mask with a hash is kept, as it stands in specs.
+    pub(crate) fn mask(&self, hash: &str) -> PathBuf {
+        self.root.join("masks").join(format!("{hash}.safetensors"))
     }
 
     /// Where a download waits until it is used; it may be deleted at any time.

@@ -5,7 +5,7 @@ use burn::{
     tensor::{DType, Device, Int, TensorData},
 };
 
-use crate::Encoded;
+use crate::{Encoded, INPUT, Tap};
 
 /// What attention scores of what must not be seen are lowered by; exp of it is 0 in f32.
 pub(crate) const MASKED: f32 = -1e9;
@@ -25,7 +25,10 @@ pub enum Padding {
 pub struct Batch {
     device: Device,
     rows: usize,
+    /// Tokens of a row, virtual ones too.
     length: usize,
+    /// Virtual tokens that stand before each row.
+    ahead: usize,
     past: usize,
     /// Which keys are tokens and no padding, `[rows, past + length]`.
     real: Vec<bool>,
@@ -43,6 +46,7 @@ impl Batch {
             device: device.clone(),
             rows,
             length,
+            ahead: 0,
             past: 0,
             real: vec![false; size],
             ids: vec![pad; size],
@@ -62,6 +66,42 @@ impl Batch {
         batch
     }
 
+    /// The same with `count` virtual tokens before every row, before padding too.
+    pub(crate) fn behind(&self, count: usize) -> Self {
+        if count == 0 {
+            return self.clone();
+        }
+        let length = count + self.length;
+        let mut real = Vec::with_capacity(self.rows * length);
+        let mut types = Vec::with_capacity(self.rows * length);
+        for row in 0..self.rows {
+            let own = row * self.length..(row + 1) * self.length;
+            real.extend(std::iter::repeat_n(true, count));
+            real.extend_from_slice(&self.real[own.clone()]);
+            types.extend(std::iter::repeat_n(0, count));
+            types.extend_from_slice(&self.types[own]);
+        }
+        Self {
+            length,
+            ahead: count + self.ahead,
+            real,
+            types,
+            ..self.clone()
+        }
+    }
+
+    /// The embedded input x `[rows * own tokens, width]` with the virtual tokens that this
+    /// batch stands behind.
+    pub(crate) fn concat(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        if self.ahead == 0 {
+            return x;
+        }
+        let [_, width] = x.dims();
+        let own = x.reshape([self.rows, self.length - self.ahead, width]);
+        tap.concat(INPUT, own)
+            .reshape([self.rows * self.length, width])
+    }
+
     /// The next token of every sequence, behind all that came before.
     pub(crate) fn next(&self, ids: &[u32]) -> Self {
         let before = self.past + self.length;
@@ -74,6 +114,7 @@ impl Batch {
             device: self.device.clone(),
             rows: self.rows,
             length: 1,
+            ahead: 0,
             past: before,
             real,
             ids: ids.to_vec(),
@@ -86,7 +127,7 @@ impl Batch {
         self.rows
     }
 
-    /// Tokens of the longest sequence; 1 in generation.
+    /// Tokens of the longest sequence, and virtual ones; 1 in generation.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -101,12 +142,12 @@ impl Batch {
         &self.device
     }
 
-    /// Tokens in all, padding not counted.
+    /// Tokens in all, virtual ones too, padding not counted.
     pub fn tokens(&self) -> u64 {
         self.real.iter().filter(|&&real| real).count() as u64
     }
 
-    /// Token ids, `[rows * length]`.
+    /// Token ids, those of virtual tokens apart, `[rows * own tokens]`.
     pub fn ids(&self) -> Tensor<1, Int> {
         self.ints(self.ids.iter().map(|&id| id as i32).collect())
     }

@@ -3,11 +3,11 @@
 //! Names and numbers as in transformers, `models/bert/modeling_bert.py`.
 
 use apet_checkpoint::config::{self, Activation};
-use apet_record::Module;
+use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, Linear, Norm, Table, Tap,
+    Batch, Linear, Norm, PlaceId, Table, Tap,
     activation::activate,
     attention::{attend, split},
     loader::{At, Loader},
@@ -34,9 +34,11 @@ pub(crate) struct Block {
     key: Linear,
     value: Linear,
     attention_output: Linear,
+    after_attention: PlaceId,
     attention_norm: Norm,
     intermediate: Linear,
     output: Linear,
+    after_ffn: PlaceId,
     output_norm: Norm,
 }
 
@@ -54,6 +56,7 @@ pub(crate) const UNUSED: [&str; 6] = [
 impl Bert {
     pub(crate) fn load(config: &config::Bert, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
+        l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
         let sizes = Sizes {
             hidden: d,
@@ -73,14 +76,15 @@ impl Bert {
                 .collect(),
             pooler: l
                 .has("pooler.dense.weight")
-                .then(|| l.linear("pooler.dense", [d, d], At(Module::Pooler, None), true)),
+                .then(|| l.linear("pooler.dense", [d, d], At::outside(Part::Pooler), true)),
         }
     }
 }
 
 impl Encoder for Bert {
     fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
-        let mut x = tap.embed(&self.words, batch.ids())
+        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
+        let mut x = words
             + tap.embed(&self.positions, batch.positions(0))
             + tap.embed(&self.token_types, batch.types());
         x = tap.norm(&self.norm, x);
@@ -124,19 +128,28 @@ impl Block {
     pub(crate) fn load(l: &mut Loader<'_>, i: usize, sizes: &Sizes, names: &[&str; 5]) -> Self {
         let (d, inner, eps) = (sizes.hidden, sizes.inner, sizes.epsilon);
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
-        let attention = At(Module::Attention, Some(i));
-        let ffn = At(Module::Ffn, Some(i));
-        let mut linear = |part: usize| l.linear(&name(names[part]), [d, d], attention, true);
+        let at = |part: Part| At::block(part, i);
+        let behind =
+            |l: &mut Loader<'_>, after| l.behind(&format!("encoder.layer.{i}"), after, d, i);
+        let mut linear =
+            |name_of: usize, part| l.linear(&name(names[name_of]), [d, d], at(part), true);
         Self {
             heads: sizes.heads,
             activation: sizes.activation,
-            query: linear(0),
-            key: linear(1),
-            value: linear(2),
-            attention_output: linear(3),
+            query: linear(0, Part::Query),
+            key: linear(1, Part::Key),
+            value: linear(2, Part::Value),
+            attention_output: linear(3, Part::Output),
+            after_attention: behind(l, SubLayer::Attention),
             attention_norm: l.norm(&name(names[4]), d, eps, Some(i)),
-            intermediate: l.linear(&name("intermediate.dense"), [inner, d], ffn, true),
-            output: l.linear(&name("output.dense"), [d, inner], ffn, true),
+            intermediate: l.linear(
+                &name("intermediate.dense"),
+                [inner, d],
+                at(Part::FfnIn),
+                true,
+            ),
+            output: l.linear(&name("output.dense"), [d, inner], at(Part::FfnOut), true),
+            after_ffn: behind(l, SubLayer::Ffn),
             output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
         }
     }
@@ -145,9 +158,10 @@ impl Block {
     pub(crate) fn forward(&self, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
         let context = self.attention(x.clone(), bias, tap);
         let attended = tap.linear(&self.attention_output, context);
+        let attended = tap.plug(self.after_attention, attended);
         let x = tap.norm(&self.attention_norm, attended + x);
         let inner = activate(self.activation, tap.linear(&self.intermediate, x.clone()));
-        let outer = tap.linear(&self.output, inner);
+        let outer = tap.plug(self.after_ffn, tap.linear(&self.output, inner));
         tap.norm(&self.output_norm, outer + x)
     }
 

@@ -5,14 +5,14 @@
 
 use apet_checkpoint::config;
 use apet_kernels::gelu_tanh;
-use apet_record::Module;
+use apet_record::{Part, SubLayer};
 use burn::{
     Tensor,
     tensor::{DType, TensorData},
 };
 
 use crate::{
-    Batch, Linear, Norm, Rows, Table, Tap,
+    Batch, Linear, Norm, PlaceId, Rows, Table, Tap,
     attention::{Cache, attend, split},
     loader::{At, Loader},
     model::Decoder,
@@ -37,9 +37,11 @@ struct Block {
     key: Linear,
     value: Linear,
     dense: Linear,
+    after_attention: PlaceId,
     attention_norm: Norm,
     wide: Linear,
     narrow: Linear,
+    after_ffn: PlaceId,
 }
 
 /// The tied head, where a checkpoint has it in words.
@@ -48,6 +50,7 @@ pub(crate) const UNUSED: [&str; 1] = ["lm_head."];
 impl Bloom {
     pub(crate) fn load(config: &config::Bloom, l: &mut Loader<'_>) -> Self {
         l.anchor("word_embeddings.weight");
+        l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
         Self {
             heads: config.n_head,
@@ -77,11 +80,12 @@ impl Bloom {
         };
         let normed = tap.norm(&block.input_norm, x.clone());
         let x = rest(x, &normed);
-        let x = self.attention(number, normed, bias, cache, tap) + x;
+        let attended = self.attention(number, normed, bias, cache, tap);
+        let x = tap.plug(block.after_attention, attended) + x;
         let normed = tap.norm(&block.attention_norm, x.clone());
         let x = rest(x, &normed);
         let inner = gelu_tanh(tap.linear(&block.wide, normed));
-        tap.linear(&block.narrow, inner) + x
+        tap.plug(block.after_ffn, tap.linear(&block.narrow, inner)) + x
     }
 
     /// Multi-head attention with its output layer: x `[tokens, hidden]`, shape kept.
@@ -141,7 +145,8 @@ impl Decoder for Bloom {
         tap: &dyn Tap,
         see: &mut dyn FnMut(&Tensor<2>),
     ) -> Tensor<2> {
-        let mut x = tap.norm(&self.words_norm, tap.embed(&self.words, batch.ids()));
+        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
+        let mut x = tap.norm(&self.words_norm, words);
         let bias = self.bias(batch);
         for number in 0..self.blocks.len() {
             see(&x);
@@ -162,27 +167,44 @@ impl Block {
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
         let width = d / config.n_head;
         let name = |part: &str| format!("h.{i}.{part}");
-        let attention = At(Module::Attention, Some(i));
-        let ffn = At(Module::Ffn, Some(i));
+        let at = |part: Part| At::block(part, i);
+        let behind = |l: &mut Loader<'_>, after| l.behind(&format!("h.{i}"), after, d, i);
         // The rows of each head: its query, its key, its value.
-        let part = |name: &'static str, place: usize, l: &mut Loader<'_>| {
+        let part = |name: &'static str, place: usize, part, l: &mut Loader<'_>| {
             let rows = Rows {
                 start: place * width,
                 count: width,
                 stride: 3 * width,
             };
             let fused = format!("h.{i}.self_attention.query_key_value");
-            l.linear_part(&fused, name, rows, [d, d], attention)
+            l.linear_part(&fused, name, rows, [d, d], at(part))
         };
         Self {
             input_norm: l.norm(&name("input_layernorm"), d, eps, Some(i)),
-            query: part("q", 0, l),
-            key: part("k", 1, l),
-            value: part("v", 2, l),
-            dense: l.linear(&name("self_attention.dense"), [d, d], attention, true),
+            query: part("q", 0, Part::Query, l),
+            key: part("k", 1, Part::Key, l),
+            value: part("v", 2, Part::Value, l),
+            dense: l.linear(
+                &name("self_attention.dense"),
+                [d, d],
+                at(Part::Output),
+                true,
+            ),
+            after_attention: behind(l, SubLayer::Attention),
             attention_norm: l.norm(&name("post_attention_layernorm"), d, eps, Some(i)),
-            wide: l.linear(&name("mlp.dense_h_to_4h"), [4 * d, d], ffn, true),
-            narrow: l.linear(&name("mlp.dense_4h_to_h"), [d, 4 * d], ffn, true),
+            wide: l.linear(
+                &name("mlp.dense_h_to_4h"),
+                [4 * d, d],
+                at(Part::FfnIn),
+                true,
+            ),
+            narrow: l.linear(
+                &name("mlp.dense_4h_to_h"),
+                [d, 4 * d],
+                at(Part::FfnOut),
+                true,
+            ),
+            after_ffn: behind(l, SubLayer::Ffn),
         }
     }
 }

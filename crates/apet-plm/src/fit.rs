@@ -66,7 +66,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apet_record::Module;
+    use apet_record::{Module, Part};
 
     /// Sites of so many numbers each.
     fn sites(lengths: &[usize]) -> Vec<Site> {
@@ -76,6 +76,8 @@ mod tests {
             rows: None,
             shape: vec![length],
             module: Module::Ffn,
+            part: Part::FfnIn,
+            cross: false,
             layer: None,
         };
         lengths.iter().enumerate().map(site).collect()

@@ -6,7 +6,7 @@ use burn::{
     tensor::{DType, Int, TensorData},
 };
 
-use crate::{Batch, Cache, Encoded, Plm, PlmError, Tap, model::Network, t5::Caches};
+use crate::{Batch, Cache, Encoded, INPUT, Plm, PlmError, Tap, model::Network, t5::Caches};
 
 /// A text and what should follow it, in token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,12 +54,13 @@ impl Plm {
         if targets.is_empty() {
             return Err(self.problem("found no target to score"));
         }
+        let ahead = tap.virtual_tokens(INPUT);
         let states = match &self.network {
             Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
             Network::Decoder(decoder) => {
                 let whole = |row: &&Prompted| encoded([&row.source[..], &row.target].concat());
                 let whole: Vec<Encoded> = rows.iter().map(whole).collect();
-                let batch = self.batch(&whole.iter().collect::<Vec<_>>());
+                let batch = self.batch(&whole.iter().collect::<Vec<_>>()).behind(ahead);
                 // Padded on the left, so every row's targets stand at its end; the state
                 // before a token predicts it.
                 let length = batch.length();
@@ -73,6 +74,7 @@ impl Plm {
             }
             Network::EncoderDecoder(t5) => {
                 let source = self.sources(rows.iter().map(|row| &row.source[..]));
+                let source = source.behind(ahead);
                 let shifted = |row: &&Prompted| {
                     let before = &row.target[..row.target.len().saturating_sub(1)];
                     encoded([&[t5.start()], before].concat())
@@ -96,14 +98,16 @@ impl Plm {
         })
     }
 
-    /// A decoder's scores of what follows each token, padding too, `[rows * length, vocabulary]`.
+    /// A decoder's scores of what follows each token, padding and virtual tokens too,
+    /// `[rows * length, vocabulary]`.
     ///
     /// # Errors
     /// When the model is no decoder.
     pub fn logits(&self, batch: &Batch, tap: &dyn Tap) -> Result<Tensor<2>, PlmError> {
         match &self.network {
             Network::Decoder(decoder) => {
-                let x = decoder.forward(batch, None, tap, &mut |_| {});
+                let batch = batch.behind(tap.virtual_tokens(INPUT));
+                let x = decoder.forward(&batch, None, tap, &mut |_| {});
                 Ok(decoder.logits(x, tap))
             }
             _ => Err(self.problem("only a decoder scores every token of a text")),
@@ -143,11 +147,13 @@ impl Plm {
             return Err(self.problem("a prompt has no token to go on from"));
         }
         let mut written = Written::new(prompts.len(), ends);
+        let sources = self.sources(prompts.iter().copied());
+        let sources = sources.behind(tap.virtual_tokens(INPUT));
         match &self.network {
             Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
             Network::Decoder(decoder) => {
                 let mut cache = Cache::default();
-                let mut batch = self.sources(prompts.iter().copied());
+                let mut batch = sources;
                 for _ in 0..most {
                     let x = decoder.forward(&batch, Some(&mut cache), tap, &mut |_| {});
                     let logits = decoder.logits(last(x, &batch), tap);
@@ -159,7 +165,7 @@ impl Plm {
                 }
             }
             Network::EncoderDecoder(t5) => {
-                let source = self.sources(prompts.iter().copied());
+                let source = sources;
                 let states = t5.encode(&source, tap, &mut |_| {});
                 let mut caches = Caches::default();
                 let start = encoded(vec![t5.start()]);

@@ -33,4 +33,4 @@ pub use footprint::{Footprint, Input, Tokens};
 pub use language::{Prompted, TargetLogits};
 pub use model::{Plm, PlmFiles};
 pub use outline::{Kind, Outline};
-pub use tap::{Frozen, Linear, Norm, Param, Rows, Site, SiteId, Table, Tap};
+pub use tap::{Frozen, INPUT, Linear, Norm, Param, Place, PlaceId, Rows, Site, SiteId, Table, Tap};

@@ -6,14 +6,14 @@
 //! `models/qwen2/modeling_qwen2.py`.
 
 use apet_checkpoint::config::{self, Activation};
-use apet_record::Module;
+use apet_record::{Part, SubLayer};
 use burn::{
     Tensor,
     tensor::{DType, TensorData},
 };
 
 use crate::{
-    Batch, Linear, Norm, Table, Tap,
+    Batch, Linear, Norm, PlaceId, Table, Tap,
     activation::activate,
     attention::{Cache, attend, split},
     loader::{At, Loader},
@@ -41,10 +41,12 @@ struct Block {
     key: Linear,
     value: Linear,
     output: Linear,
+    after_attention: PlaceId,
     attention_norm: Norm,
     gate: Linear,
     up: Linear,
     down: Linear,
+    after_ffn: PlaceId,
 }
 
 /// Cosine and sine of every token's angles, `[rows, 1, length, width / 2]`.
@@ -56,6 +58,7 @@ struct Angles {
 impl Llama {
     pub(crate) fn load(config: &config::Llama, l: &mut Loader<'_>) -> Self {
         l.anchor("embed_tokens.weight");
+        l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.rms_norm_eps);
         Self {
             heads: config.num_attention_heads,
@@ -92,11 +95,12 @@ impl Llama {
     ) -> Tensor<2> {
         let block = &self.blocks[number];
         let normed = tap.norm(&block.input_norm, x.clone());
-        let x = self.attention(number, normed, bias, angles, cache, tap) + x;
+        let attended = self.attention(number, normed, bias, angles, cache, tap);
+        let x = tap.plug(block.after_attention, attended) + x;
         let normed = tap.norm(&block.attention_norm, x.clone());
         let gate = activate(self.activation, tap.linear(&block.gate, normed.clone()));
         let inner = gate * tap.linear(&block.up, normed);
-        tap.linear(&block.down, inner) + x
+        tap.plug(block.after_ffn, tap.linear(&block.down, inner)) + x
     }
 
     /// Grouped-query attention with its output layer: x `[tokens, hidden]`, shape kept.
@@ -164,7 +168,7 @@ impl Decoder for Llama {
         tap: &dyn Tap,
         see: &mut dyn FnMut(&Tensor<2>),
     ) -> Tensor<2> {
-        let mut x = tap.embed(&self.words, batch.ids());
+        let mut x = batch.concat(tap.embed(&self.words, batch.ids()), tap);
         let (bias, angles) = (batch.causal_bias(), self.angles(batch));
         for number in 0..self.blocks.len() {
             see(&x);
@@ -192,24 +196,36 @@ impl Block {
         // Qwen2 has biases on these three, without saying so.
         let inputs = config.attention_bias || config.model_type == "qwen2";
         let name = |part: &str| format!("layers.{i}.{part}");
-        let attention = At(Module::Attention, Some(i));
-        let ffn = At(Module::Ffn, Some(i));
+        let at = |part: Part| At::block(part, i);
+        let behind = |l: &mut Loader<'_>, after| l.behind(&format!("layers.{i}"), after, d, i);
         let mlp = config.mlp_bias;
         Self {
             input_norm: l.rms_norm(&name("input_layernorm"), d, eps, Some(i)),
-            query: l.linear(&name("self_attn.q_proj"), [queries, d], attention, inputs),
-            key: l.linear(&name("self_attn.k_proj"), [keys, d], attention, inputs),
-            value: l.linear(&name("self_attn.v_proj"), [keys, d], attention, inputs),
+            query: l.linear(
+                &name("self_attn.q_proj"),
+                [queries, d],
+                at(Part::Query),
+                inputs,
+            ),
+            key: l.linear(&name("self_attn.k_proj"), [keys, d], at(Part::Key), inputs),
+            value: l.linear(
+                &name("self_attn.v_proj"),
+                [keys, d],
+                at(Part::Value),
+                inputs,
+            ),
             output: l.linear(
                 &name("self_attn.o_proj"),
                 [d, queries],
-                attention,
+                at(Part::Output),
                 config.attention_bias,
             ),
+            after_attention: behind(l, SubLayer::Attention),
             attention_norm: l.rms_norm(&name("post_attention_layernorm"), d, eps, Some(i)),
-            gate: l.linear(&name("mlp.gate_proj"), [inner, d], ffn, mlp),
-            up: l.linear(&name("mlp.up_proj"), [inner, d], ffn, mlp),
-            down: l.linear(&name("mlp.down_proj"), [d, inner], ffn, mlp),
+            gate: l.linear(&name("mlp.gate_proj"), [inner, d], at(Part::FfnIn), mlp),
+            up: l.linear(&name("mlp.up_proj"), [inner, d], at(Part::FfnGate), mlp),
+            down: l.linear(&name("mlp.down_proj"), [d, inner], at(Part::FfnOut), mlp),
+            after_ffn: behind(l, SubLayer::Ffn),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Puts a checkpoint's tensors on a device as the sites of a model.
 
 use apet_checkpoint::{Dtype, PlmError, Weights};
-use apet_record::Module;
+use apet_record::{Module, Part, SubLayer};
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
 };
 use half::{bf16, f16};
 
-use crate::{Linear, Norm, Param, Rows, Site, Table};
+use crate::{Linear, Norm, Param, Place, PlaceId, Rows, Site, Table};
 
 /// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
 const STAGING: usize = 1 << 20;
@@ -29,6 +29,7 @@ pub(crate) struct Loader<'a> {
     staging: Vec<u8>,
     hash: blake3::Hasher,
     sites: Vec<Site>,
+    places: Vec<Place>,
     values: Vec<Tensor<1>>,
     problems: Vec<String>,
     problems_in_all: usize,
@@ -37,15 +38,46 @@ pub(crate) struct Loader<'a> {
 /// What a model consists of, once loaded.
 pub(crate) struct Loaded {
     pub(crate) sites: Vec<Site>,
+    pub(crate) places: Vec<Place>,
     /// The frozen value of each site, flat.
     pub(crate) values: Vec<Tensor<1>>,
     /// BLAKE3 of the tensors' bytes as they were read, hexadecimal.
     pub(crate) hash: String,
 }
 
-/// Where a tensor belongs: its kind and its block.
+/// Where a tensor belongs: what it is to its block, and the block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At(pub(crate) Module, pub(crate) Option<usize>);
+pub(crate) struct At {
+    part: Part,
+    layer: Option<usize>,
+    cross: bool,
+}
+
+impl At {
+    pub(crate) fn block(part: Part, number: usize) -> Self {
+        Self {
+            part,
+            layer: Some(number),
+            cross: false,
+        }
+    }
+
+    pub(crate) fn outside(part: Part) -> Self {
+        Self {
+            part,
+            layer: None,
+            cross: false,
+        }
+    }
+
+    /// In attention to another's states.
+    pub(crate) fn cross(self) -> Self {
+        Self {
+            cross: true,
+            ..self
+        }
+    }
+}
 
 impl<'a> Loader<'a> {
     /// Begins to load matrices as `dtype`; vectors (scales, biases) are always f32.
@@ -59,6 +91,7 @@ impl<'a> Loader<'a> {
             staging: Vec::new(),
             hash: blake3::Hasher::new(),
             sites: Vec::new(),
+            places: Vec::new(),
             values: Vec::new(),
             problems: Vec::new(),
             problems_in_all: 0,
@@ -90,7 +123,7 @@ impl<'a> Loader<'a> {
         bias: bool,
     ) -> Linear {
         let weight = self.param(&format!("{name}.weight"), None, [outputs, inputs], at);
-        let bias = bias.then(|| self.param(&format!("{name}.bias"), None, [outputs], at.bias()));
+        let bias = bias.then(|| self.param(&format!("{name}.bias"), None, [outputs], at));
         Linear { weight, bias }
     }
 
@@ -106,7 +139,7 @@ impl<'a> Loader<'a> {
         let part = Some((part, rows));
         Linear {
             weight: self.param(&format!("{name}.weight"), part, [outputs, inputs], at),
-            bias: Some(self.param(&format!("{name}.bias"), part, [outputs], at.bias())),
+            bias: Some(self.param(&format!("{name}.bias"), part, [outputs], at)),
         }
     }
 
@@ -118,7 +151,10 @@ impl<'a> Loader<'a> {
         epsilon: f64,
         layer: Option<usize>,
     ) -> Norm {
-        let at = At(Module::Norm, layer);
+        let at = At {
+            layer,
+            ..At::outside(Part::Norm)
+        };
         Norm {
             scale: self.param(&format!("{name}.weight"), None, [width], at),
             bias: Some(self.param(&format!("{name}.bias"), None, [width], at)),
@@ -135,7 +171,10 @@ impl<'a> Loader<'a> {
         epsilon: f64,
         layer: Option<usize>,
     ) -> Norm {
-        let at = At(Module::Norm, layer);
+        let at = At {
+            layer,
+            ..At::outside(Part::Norm)
+        };
         Norm {
             scale: self.param(&format!("{name}.weight"), None, [width], at),
             bias: None,
@@ -146,7 +185,7 @@ impl<'a> Loader<'a> {
 
     /// An embedding table `name.weight`, `[rows, width]`.
     pub(crate) fn table(&mut self, name: &str, shape: [usize; 2]) -> Table {
-        let at = At(Module::Embedding, None);
+        let at = At::outside(Part::Embedding);
         Table {
             rows: self.param(&format!("{name}.weight"), None, shape, at),
         }
@@ -155,10 +194,47 @@ impl<'a> Loader<'a> {
     /// A language-model head of its own, `lm_head.weight` `[rows, width]`: its name has no prefix.
     pub(crate) fn lm_head(&mut self, shape: [usize; 2]) -> Table {
         let prefix = std::mem::take(&mut self.prefix);
-        let at = At(Module::LmHead, None);
+        let at = At::outside(Part::LmHead);
         let rows = self.param("lm_head.weight", None, shape, at);
         self.prefix = prefix;
         Table { rows }
+    }
+
+    /// The place before the embedded input: every family has it first.
+    pub(crate) fn input(&mut self, width: usize) -> PlaceId {
+        self.place("prompt".into(), width, None, None)
+    }
+
+    /// The place behind a sub-layer of block `layer`, under the block's name.
+    pub(crate) fn behind(
+        &mut self,
+        block: &str,
+        after: SubLayer,
+        width: usize,
+        layer: usize,
+    ) -> PlaceId {
+        let name = match after {
+            SubLayer::Attention => "after_attention",
+            SubLayer::Ffn => "after_ffn",
+        };
+        let name = format!("{}{block}.{name}", self.prefix);
+        self.place(name, width, Some(after), Some(layer))
+    }
+
+    fn place(
+        &mut self,
+        name: String,
+        width: usize,
+        after: Option<SubLayer>,
+        layer: Option<usize>,
+    ) -> PlaceId {
+        self.places.push(Place {
+            name,
+            width,
+            after,
+            layer,
+        });
+        self.places.len() - 1
     }
 
     /// Whether the checkpoint has a tensor of this name; as if, where there is none.
@@ -173,7 +249,7 @@ impl<'a> Loader<'a> {
         name: &str,
         part: Option<(&str, Rows)>,
         shape: [usize; D],
-        At(module, layer): At,
+        at: At,
     ) -> Param<D> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
@@ -200,13 +276,20 @@ impl<'a> Loader<'a> {
             Some((part, _)) => format!("{tensor}[{part}]"),
             None => tensor.clone(),
         };
+        // The bias of a linear layer in a block is a kind of its own.
+        let module = match at.part.module() {
+            Module::Attention | Module::Ffn if D == 1 => Module::Bias,
+            other => other,
+        };
         self.sites.push(Site {
             name,
             tensor,
             rows,
             shape: shape.to_vec(),
             module,
-            layer,
+            part: at.part,
+            layer: at.layer,
+            cross: at.cross,
         });
         self.values.push(flat);
         Param {
@@ -275,8 +358,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Ends with what stands where, without values.
-    pub(crate) fn sites(self) -> Vec<Site> {
-        self.sites
+    pub(crate) fn outline(self) -> (Vec<Site>, Vec<Place>) {
+        (self.sites, self.places)
     }
 
     /// Ends loading.
@@ -304,6 +387,7 @@ impl<'a> Loader<'a> {
         if self.problems_in_all == 0 {
             return Ok(Loaded {
                 sites: self.sites,
+                places: self.places,
                 values: self.values,
                 hash: self.hash.finalize().to_hex().to_string(),
             });
@@ -316,16 +400,6 @@ impl<'a> Loader<'a> {
             self.weights.map_or("", Weights::file),
             format!("{problem}: the weights do not belong to this config.json"),
         ))
-    }
-}
-
-impl At {
-    /// Where the bias beside a weight belongs.
-    fn bias(self) -> Self {
-        match self.0 {
-            Module::Pooler => self,
-            _ => Self(Module::Bias, self.1),
-        }
     }
 }
 

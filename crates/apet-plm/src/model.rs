@@ -7,8 +7,8 @@ use apet_record::{ModelInfo, Pooling};
 use burn::{Tensor, tensor::Device};
 
 use crate::{
-    Batch, Cache, Kind, Outline, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom, bloom::Bloom,
-    llama::Llama, loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
+    Batch, Cache, INPUT, Kind, Outline, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom,
+    bloom::Bloom, llama::Llama, loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
 };
 
 /// The files of a Hugging Face directory, and how to call them in errors.
@@ -130,6 +130,7 @@ impl Plm {
             name: files.name.to_owned(),
             config,
             sites: loaded.sites,
+            places: loaded.places,
         };
         let (parameters, parameters_without_embeddings) = outline.parameters();
         let info = ModelInfo {
@@ -166,12 +167,13 @@ impl Plm {
         let device = Device::flex(); // nothing is put there
         let mut loader = Loader::check(files.weights, &device);
         let (_, unused) = Network::load(&config, &mut loader);
-        let sites = loader.finish(&unused)?.sites;
+        let loaded = loader.finish(&unused)?;
         files.tokenizer(&config)?;
         Ok(Outline {
             name: files.name.to_owned(),
             config,
-            sites,
+            sites: loaded.sites,
+            places: loaded.places,
         })
     }
 
@@ -234,21 +236,25 @@ impl Plm {
         Batch::new(sequences, self.pad, padding, &self.device)
     }
 
-    /// The model's states for a batch, `[rows, length, hidden]`: the encoder's of T5.
+    /// The model's states for a batch, `[rows, length, hidden]`: the encoder's of T5. Virtual
+    /// tokens stand before the batch's own.
     pub fn states(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<3> {
         let x = self.forward(batch, tap, &mut |_| {});
-        three(x, batch)
+        three(x, batch.rows())
     }
 
     /// All states as transformers' `hidden_states`, each `[rows, length, hidden]`; the last
     /// one is the model's output.
     pub fn hidden_states(&self, batch: &Batch, tap: &dyn Tap) -> Vec<Tensor<3>> {
         let mut states = Vec::new();
-        self.forward(batch, tap, &mut |x| states.push(three(x.clone(), batch)));
+        self.forward(batch, tap, &mut |x| {
+            states.push(three(x.clone(), batch.rows()))
+        });
         states
     }
 
     fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+        let batch = &batch.behind(tap.virtual_tokens(INPUT));
         match &self.network {
             Network::Encoder(encoder) => encoder.forward(batch, tap, see),
             Network::Decoder(decoder) => decoder.forward(batch, None, tap, see),
@@ -256,7 +262,8 @@ impl Plm {
         }
     }
 
-    /// One vector a sequence, `[rows, hidden]`.
+    /// One vector a sequence, `[rows, hidden]`. `last` may have virtual tokens before the
+    /// batch's own; they are tokens as the others, so the first is the first of them.
     pub fn pool(
         &self,
         batch: &Batch,
@@ -265,6 +272,7 @@ impl Plm {
         tap: &dyn Tap,
     ) -> Tensor<2> {
         let [rows, length, hidden] = last.dims();
+        let batch = batch.behind(length - batch.length());
         let first = |last: Tensor<3>| last.slice([0..rows, 0..1]).reshape([rows, hidden]);
         match (pooling, &self.network) {
             (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), tap),
@@ -277,7 +285,7 @@ impl Plm {
     }
 }
 
-fn three(x: Tensor<2>, batch: &Batch) -> Tensor<3> {
-    let [_, hidden] = x.dims();
-    x.reshape([batch.rows(), batch.length(), hidden])
+fn three(x: Tensor<2>, rows: usize) -> Tensor<3> {
+    let [tokens, hidden] = x.dims();
+    x.reshape([rows, tokens / rows, hidden])
 }

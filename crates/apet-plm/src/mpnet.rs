@@ -47,6 +47,7 @@ pub(crate) const UNUSED: [&str; 5] = [
 impl Mpnet {
     pub(crate) fn load(config: &config::Mpnet, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
+        l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
         let sizes = Sizes {
             hidden: d,
@@ -79,8 +80,8 @@ impl Mpnet {
 
 impl Encoder for Mpnet {
     fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
-        let mut x = tap.embed(&self.words, batch.ids())
-            + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
+        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
+        let mut x = words + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
         x = tap.norm(&self.norm, x);
         see(&x);
         let bias = self.buckets.bias(&self.relative, batch, tap) + batch.attention_bias();

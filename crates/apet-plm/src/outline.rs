@@ -4,7 +4,7 @@ use apet_checkpoint::{Config, Dtype};
 use apet_record::{Module, Pooling};
 use burn::tensor::Device;
 
-use crate::{Site, loader::Loader, model::Network};
+use crate::{Place, Site, loader::Loader, model::Network};
 
 /// What a model can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Outline {
     pub config: Config,
     /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.
     pub sites: Vec<Site>,
+    /// Every place where something may be put between. A place's number is its place here.
+    pub places: Vec<Place>,
 }
 
 impl Outline {
@@ -34,10 +36,12 @@ impl Outline {
         let device = Device::flex();
         let mut loader = Loader::new(None, &device, Dtype::F32);
         Network::load(&config, &mut loader);
+        let (sites, places) = loader.outline();
         Self {
             name: name.to_owned(),
             config,
-            sites: loader.sites(),
+            sites,
+            places,
         }
     }
 
@@ -77,6 +81,35 @@ impl Outline {
         is_encoder
             && site.module != Module::LmHead
             && (site.module != Module::Pooler || pooling == Pooling::Pooler)
+    }
+
+    /// Whether a classification uses a place at all: not in the decoder of T5.
+    pub fn place_in_classification(&self, place: &Place) -> bool {
+        self.kind() != Kind::EncoderDecoder || !place.name.starts_with("decoder.")
+    }
+
+    /// What stands before a tensor's name where the model is part of a class with a head, and
+    /// may stand there in checkpoints: `bert.`, `transformer.`, `model.`, nothing in T5.
+    pub fn prefix(&self) -> String {
+        match self.config {
+            Config::Bert(_) => "bert.",
+            Config::Mpnet(_) => "mpnet.",
+            Config::Bloom(_) => "transformer.",
+            Config::Llama(_) => "model.",
+            Config::T5(_) => "",
+        }
+        .into()
+    }
+
+    /// A tensor's or module's name without that.
+    pub fn bare<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(&self.prefix()).unwrap_or(name)
+    }
+
+    /// Whether transformers' class for sequence classification is this model with a linear
+    /// head on this pooling: BERT with its pooler.
+    pub fn classifies_as(&self, pooling: Pooling) -> bool {
+        matches!(self.config, Config::Bert(_)) && pooling == Pooling::Pooler
     }
 
     /// Whether a classification head can stand on this pooling.

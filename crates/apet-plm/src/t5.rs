@@ -5,11 +5,11 @@
 //! Names and numbers as in transformers, `models/t5/modeling_t5.py`.
 
 use apet_checkpoint::config::{self, FeedForward};
-use apet_record::Module;
+use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, Linear, Norm, Table, Tap,
+    Batch, Linear, Norm, PlaceId, Table, Tap,
     activation::activate,
     attention::{Buckets, Cache, attend, split},
     loader::{At, Loader},
@@ -42,12 +42,14 @@ struct Stack {
 struct Block {
     attention_norm: Norm,
     attention: Attention,
+    after_attention: PlaceId,
     /// In the decoder: attention to the encoder's states.
     cross: Option<(Norm, Attention)>,
     ffn_norm: Norm,
     wide: Linear,
     gate: Option<Linear>,
     narrow: Linear,
+    after_ffn: PlaceId,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ pub(crate) struct Caches {
 impl T5 {
     pub(crate) fn load(config: &config::T5, l: &mut Loader<'_>) -> Self {
         l.anchor("shared.weight");
+        l.input(config.d_model);
         let d = config.d_model;
         let scaled = config.is_scaled();
         Self {
@@ -116,11 +119,12 @@ impl T5 {
     ) -> Tensor<2> {
         let stack = &self.encoder;
         let bias = stack.buckets.bias(&stack.relative, source, tap) + source.attention_bias();
-        let mut x = tap.embed(&self.words, source.ids());
+        let mut x = source.concat(tap.embed(&self.words, source.ids()), tap);
         for block in &stack.blocks {
             see(&x);
             let normed = tap.norm(&block.attention_norm, x.clone());
-            x = self.attention(&block.attention, normed, &bias, None, tap) + x;
+            let attended = self.attention(&block.attention, normed, &bias, None, tap);
+            x = tap.plug(block.after_attention, attended) + x;
             x = self.feed_forward(block, x, tap);
         }
         let x = tap.norm(&stack.norm, x);
@@ -147,7 +151,8 @@ impl T5 {
             let own = caches
                 .as_deref_mut()
                 .map(|caches| (number, &mut caches.own));
-            x = self.attention(&block.attention, normed, &bias, own, tap) + x;
+            let attended = self.attention(&block.attention, normed, &bias, own, tap);
+            x = tap.plug(block.after_attention, attended) + x;
             if let Some((norm, attention)) = &block.cross {
                 let normed = tap.norm(norm, x.clone());
                 let kept = caches
@@ -221,7 +226,7 @@ impl T5 {
         if let Some(gate) = &block.gate {
             inner = inner * tap.linear(gate, normed);
         }
-        tap.linear(&block.narrow, inner) + x
+        tap.plug(block.after_ffn, tap.linear(&block.narrow, inner)) + x
     }
 }
 
@@ -269,21 +274,26 @@ impl Block {
         config: &config::T5,
     ) -> Self {
         let (d, inner) = (config.d_model, config.d_ff);
-        let at = At(Module::Ffn, Some(number));
+        let at = |part: Part| At::block(part, number);
+        // `name` is that of the block's list of sub-layers.
+        let block = name.trim_end_matches(".layer");
+        let behind = |l: &mut Loader<'_>, after| l.behind(block, after, d, number);
         let norm = |l: &mut Loader<'_>, place: usize| {
             let name = format!("{name}.{place}.layer_norm");
             l.rms_norm(&name, d, config.layer_norm_epsilon, Some(number))
         };
         let attention = |l: &mut Loader<'_>, place: &str| {
             let heads = config.inner();
-            let at = At(Module::Attention, Some(number));
-            let mut linear =
-                |part: &str, shape| l.linear(&format!("{name}.{place}.{part}"), shape, at, false);
+            let cross = place.ends_with("EncDecAttention");
+            let mut linear = |letter: &str, part, shape| {
+                let at = if cross { at(part).cross() } else { at(part) };
+                l.linear(&format!("{name}.{place}.{letter}"), shape, at, false)
+            };
             Attention {
-                query: linear("q", [heads, d]),
-                key: linear("k", [heads, d]),
-                value: linear("v", [heads, d]),
-                output: linear("o", [d, heads]),
+                query: linear("q", Part::Query, [heads, d]),
+                key: linear("k", Part::Key, [heads, d]),
+                value: linear("v", Part::Value, [heads, d]),
+                output: linear("o", Part::Output, [d, heads]),
             }
         };
         let last = if is_decoder { 2 } else { 1 };
@@ -293,11 +303,13 @@ impl Block {
         Self {
             attention_norm: norm(l, 0),
             attention: attention(l, "0.SelfAttention"),
+            after_attention: behind(l, SubLayer::Attention),
             cross: is_decoder.then(|| (norm(l, 1), attention(l, "1.EncDecAttention"))),
             ffn_norm: norm(l, last),
-            wide: l.linear(&dense(wide), [inner, d], at, false),
-            gate: gated.then(|| l.linear(&dense("wi_1"), [inner, d], at, false)),
-            narrow: l.linear(&dense("wo"), [d, inner], at, false),
+            wide: l.linear(&dense(wide), [inner, d], at(Part::FfnIn), false),
+            gate: gated.then(|| l.linear(&dense("wi_1"), [inner, d], at(Part::FfnGate), false)),
+            narrow: l.linear(&dense("wo"), [d, inner], at(Part::FfnOut), false),
+            after_ffn: behind(l, SubLayer::Ffn),
         }
     }
 }

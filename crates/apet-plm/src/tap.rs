@@ -2,7 +2,7 @@
 //! is called there.
 
 use apet_kernels::{linear, normalize, rms_normalize};
-use apet_record::Module;
+use apet_record::{Module, Part, SubLayer};
 use burn::{Tensor, tensor::Int};
 
 /// A tensor of a model, or a part of one, by its Hugging Face name. A tensor that is used
@@ -19,6 +19,10 @@ pub struct Site {
     pub shape: Vec<usize>,
     /// Kind of sub-module.
     pub module: Module,
+    /// What it is to its block, or to the model; a bias has the part of its layer.
+    pub part: Part,
+    /// Whether it is in attention to another's states.
+    pub cross: bool,
     /// Block, from 0; none outside the blocks. A decoder's blocks follow its encoder's.
     pub layer: Option<usize>,
 }
@@ -48,6 +52,25 @@ impl Site {
     }
 }
 
+/// A place where a model has no tensor, and something may be put between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `prompt`, or the block's name with `after_attention` or `after_ffn`.
+    pub name: String,
+    /// Width of the states that pass.
+    pub width: usize,
+    /// The sub-layer before it; none before the embedded input.
+    pub after: Option<SubLayer>,
+    /// Block, from 0, as a site's.
+    pub layer: Option<usize>,
+}
+
+/// Number of a place in its model.
+pub type PlaceId = usize;
+
+/// The place before the embedded input, in every model.
+pub const INPUT: PlaceId = 0;
+
 /// Rows of a fused tensor: of every `stride` rows, `count` from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
@@ -63,6 +86,12 @@ impl Rows {
     /// The row of the fused tensor that is row `row` of the part.
     pub fn of(self, row: usize) -> usize {
         row / self.count * self.stride + self.start + row % self.count
+    }
+
+    /// The row of the part that is row `row` of the fused tensor, where it is one.
+    pub fn within(self, row: usize) -> Option<usize> {
+        let in_group = (row % self.stride).checked_sub(self.start)?;
+        (in_group < self.count).then(|| row / self.stride * self.count + in_group)
     }
 }
 
@@ -148,6 +177,22 @@ pub trait Tap {
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
         linear(x, table.rows.value.clone())
     }
+
+    /// Between two sub-layers: h `[tokens, width]`, shape kept.
+    fn plug(&self, _place: PlaceId, h: Tensor<2>) -> Tensor<2> {
+        h
+    }
+
+    /// Tokens that [`Tap::concat`] puts before every row.
+    fn virtual_tokens(&self, _place: PlaceId) -> usize {
+        0
+    }
+
+    /// Before the embedded input: x `[rows, length, width]` to
+    /// `[rows, virtual tokens + length, width]`.
+    fn concat(&self, _place: PlaceId, x: Tensor<3>) -> Tensor<3> {
+        x
+    }
 }
 
 /// The tap that changes nothing: plain inference.
@@ -173,6 +218,8 @@ mod tests {
         let mut all: Vec<usize> = rows.into_iter().flatten().collect();
         all.sort_unstable();
         assert_eq!(all, (0..3 * heads * width).collect::<Vec<_>>());
+        assert!((0..12).all(|row| part(2).within(part(2).of(row)) == Some(row)));
+        assert_eq!((part(1).within(0), part(1).within(8)), (None, None));
         assert_eq!(part(1).of(0), 4);
         assert_eq!(part(1).of(4), 16);
     }

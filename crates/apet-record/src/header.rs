@@ -72,6 +72,9 @@ pub struct ThetaInfo {
     /// Hash of every position, so that two runs can be compared; empty where there are none.
     #[serde(default)]
     pub positions_hash: String,
+    /// Why fewer are tuned than were asked for; empty where they are not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
     /// Fields of later minor versions.
     #[serde(flatten)]
     pub extra: Extra,

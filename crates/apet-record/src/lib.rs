@@ -11,13 +11,13 @@ mod stream;
 
 pub use canonical::{canonical_json, content_id};
 pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
-pub use method::{Layers, Method, Module, Pool};
+pub use method::{Baseline, Budget, Layers, Method, Module, Part, Pool, Select, SubLayer, Unit};
 pub use record::{
     Eval, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary, record_name,
 };
 pub use spec::{
-    Dtype, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError, TaskSpec,
-    Train,
+    Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError,
+    TaskSpec, Train,
 };
 pub use stream::Stream;
 

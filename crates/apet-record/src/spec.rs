@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MAX_SEED, Method, Pool, content_id};
+use crate::{MAX_SEED, Method, content_id};
 
 /// One run, as JSON. Every field has a default but `model` and `task.name`;
 /// unknown fields are refused by name. Equal specs have equal [`RunSpec::id`]s.
@@ -38,7 +38,7 @@ pub struct RunSpec {
 }
 
 /// Fields that came later are not written where they are as before: old specs keep their ids.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -201,6 +201,34 @@ pub struct Optimizer {
     pub clip_norm: f64,
     /// How the learning rate moves.
     pub schedule: Schedule,
+    /// Other settings for some of theta's weights; the first group that matches counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+}
+
+/// Settings for some of theta's weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// A regular expression that is found in the weight's name: `"^head\\."`, `"lora_B$"`.
+    pub weights: String,
+    /// Peak learning rate; it moves as the others do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Decoupled weight decay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+impl Group {
+    /// The pattern of its weights' names.
+    ///
+    /// # Errors
+    /// When it is no regular expression.
+    pub fn pattern(&self) -> Result<regex_lite::Regex, String> {
+        let no_pattern = |e| format!("found no regular expression: {e}");
+        regex_lite::Regex::new(&self.weights).map_err(no_pattern)
+    }
 }
 
 impl Default for Optimizer {
@@ -213,6 +241,7 @@ impl Default for Optimizer {
             weight_decay: 0.0,
             clip_norm: 1.0,
             schedule: Schedule::Linear,
+            groups: Vec::new(),
         }
     }
 }
@@ -263,7 +292,7 @@ impl Seeds {
 }
 
 /// Most rows of a batch, and tokens of a row.
-const MOST: usize = 1 << 20;
+pub(crate) const MOST: usize = 1 << 20;
 
 /// A spec that can not be run, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -379,6 +408,31 @@ impl RunSpec {
                 );
             }
         }
+        for (number, group) in o.groups.iter().enumerate() {
+            let field = |name: &str| format!("optimizer.groups[{number}].{name}");
+            if let Err(problem) = group.pattern() {
+                return refuse(&field("weights"), problem);
+            }
+            let rate = group
+                .learning_rate
+                .filter(|r| !(0.0..=f64::MAX).contains(r));
+            let decay = group.weight_decay.filter(|d| !(0.0..=1.0).contains(d));
+            if let Some(found) = rate {
+                let problem = format!("found {found}, expected a number from 0");
+                return refuse(&field("learning_rate"), problem);
+            }
+            if let Some(found) = decay {
+                let problem = format!("found {found}, expected a number from 0 to 1");
+                return refuse(&field("weight_decay"), problem);
+            }
+            // A group's rate moves as a multiple of the others'.
+            if group.learning_rate.is_some() && o.learning_rate == 0.0 {
+                return refuse(
+                    "optimizer.learning_rate",
+                    "found 0 beside groups with rates of their own, expected more than 0".into(),
+                );
+            }
+        }
         let seeds = [
             ("placement", self.seeds.placement),
             ("batches", self.seeds.batches),
@@ -392,36 +446,13 @@ impl RunSpec {
                 );
             }
         }
-        match &self.method {
-            Method::Head {} if self.objective == Objective::LabelWords => refuse(
+        if self.method == (Method::Head {}) && self.objective == Objective::LabelWords {
+            return refuse(
                 "method",
                 "found \"head\", label words have none; tune something else".into(),
-            ),
-            Method::Apet { count: 0, .. } => refuse(
-                "method.count",
-                "found 0, expected at least 1 (the method \"head\" tunes nothing but the head)"
-                    .into(),
-            ),
-            Method::Apet { pool, .. } if pool.modules.is_empty() => refuse(
-                "method.pool.modules",
-                "found an empty list, expected at least one of attention, ffn, norm, bias, embedding".into(),
-            ),
-            Method::Apet { pool: Pool { layers: Some(l), .. }, .. } if l.first > l.last => refuse(
-                "method.pool.layers",
-                format!("found first {} after last {}", l.first, l.last),
-            ),
-            Method::Lora { rank: 0, .. } => {
-                refuse("method.rank", "found 0, expected at least 1".into())
-            }
-            Method::Lora { targets, .. } if targets.is_empty() => refuse(
-                "method.targets",
-                "found an empty list, expected names such as \"query\"".into(),
-            ),
-            Method::Lora { alpha, .. } if !alpha.is_finite() => {
-                refuse("method.alpha", format!("found {alpha}, expected a finite number"))
-            }
-            _ => Ok(()),
+            );
         }
+        self.method.check("method")
     }
 }
 

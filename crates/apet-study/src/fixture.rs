@@ -46,8 +46,9 @@ impl Run {
         spec.optimizer.learning_rate = self.rate;
         spec.method = match self.method {
             "apet" => Method::Apet {
-                count: self.count,
+                count: self.count.into(),
                 pool: Pool::default(),
+                select: Default::default(),
             },
             "head" => Method::Head {},
             _ => Method::Full {},

@@ -110,7 +110,7 @@ fn name(record: &RunRecord) -> String {
     match &spec.method {
         Method::Head {} => format!("{model} {task} head seed {seeds}"),
         method => {
-            let (method, count) = (method.name(), header.theta.realised);
+            let (method, count) = (method.label(), header.theta.realised);
             format!("{model} {task} {method} {count} seed {seeds}")
         }
     }

@@ -1,86 +1,290 @@
-//! theta as a safetensors file: each weight's values, sparse ones with their positions.
+//! theta as a file of its own: safetensors with the flat vector, every position, and in the
+//! header what stands where. It is read back onto the same model without a spec.
+//!
+//! | tensor | type | what |
+//! |---|---|---|
+//! | `values` | F32 `[parameters]` | theta, the head last |
+//! | `positions` | U32 `[scalars]` | row-major positions of the sparse weights, in their order |
+//!
+//! The header's `apet_theta` is JSON: [`Contents`].
 
 use std::collections::HashMap;
 
+use apet_plm::{Outline, Plm};
+use apet_record::ThetaInfo;
+use burn::{
+    Tensor,
+    tensor::{DType, TensorData},
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
 
-use crate::theta::{Structure, Theta};
+use crate::{
+    method::Recipe,
+    theta::{Layout, Theta},
+    weight::{AdapterPart, At, Structure, Weight},
+};
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+/// Where the header has it.
+const KEY: &str = "apet_theta";
 
 /// A theta file that does not fit, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct FileError(String);
+pub struct FileError(pub(crate) String);
+
+/// What the header says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    /// Seed of the initial values: of factors that are not tuned themselves.
+    init: u64,
+    info: ThetaInfo,
+    weights: Vec<Record>,
+}
+
+/// What is put where: one line of a recipe.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// The site's or place's name.
+    at: String,
+    /// The structure's name; an adapter, a low-rank pair and the head are one.
+    #[serde(rename = "as")]
+    structure: String,
+    /// Scalars, rank, tokens, bottleneck or classes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    size: usize,
+    /// Scalars of A, where scalars of factors are tuned.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    in_a: usize,
+    /// Rank, where scalars of factors are tuned.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rank: usize,
+    /// alpha / rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scale: Option<f64>,
+}
+
+fn is_zero(size: &usize) -> bool {
+    *size == 0
+}
+
+impl Record {
+    /// The line that a weight begins; none where it belongs to the one before.
+    fn of(weight: &Weight, outline: &Outline) -> Option<Self> {
+        let at = match weight.at {
+            At::Site(site) => &outline.sites[site].name,
+            At::Place(place) => &outline.places[place].name,
+            At::Head => "head",
+        };
+        let mut record = Self {
+            at: at.into(),
+            structure: weight.structure.name().into(),
+            size: 0,
+            in_a: 0,
+            rank: 0,
+            scale: None,
+        };
+        match &weight.structure {
+            Structure::Sparse { positions, .. } => record.size = positions.len(),
+            Structure::LowRankB { scale } => {
+                record.structure = "low_rank".into();
+                record.size = weight.shape[1];
+                record.scale = Some(*scale);
+            }
+            Structure::LowRankScalars {
+                rank, scale, a, b, ..
+            } => {
+                (record.size, record.in_a, record.rank) = (a.len() + b.len(), a.len(), *rank);
+                record.scale = Some(*scale);
+            }
+            Structure::Prompt => record.size = weight.shape[0],
+            Structure::Adapter(AdapterPart::DownBias) => {
+                record.structure = "adapter".into();
+                record.size = weight.len();
+            }
+            Structure::HeadBias => {
+                record.structure = "head".into();
+                record.size = weight.len();
+            }
+            Structure::LowRankA | Structure::Adapter(_) | Structure::HeadWeight => return None,
+            Structure::Owned | Structure::Bias | Structure::ScaleOutput | Structure::ScaleInput => {
+            }
+        }
+        Some(record)
+    }
+
+    /// Puts it into a recipe for a model; takes its positions from the front of `positions`.
+    fn put(&self, plm: &Plm, positions: &mut &[u64], recipe: &mut Recipe) -> Result<(), FileError> {
+        let (outline, device) = (plm.outline(), plm.device());
+        let wrong = |problem: String| FileError(format!("{}: {problem}", self.at));
+        let mut take = |count: usize, scalars: usize| {
+            let Some((here, rest)) = positions.split_at_checked(count) else {
+                return Err(wrong("has fewer positions than values".into()));
+            };
+            *positions = rest;
+            let ascend = here.windows(2).all(|w| w[0] < w[1]);
+            if !ascend || here.last().is_some_and(|&last| last >= scalars as u64) {
+                return Err(wrong(format!(
+                    "has positions that are not ascending below {scalars}"
+                )));
+            }
+            Ok(here.to_vec())
+        };
+        if self.structure == "head" {
+            recipe.head(self.size, outline.config.hidden());
+            return Ok(());
+        }
+        let no_such = |other: &str| wrong(format!("a \"{other}\" can not be put there"));
+        if let Some(id) = outline.places.iter().position(|p| p.name == self.at) {
+            let place = &outline.places[id];
+            match self.structure.as_str() {
+                "prompt" => recipe.prompt(id, place, self.size, 0.0),
+                "adapter" => recipe.adapter(id, place, self.size, 0.0),
+                other => return Err(no_such(other)),
+            }
+            return Ok(());
+        }
+        let Some(id) = outline.sites.iter().position(|s| s.name == self.at) else {
+            let name = &outline.name;
+            return Err(wrong(format!("{name} has no such tensor or place")));
+        };
+        let site = &outline.sites[id];
+        let is_linear = site.linear_layer().is_some();
+        match self.structure.as_str() {
+            "dense" => recipe.own(id, site),
+            "sparse" => recipe.sparse(id, site, take(self.size, site.len())?, device),
+            "low_rank" if is_linear => {
+                recipe.low_rank(id, site, self.size, self.scale.unwrap_or(1.0));
+            }
+            "low_rank_scalars" if is_linear && self.in_a <= self.size => {
+                let a = take(self.in_a, self.rank * site.shape[1])?;
+                let b = take(self.size - self.in_a, self.rank * site.shape[0])?;
+                let factors = (self.rank, self.scale.unwrap_or(1.0));
+                recipe.low_rank_scalars(id, site, factors, (a, b), device);
+            }
+            "bias" if is_linear => recipe.bias(id, site),
+            "scale_output" if is_linear => recipe.scale_output(id, site),
+            "scale_input" if is_linear => recipe.scale_input(id, site),
+            other => return Err(no_such(other)),
+        }
+        Ok(())
+    }
+}
 
 impl Theta {
-    /// Writes `values` (as read from [`Theta::values`]) in safetensors form: a tensor a
-    /// weight, `NAME` f32, and `NAME.positions` i64 (row-major) beside sparse ones.
-    /// `metadata` stands in the header.
+    /// Writes `values` (as read from [`Theta::values`]) as a file. `metadata` stands in the
+    /// header beside what theta consists of.
     ///
     /// # Errors
     /// When `values` are not as many as theta has.
     pub fn to_safetensors(
         &self,
+        outline: &Outline,
         values: &[f32],
-        metadata: HashMap<String, String>,
+        mut metadata: HashMap<String, String>,
     ) -> Result<Vec<u8>, FileError> {
         let wrong = |e: safetensors::SafeTensorError| FileError(e.to_string());
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let mut positions = Vec::new();
-        for weight in self.weights() {
-            if let Structure::Sparse { positions: p, .. } = &weight.structure {
-                let data: Vec<u8> = p.iter().flat_map(|&p| (p as i64).to_le_bytes()).collect();
-                positions.push((format!("{}.positions", weight.name), p.len(), data));
-            }
+        if values.len() != self.layout().len() {
+            let (found, expected) = (values.len(), self.layout().len());
+            return Err(FileError(format!(
+                "found {found} values, theta has {expected}"
+            )));
         }
+        let weights = self.weights().iter();
+        let contents = Contents {
+            version: VERSION,
+            init: self.init(),
+            info: self.info().clone(),
+            weights: weights.filter_map(|w| Record::of(w, outline)).collect(),
+        };
+        let contents = serde_json::to_string(&contents).map_err(|e| FileError(e.to_string()))?;
+        metadata.insert(KEY.into(), contents);
+        let places = self
+            .weights()
+            .iter()
+            .flat_map(|w| w.structure.places())
+            .flatten();
+        let places: Vec<u8> = places
+            .flat_map(|&place| (place as u32).to_le_bytes())
+            .collect();
+        let values: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let mut tensors = Vec::new();
-        for weight in self.weights() {
-            let data = bytes
-                .get(weight.offset * 4..(weight.offset + weight.len()) * 4)
-                .ok_or_else(|| FileError(format!("{}: too few values", weight.name)))?;
-            let view = TensorView::new(Dtype::F32, weight.shape.clone(), data).map_err(wrong)?;
-            tensors.push((weight.name.clone(), view));
-        }
-        for (name, len, data) in &positions {
-            let view = TensorView::new(Dtype::I64, vec![*len], data).map_err(wrong)?;
-            tensors.push((name.clone(), view));
+        for (name, dtype, bytes) in [
+            ("values", Dtype::F32, &values),
+            ("positions", Dtype::U32, &places),
+        ] {
+            if name == "values" || !bytes.is_empty() {
+                let view = TensorView::new(dtype, vec![bytes.len() / 4], bytes);
+                tensors.push((name, view.map_err(wrong)?));
+            }
         }
         safetensors::serialize(tensors, Some(metadata)).map_err(wrong)
     }
 
-    /// Reads the values of a theta file that was written for the same layout, in the
-    /// order of the flat vector.
+    /// Reads a theta file onto the model it was made for.
     ///
     /// # Errors
-    /// Names the first weight that is missing or has another shape or other positions.
-    pub fn read_safetensors(&self, bytes: &[u8]) -> Result<Vec<f32>, FileError> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| FileError(format!("{e}, expected a theta file (safetensors)")))?;
-        let mut values = Vec::new();
-        for weight in self.weights() {
-            let name = &weight.name;
-            let view = file
-                .tensor(name)
-                .map_err(|_| FileError(format!("{name} is missing: the file is of another run")))?;
-            if view.shape() != weight.shape || view.dtype() != Dtype::F32 {
-                return Err(FileError(format!(
-                    "{name} is {:?} {:?}, expected F32 {:?}: the file is of another run",
-                    view.dtype(),
-                    view.shape(),
-                    weight.shape
-                )));
-            }
-            if let Structure::Sparse { positions, .. } = &weight.structure {
-                let expected = positions.iter().flat_map(|&p| (p as i64).to_le_bytes());
-                let found = file.tensor(&format!("{name}.positions"));
-                if !found.is_ok_and(|v| v.data().iter().copied().eq(expected)) {
-                    return Err(FileError(format!(
-                        "{name} has other positions: the file is of another placement seed, count or pool"
-                    )));
-                }
-            }
-            let floats = view.data().chunks_exact(4);
-            values.extend(floats.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+    /// Names what the model does not have, or what of the file does not fit.
+    pub fn read(plm: &Plm, bytes: &[u8]) -> Result<Self, FileError> {
+        let no_theta = |found: String| {
+            FileError(format!(
+                "{found}, expected a theta file of APET Lab (safetensors)"
+            ))
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| no_theta(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| no_theta(e.to_string()))?;
+        let contents = header.metadata().as_ref().and_then(|m| m.get(KEY));
+        let contents =
+            contents.ok_or_else(|| no_theta(format!("found no \"{KEY}\" in the header")))?;
+        let contents: Contents =
+            serde_json::from_str(contents).map_err(|e| no_theta(format!("{KEY}: {e}")))?;
+        if contents.version != VERSION {
+            return Err(FileError(format!(
+                "found version {} of the theta file, expected {VERSION}; a newer APET Lab may read it",
+                contents.version
+            )));
         }
-        Ok(values)
+        let words = |name: &str, dtype: Dtype| -> Result<Vec<[u8; 4]>, FileError> {
+            let view = file.tensor(name).map_err(|e| no_theta(e.to_string()))?;
+            if view.dtype() != dtype {
+                return Err(no_theta(format!("{name} is {:?}", view.dtype())));
+            }
+            let words = view.data().chunks_exact(4);
+            Ok(words.map(|b| [b[0], b[1], b[2], b[3]]).collect())
+        };
+        let positions = match file.tensor("positions") {
+            Ok(_) => words("positions", Dtype::U32)?,
+            Err(_) => Vec::new(),
+        };
+        let positions: Vec<u64> = positions
+            .into_iter()
+            .map(|b| u32::from_le_bytes(b).into())
+            .collect();
+        let mut recipe = Recipe::default();
+        let mut rest = positions.as_slice();
+        for record in &contents.weights {
+            record.put(plm, &mut rest, &mut recipe)?;
+        }
+        let mut layout = Layout::from_recipe(&contents.info.method, recipe);
+        layout.info = contents.info;
+        let values: Vec<f32> = words("values", Dtype::F32)?
+            .into_iter()
+            .map(f32::from_le_bytes)
+            .collect();
+        let len = layout.len();
+        if values.len() != len || !rest.is_empty() {
+            return Err(FileError(format!(
+                "found {} values, its weights have {len} on {}",
+                values.len(),
+                plm.info().name
+            )));
+        }
+        let mut theta = Self::of(plm, contents.init, layout);
+        let data = TensorData::new(values, [len]);
+        theta.set_values(Tensor::from_data(data, (plm.device(), DType::F32)));
+        Ok(theta)
     }
 }

@@ -2,19 +2,33 @@
 
 use std::collections::HashMap;
 
-use apet_kernels::{SparseIndex, embed, linear, sparse_embed, sparse_linear};
-use apet_plm::{Linear, Norm, Param, SiteId, Table, Tap};
+use apet_kernels::{SparseIndex, embed, gelu_tanh, linear, sparse_embed, sparse_linear};
+use apet_plm::{Linear, Norm, Param, PlaceId, SiteId, Table, Tap};
 use burn::{Tensor, tensor::Int};
 
-use crate::theta::{Leaves, Structure, Theta};
+use crate::{
+    theta::{Leaves, Theta},
+    weight::{AdapterPart, At, Structure},
+};
 
-/// What theta does at the sites of a model.
-#[derive(Debug)]
+/// What theta does at the sites and places of a model.
+#[derive(Debug, Default)]
 pub struct Tuned<'a> {
-    owned: HashMap<SiteId, &'a Tensor<1>>,
-    sparse: HashMap<SiteId, (&'a Tensor<1>, &'a SparseIndex)>,
-    low_rank: HashMap<SiteId, LowRank>,
+    sites: HashMap<SiteId, AtSite<'a>>,
+    places: HashMap<PlaceId, AtPlace>,
     head: Option<(Tensor<2>, &'a Tensor<1>)>,
+}
+
+/// What theta does at a site.
+#[derive(Debug, Default)]
+struct AtSite<'a> {
+    owned: Option<&'a Tensor<1>>,
+    biases: Vec<&'a Tensor<1>>,
+    sparse: Vec<(&'a Tensor<1>, &'a SparseIndex)>,
+    low_rank: Vec<LowRank>,
+    scalars: Vec<Scalars<'a>>,
+    scale_input: Vec<&'a Tensor<1>>,
+    scale_output: Vec<&'a Tensor<1>>,
 }
 
 #[derive(Debug)]
@@ -24,36 +38,97 @@ struct LowRank {
     scale: f64,
 }
 
+#[derive(Debug)]
+struct Scalars<'a> {
+    /// A's frozen initial value.
+    a: &'a Tensor<2>,
+    /// Changes of A's and of B's scalars, where there are any.
+    changes: [Option<Tensor<1>>; 2],
+    index: &'a [SparseIndex; 2],
+    scale: f64,
+}
+
+/// What theta does at a place.
+#[derive(Debug, Default)]
+struct AtPlace {
+    prompts: Vec<Tensor<2>>,
+    adapters: Vec<Adapter>,
+}
+
+#[derive(Debug)]
+struct Adapter {
+    down: (Tensor<2>, Tensor<1>),
+    up: (Tensor<2>, Tensor<1>),
+}
+
 impl<'a> Tuned<'a> {
     pub(crate) fn new(theta: &'a Theta, leaves: &'a Leaves) -> Self {
-        let mut tap = Self {
-            owned: HashMap::new(),
-            sparse: HashMap::new(),
-            low_rank: HashMap::new(),
-            head: None,
-        };
-        let mut factor_a = None;
-        let mut head_weight = None;
-        for (weight, leaf) in theta.weights().iter().zip(&leaves.0) {
+        let mut tap = Self::default();
+        // Parts that belong together stand one after another.
+        let (mut factor_a, mut head_weight) = (None, None);
+        let mut adapter: Vec<&Tensor<1>> = Vec::new();
+        for ((number, weight), leaf) in theta.weights().iter().enumerate().zip(&leaves.0) {
             let matrix = || leaf.clone().reshape([weight.shape[0], weight.shape[1]]);
-            match (&weight.structure, weight.site) {
-                (Structure::Sparse { index, .. }, Some(site)) => {
-                    tap.sparse.insert(site, (leaf, index));
-                }
-                (Structure::Owned, Some(site)) => {
-                    tap.owned.insert(site, leaf);
-                }
-                (Structure::LowRankA, _) => factor_a = Some(matrix()),
-                (Structure::LowRankB { scale }, Some(site)) => {
-                    // A always stands right before its B.
-                    if let Some(a) = factor_a.take() {
-                        let (b, scale) = (matrix(), *scale);
-                        tap.low_rank.insert(site, LowRank { a, b, scale });
+            match weight.at {
+                At::Head => match &weight.structure {
+                    Structure::HeadWeight => head_weight = Some(matrix()),
+                    _ => tap.head = head_weight.take().map(|w| (w, leaf)),
+                },
+                At::Place(place) => {
+                    let at = tap.places.entry(place).or_default();
+                    match &weight.structure {
+                        Structure::Prompt => at.prompts.push(matrix()),
+                        Structure::Adapter(AdapterPart::UpBias) => {
+                            if let [down, down_bias, up] = adapter[..] {
+                                let bottleneck = down_bias.dims()[0];
+                                let width = weight.len();
+                                at.adapters.push(Adapter {
+                                    down: (
+                                        down.clone().reshape([bottleneck, width]),
+                                        down_bias.clone(),
+                                    ),
+                                    up: (up.clone().reshape([width, bottleneck]), leaf.clone()),
+                                });
+                            }
+                            adapter.clear();
+                        }
+                        _ => adapter.push(leaf),
                     }
                 }
-                (Structure::HeadWeight, _) => head_weight = Some(matrix()),
-                (Structure::HeadBias, _) => tap.head = head_weight.take().map(|w| (w, leaf)),
-                _ => {}
+                At::Site(site) => {
+                    let at = tap.sites.entry(site).or_default();
+                    match &weight.structure {
+                        Structure::Sparse { index, .. } => at.sparse.push((leaf, index)),
+                        Structure::Owned => at.owned = Some(leaf),
+                        Structure::LowRankA => factor_a = Some(matrix()),
+                        Structure::LowRankB { scale } => {
+                            if let Some(a) = factor_a.take() {
+                                let (b, scale) = (matrix(), *scale);
+                                at.low_rank.push(LowRank { a, b, scale });
+                            }
+                        }
+                        Structure::LowRankScalars {
+                            scale, a, index, ..
+                        } => {
+                            let (of_a, all) = (a.len(), weight.len());
+                            let part = |from: usize, to: usize| {
+                                (from < to).then(|| leaf.clone().slice(from..to))
+                            };
+                            if let Some(fixed) = theta.fixed(number) {
+                                at.scalars.push(Scalars {
+                                    a: fixed,
+                                    changes: [part(0, of_a), part(of_a, all)],
+                                    index,
+                                    scale: *scale,
+                                });
+                            }
+                        }
+                        Structure::Bias => at.biases.push(leaf),
+                        Structure::ScaleInput => at.scale_input.push(leaf),
+                        Structure::ScaleOutput => at.scale_output.push(leaf),
+                        _ => {}
+                    }
+                }
             }
         }
         tap
@@ -69,44 +144,93 @@ impl<'a> Tuned<'a> {
         }
     }
 
+    /// What is done at a site, if anything is.
+    fn at(&self, site: SiteId) -> Option<&AtSite<'a>> {
+        self.sites.get(&site)
+    }
+
     /// The tensor used at a site: theta's own, or the frozen one.
     fn tensor<const D: usize>(&self, param: &Param<D>) -> Tensor<D> {
-        match self.owned.get(&param.site) {
-            Some(own) => (*own).clone().reshape(param.value.dims()),
+        match self.at(param.site).and_then(|at| at.owned) {
+            Some(own) => own.clone().reshape(param.value.dims()),
             None => param.value.clone(),
         }
     }
 
-    /// Adds a site's sparse delta, if it has one, acting on `x`.
-    fn add(&self, site: SiteId, y: Tensor<2>, x: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
-        match self.sparse.get(&site) {
-            Some((values, index)) => sparse_linear(y, x(), (*values).clone(), index),
-            None => y,
+    /// Adds a site's sparse deltas, acting on `x`.
+    fn add(&self, site: SiteId, mut y: Tensor<2>, x: impl Fn() -> Tensor<2>) -> Tensor<2> {
+        for (values, index) in self.at(site).into_iter().flat_map(|at| &at.sparse) {
+            y = sparse_linear(y, x(), (*values).clone(), index);
         }
+        y
     }
 
-    /// Adds a bias and its sparse delta: a column on a constant input of 1.
+    /// Adds a bias and its sparse deltas: a column on a constant input of 1.
     fn add_bias(&self, bias: &Param<1>, y: Tensor<2>) -> Tensor<2> {
         let y = y + self.tensor(bias).unsqueeze();
         let ones = [y.dims()[0], 1];
         let device = bias.value.device();
         self.add(bias.site, y, || Tensor::ones(ones, &device))
     }
-}
 
-impl Tap for Tuned<'_> {
-    fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let mut y = linear(x.clone(), self.tensor(&layer.weight));
+    /// A linear layer's input, scaled where theta scales it.
+    fn linear_input(&self, layer: &Linear, mut x: Tensor<2>) -> Tensor<2> {
+        let at = self.at(layer.weight.site);
+        for scale in at.into_iter().flat_map(|at| &at.scale_input) {
+            x = x * (*scale).clone().unsqueeze();
+        }
+        x
+    }
+
+    /// x Wᵀ with the weight that theta uses.
+    fn linear_product(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+        linear(x, self.tensor(&layer.weight))
+    }
+
+    /// All that theta, and the layer's bias, add to the product y of x.
+    fn linear_output(&self, layer: &Linear, x: Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
         if let Some(bias) = &layer.bias {
             y = self.add_bias(bias, y);
         }
-        let site = layer.weight.site;
-        if let Some(LowRank { a, b, scale }) = self.low_rank.get(&site) {
+        let Some(at) = self.at(layer.weight.site) else {
+            return y;
+        };
+        for bias in &at.biases {
+            y = y + (*bias).clone().unsqueeze();
+        }
+        for LowRank { a, b, scale } in &at.low_rank {
             // On the activation side: x Aᵀ Bᵀ, never a dense B A (design decision 4).
             let narrow = x.clone().matmul(a.clone().transpose());
             y = y + narrow.matmul(b.clone().transpose()) * *scale;
         }
-        self.add(site, y, || x)
+        for Scalars {
+            a,
+            changes: [of_a, of_b],
+            index,
+            scale,
+        } in &at.scalars
+        {
+            // B is 0 but where it is tuned: without that, nothing is added.
+            let Some(of_b) = of_b else { continue };
+            let mut narrow = x.clone().matmul((*a).clone().transpose());
+            if let Some(of_a) = of_a {
+                narrow = sparse_linear(narrow, x.clone(), of_a.clone(), &index[0]);
+            }
+            y = sparse_linear(y, narrow * *scale, of_b.clone(), &index[1]);
+        }
+        y = self.add(layer.weight.site, y, || x.clone());
+        for scale in &at.scale_output {
+            y = y * (*scale).clone().unsqueeze();
+        }
+        y
+    }
+}
+
+impl Tap for Tuned<'_> {
+    fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+        let x = self.linear_input(layer, x);
+        let y = self.linear_product(layer, x.clone());
+        self.linear_output(layer, x, y)
     }
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
@@ -115,19 +239,50 @@ impl Tap for Tuned<'_> {
         if let Some(bias) = &norm.bias {
             y = self.add_bias(bias, y);
         }
-        self.add(norm.scale.site, y, || normalized)
+        self.add(norm.scale.site, y, || normalized.clone())
     }
 
     fn embed(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<2> {
-        let y = embed(self.tensor(&table.rows), ids.clone());
-        match self.sparse.get(&table.rows.site) {
-            Some((values, index)) => sparse_embed(y, (*values).clone(), ids, index),
-            None => y,
+        let mut y = embed(self.tensor(&table.rows), ids.clone());
+        let at = self.at(table.rows.site);
+        for (values, index) in at.into_iter().flat_map(|at| &at.sparse) {
+            y = sparse_embed(y, (*values).clone(), ids.clone(), index);
         }
+        y
     }
 
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
         let y = linear(x.clone(), self.tensor(&table.rows));
-        self.add(table.rows.site, y, || x)
+        self.add(table.rows.site, y, || x.clone())
+    }
+
+    fn plug(&self, place: PlaceId, mut h: Tensor<2>) -> Tensor<2> {
+        let at = self.places.get(&place);
+        for Adapter { down, up } in at.into_iter().flat_map(|at| &at.adapters) {
+            let product = |x: Tensor<2>, (weight, bias): &(Tensor<2>, Tensor<1>)| {
+                x.matmul(weight.clone().transpose()) + bias.clone().unsqueeze()
+            };
+            let narrow = gelu_tanh(product(h.clone(), down));
+            h = h + product(narrow, up);
+        }
+        h
+    }
+
+    fn virtual_tokens(&self, place: PlaceId) -> usize {
+        let at = self.places.get(&place);
+        let prompts = at.into_iter().flat_map(|at| &at.prompts);
+        prompts.map(|prompt| prompt.dims()[0]).sum()
+    }
+
+    fn concat(&self, place: PlaceId, x: Tensor<3>) -> Tensor<3> {
+        let [rows, _, width] = x.dims();
+        let at = self.places.get(&place);
+        let prompts = at.into_iter().flat_map(|at| &at.prompts);
+        let each = prompts.map(|prompt| {
+            let tokens = prompt.dims()[0];
+            let one = prompt.clone().reshape([1, tokens, width]);
+            one.expand([rows, tokens, width])
+        });
+        Tensor::cat(each.chain([x]).collect(), 1)
     }
 }

@@ -1,71 +1,20 @@
 //! theta itself: one flat vector and its layout.
 
-use apet_kernels::SparseIndex;
-use apet_plm::{Kind, Outline, Plm, Site, SiteId};
+use std::collections::HashMap;
+
+use apet_plm::{INPUT, Kind, Outline, Place, Plm, Site};
 use apet_record::{Objective, RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
     tensor::{DType, Device, Gradients, TensorData},
 };
 
-use crate::{method, tap::Tuned};
-
-/// How a weight acts.
-#[derive(Clone, Debug)]
-pub enum Structure {
-    /// Values at drawn places of a site, added to the frozen tensor.
-    Sparse {
-        /// Row-major places, ascending, in the site's own shape.
-        positions: Vec<u64>,
-        /// The same on the device, in the shape the operation wants.
-        index: Box<SparseIndex>,
-    },
-    /// A copy of a site's tensor, used in its place.
-    Owned,
-    /// A of the low-rank delta (scale) B A, `[rank, in]`.
-    LowRankA,
-    /// B of the low-rank delta, `[out, rank]`.
-    LowRankB {
-        /// alpha / rank.
-        scale: f64,
-    },
-    /// The classification head's weight, `[classes, hidden]`.
-    HeadWeight,
-    /// The classification head's bias, `[classes]`.
-    HeadBias,
-}
-
-/// One tunable weight W_i.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    /// Name in files: the site's name with a suffix for the structure, or `head.weight`, `head.bias`.
-    pub name: String,
-    /// Where it acts; none for the head.
-    pub site: Option<SiteId>,
-    /// How it acts.
-    pub structure: Structure,
-    /// Shape; a sparse weight is `[values]`.
-    pub shape: Vec<usize>,
-    /// Where its values begin in the flat vector.
-    pub offset: usize,
-}
-
-impl Weight {
-    /// Number of scalars.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether it belongs to the classification head, which is counted apart.
-    pub fn is_head(&self) -> bool {
-        matches!(self.structure, Structure::HeadWeight | Structure::HeadBias)
-    }
-}
+use crate::{
+    apet::Placed,
+    method::{self, Ground, Recipe},
+    tap::Tuned,
+    weight::{At, Initial, Structure, Weight},
+};
 
 /// What theta consists of, before it has values: enough to count and to plan.
 #[derive(Clone, Debug)]
@@ -81,17 +30,33 @@ pub struct Layout {
 pub struct Theta {
     layout: Layout,
     values: Tensor<1>,
+    /// Seed of the initial values.
+    init: u64,
+    /// Frozen factors A of low-rank deltas of which only scalars are tuned, by weight.
+    fixed: HashMap<usize, Fixed>,
+}
+
+/// A frozen factor, on the host and on the device.
+#[derive(Clone, Debug)]
+struct Fixed {
+    values: Vec<f32>,
+    tensor: Tensor<2>,
 }
 
 /// The weights as tensors of a forward pass, in the order of [`Theta::weights`].
 #[derive(Clone, Debug)]
 pub struct Leaves(pub(crate) Vec<Tensor<1>>);
 
-/// Standard deviation of the head's initial weight, as in transformers.
-const HEAD_DEVIATION: f64 = 0.02;
+/// The part of a model that a forward pass uses: which sites, which places.
+pub type Used<'a> = (&'a dyn Fn(&Site) -> bool, &'a dyn Fn(&Place) -> bool);
+
+/// All of a model.
+pub const ALL: Used<'static> = (&|_| true, &|_| true);
 
 impl Layout {
     /// What a run with `classes` labels tunes on a model: weights and places, kept on `device`.
+    /// Where the spec selects by values, gradients or a mask, `chosen` are its places; without
+    /// them as many are drawn from the same pool, which is enough to plan.
     ///
     /// # Errors
     /// Names the field of the spec that does not fit the model.
@@ -99,6 +64,7 @@ impl Layout {
         outline: &Outline,
         spec: &RunSpec,
         classes: usize,
+        chosen: Option<&Placed>,
         device: &Device,
     ) -> Result<Self, SpecError> {
         let (name, pooling) = (&outline.name, spec.head.pooling);
@@ -116,16 +82,21 @@ impl Layout {
                     pooling.name()
                 ),
             ),
-            Objective::ClassHead => Self::over(outline, spec, Some(classes), device, |site| {
-                outline.in_classification(site, pooling)
-            }),
+            Objective::ClassHead => {
+                let used = (
+                    &|site: &Site| outline.in_classification(site, pooling),
+                    &|place: &Place| outline.place_in_classification(place),
+                );
+                let used: Used<'_> = (used.0, used.1);
+                Self::over(outline, spec, Some(classes), chosen, device, used)
+            }
             Objective::LabelWords if outline.kind() == Kind::Encoder => refuse(
                 "objective",
                 format!(
                     "found \"label_words\", {name} is an encoder and writes none; use \"class_head\""
                 ),
             ),
-            Objective::LabelWords => Self::over(outline, spec, None, device, |_| true),
+            Objective::LabelWords => Self::over(outline, spec, None, chosen, device, ALL),
         }
     }
 
@@ -138,36 +109,55 @@ impl Layout {
         outline: &Outline,
         spec: &RunSpec,
         classes: Option<usize>,
+        chosen: Option<&Placed>,
         device: &Device,
-        used: impl Fn(&Site) -> bool,
+        (site, place): Used<'_>,
     ) -> Result<Self, SpecError> {
-        let mut recipe = method::recipe(&outline.sites, spec, &used, device)?;
+        let ground = Ground {
+            outline,
+            site,
+            place,
+            placement: spec.seeds.placement,
+            chosen,
+            device,
+        };
+        let mut recipe = method::recipe(&spec.method, &ground)?;
         if let Some(classes) = classes {
-            let shape = vec![classes, outline.config.hidden()];
-            recipe.push("head.weight", None, Structure::HeadWeight, shape);
-            recipe.push("head.bias", None, Structure::HeadBias, vec![classes]);
+            recipe.head(classes, outline.config.hidden());
         }
+        Ok(Self::from_recipe(spec.method.name(), recipe))
+    }
+
+    /// Counts what a recipe lists.
+    pub(crate) fn from_recipe(method: &str, recipe: Recipe) -> Self {
         let weights = recipe.weights;
         let count = |head: bool| -> u64 {
             let counted = weights.iter().filter(|w| w.is_head() == head);
             counted.map(|w| w.len() as u64).sum()
         };
         let info = ThetaInfo {
-            method: spec.method.name().into(),
+            method: method.into(),
             nominal: recipe.nominal.unwrap_or(count(false)),
             realised: count(false),
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),
             pool: recipe.pool,
             positions_hash: positions_hash(&weights),
+            note: recipe.note,
             extra: Default::default(),
         };
-        Ok(Self { weights, info })
+        Self { weights, info }
     }
 
     /// Scalars in all, those of the head too.
     pub fn len(&self) -> usize {
         self.weights.iter().map(Weight::len).sum()
+    }
+
+    /// Tokens that it puts before the embedded input.
+    pub fn virtual_tokens(&self) -> usize {
+        let prompts = self.weights.iter().filter(|w| w.at == At::Place(INPUT));
+        prompts.map(|w| w.shape[0]).sum()
     }
 
     /// Whether there are none.
@@ -177,24 +167,46 @@ impl Layout {
 }
 
 impl Theta {
-    /// Makes theta for a run with `classes` labels: its layout, its places and its initial values.
+    /// Makes theta for a run with `classes` labels: its layout, its places and its initial
+    /// values. `chosen` as in [`Layout::new`].
     ///
     /// # Errors
     /// Names the field of the spec that does not fit the model.
-    pub fn new(plm: &Plm, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
-        let layout = Layout::new(plm.outline(), spec, classes, plm.device())?;
-        Ok(Self::of(plm, spec, layout))
+    pub fn new(
+        plm: &Plm,
+        spec: &RunSpec,
+        classes: usize,
+        chosen: Option<&Placed>,
+    ) -> Result<Self, SpecError> {
+        let layout = Layout::new(plm.outline(), spec, classes, chosen, plm.device())?;
+        Ok(Self::of(plm, spec.seeds.init, layout))
     }
 
-    /// Gives a layout its initial values.
-    pub fn of(plm: &Plm, spec: &RunSpec, layout: Layout) -> Self {
-        let values = initial_values(plm, &layout.weights, spec.seeds.init);
-        Self { layout, values }
+    /// Gives a layout its initial values, drawn under `seed`.
+    pub fn of(plm: &Plm, seed: u64, layout: Layout) -> Self {
+        let values = initial_values(plm, &layout.weights, seed);
+        let fixed = fixed_factors(plm.device(), &layout.weights, seed);
+        Self {
+            layout,
+            values,
+            init: seed,
+            fixed,
+        }
+    }
+
+    /// What it consists of.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Every weight, in the order of the flat vector; the head comes last.
     pub fn weights(&self) -> &[Weight] {
         &self.layout.weights
+    }
+
+    /// Tokens that it puts before the embedded input.
+    pub fn virtual_tokens(&self) -> usize {
+        self.layout.virtual_tokens()
     }
 
     /// Counts.
@@ -243,6 +255,21 @@ impl Theta {
         Tensor::cat(parts.collect(), 0)
     }
 
+    /// Seed of the initial values.
+    pub(crate) fn init(&self) -> u64 {
+        self.init
+    }
+
+    /// The frozen factor A of a weight, where it has one.
+    pub(crate) fn fixed(&self, weight: usize) -> Option<&Tensor<2>> {
+        self.fixed.get(&weight).map(|fixed| &fixed.tensor)
+    }
+
+    /// The same on the host, row-major.
+    pub(crate) fn fixed_values(&self, weight: usize) -> Option<Vec<f32>> {
+        self.fixed.get(&weight).map(|fixed| fixed.values.clone())
+    }
+
     fn parts<'a>(&'a self, flat: &'a Tensor<1>) -> impl Iterator<Item = Tensor<1>> + 'a {
         let part = |w: &Weight| flat.clone().slice(w.offset..w.offset + w.len());
         self.layout.weights.iter().map(part)
@@ -250,39 +277,61 @@ impl Theta {
 }
 
 fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {
-    let mut low_rank = Stream::new("init", seed);
+    let mut own = Stream::new("init", seed);
     let mut head = Stream::new("init head", seed);
-    let floats = |values: Vec<f32>| {
-        let len = values.len();
-        Tensor::<1>::from_data(TensorData::new(values, [len]), (plm.device(), DType::F32))
-    };
-    let parts = weights.iter().map(|w| match (&w.structure, w.site) {
-        (Structure::Owned, Some(site)) => plm.value(site).cast(DType::F32),
-        (Structure::LowRankA, _) => {
-            // Kaiming-uniform with a = sqrt(5): U(-1/sqrt(in), 1/sqrt(in)).
-            let bound = (w.shape[1] as f64).powf(-0.5);
-            let draw = || ((2.0 * low_rank.uniform() - 1.0) * bound) as f32;
-            floats(std::iter::repeat_with(draw).take(w.len()).collect())
+    let parts = weights.iter().map(|w| {
+        let stream = if w.is_head() { &mut head } else { &mut own };
+        let mut drawn = |draw: &mut dyn FnMut(&mut Stream) -> f64| {
+            floats(
+                plm.device(),
+                (0..w.len()).map(|_| draw(stream) as f32).collect(),
+            )
+        };
+        match (w.initial, w.at) {
+            (Initial::Frozen, At::Site(site)) => plm.value(site).cast(DType::F32),
+            (Initial::Uniform { bound }, _) => drawn(&mut |s| (2.0 * s.uniform() - 1.0) * bound),
+            (Initial::Normal { deviation }, _) => drawn(&mut |s| s.normal() * deviation),
+            (Initial::One, _) => Tensor::ones([w.len()], plm.device()),
+            _ => Tensor::zeros([w.len()], plm.device()),
         }
-        (Structure::HeadWeight, _) => {
-            let draw = || (head.normal() * HEAD_DEVIATION) as f32;
-            floats(std::iter::repeat_with(draw).take(w.len()).collect())
-        }
-        _ => floats(vec![0.0; w.len()]),
     });
     Tensor::cat(parts.collect(), 0)
+}
+
+/// The factors A that are not tuned themselves, drawn as LoRA's.
+fn fixed_factors(device: &Device, weights: &[Weight], seed: u64) -> HashMap<usize, Fixed> {
+    let mut stream = Stream::new("init factors", seed);
+    let factor = |(number, weight): (usize, &Weight)| {
+        let Structure::LowRankScalars { index, .. } = &weight.structure else {
+            return None;
+        };
+        let (rank, inputs) = (index[0].dims().rows, index[0].dims().cols);
+        let bound = (inputs as f64).powf(-0.5);
+        let draw = |_| ((2.0 * stream.uniform() - 1.0) * bound) as f32;
+        let values: Vec<f32> = (0..rank * inputs).map(draw).collect();
+        let tensor = floats(device, values.clone()).reshape([rank, inputs]);
+        Some((number, Fixed { values, tensor }))
+    };
+    weights.iter().enumerate().filter_map(factor).collect()
+}
+
+fn floats(device: &Device, values: Vec<f32>) -> Tensor<1> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), (device, DType::F32))
 }
 
 fn positions_hash(weights: &[Weight]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut any = false;
     for weight in weights {
-        if let Structure::Sparse { positions, .. } = &weight.structure {
-            any = true;
-            hasher.update(weight.name.as_bytes());
-            for position in positions {
-                hasher.update(&position.to_le_bytes());
-            }
+        let places = weight.structure.places();
+        if places.iter().all(|places| places.is_empty()) {
+            continue;
+        }
+        any = true;
+        hasher.update(weight.name.as_bytes());
+        for position in places.into_iter().flatten() {
+            hasher.update(&position.to_le_bytes());
         }
     }
     if any {

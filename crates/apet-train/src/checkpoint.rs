@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use apet_theta::Placed;
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
@@ -32,8 +33,16 @@ pub(crate) struct State {
     pub(crate) best: Tensor<1>,
 }
 
+/// Where theta's places were chosen by values or gradients they are kept: another device
+/// might choose others.
+const CHOSEN: &str = "chosen";
+
 /// A checkpoint as a safetensors file.
-pub(crate) async fn write(state: State, progress: &Progress) -> Result<Vec<u8>, TrainError> {
+pub(crate) async fn write(
+    state: State,
+    progress: &Progress,
+    chosen: Option<&Placed>,
+) -> Result<Vec<u8>, TrainError> {
     let wrong = |e: String| TrainError::Checkpoint(e);
     let mut data = Vec::new();
     for (name, tensor) in [
@@ -53,6 +62,16 @@ pub(crate) async fn write(state: State, progress: &Progress) -> Result<Vec<u8>, 
     for (name, bytes) in &data {
         let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
         views.push((*name, view.map_err(|e| wrong(e.to_string()))?));
+    }
+    // For each site: its number, how many, and the places.
+    let chosen = chosen.into_iter().flatten().flat_map(|(site, places)| {
+        let lead = [*site as u64, places.len() as u64];
+        lead.into_iter().chain(places.iter().copied())
+    });
+    let chosen: Vec<u8> = chosen.flat_map(u64::to_le_bytes).collect();
+    if !chosen.is_empty() {
+        let view = TensorView::new(Dtype::U64, vec![chosen.len() / 8], &chosen);
+        views.push((CHOSEN, view.map_err(|e| wrong(e.to_string()))?));
     }
     let progress = serde_json::to_string(progress).map_err(|e| wrong(e.to_string()))?;
     let metadata = HashMap::from([("apet_checkpoint".to_owned(), progress)]);
@@ -82,6 +101,20 @@ fn progress(bytes: &[u8]) -> Result<Progress, TrainError> {
         .and_then(|m| m.get("apet_checkpoint"))
         .ok_or_else(|| wrong("no field \"apet_checkpoint\" in its header".into()))?;
     serde_json::from_str(text).map_err(|e| wrong(e.to_string()))
+}
+
+/// The chosen places that a checkpoint keeps, if it does.
+pub(crate) fn chosen(bytes: &[u8]) -> Option<Placed> {
+    let file = SafeTensors::deserialize(bytes).ok()?;
+    let view = file.tensor(CHOSEN).ok()?;
+    let words = view.data().chunks_exact(8);
+    let mut words = words.filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
+    let mut placed = Placed::new();
+    while let (Some(site), Some(count)) = (words.next(), words.next()) {
+        let places = words.by_ref().take(count as usize).collect();
+        placed.push((site as usize, places));
+    }
+    Some(placed)
 }
 
 /// Reads a checkpoint of the run `run` with `parameters` scalars.

@@ -5,6 +5,7 @@
 //! [`Trainer::step`], the loop around it [`run`].
 
 mod checkpoint;
+mod choose;
 mod host;
 mod optimizer;
 mod plan;
@@ -12,6 +13,7 @@ mod run;
 mod trainer;
 
 pub use checkpoint::newest as newest_checkpoint;
+pub use choose::choose;
 pub use host::{Control, Host};
 pub use optimizer::AdamW;
 pub use plan::Plan;

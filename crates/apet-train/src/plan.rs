@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use apet_kernels::WIDE_NUMBERS;
 use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
 use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
-use apet_theta::{Layout, Structure};
+use apet_theta::{AdapterPart, At, Layout, Structure, Weight};
 use burn::tensor::Device;
 
 use crate::trainer::EVAL_ROWS;
@@ -40,10 +40,17 @@ impl Plan {
     /// # Errors
     /// When the spec does not fit the model.
     pub fn new(outline: &Outline, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
-        let layout = Layout::new(outline, spec, classes, &Device::flex())?;
+        let layout = Layout::new(outline, spec, classes, None, &Device::flex())?;
         let theta = layout.len() as u64 * F32;
         let index = layout.weights.iter().map(|weight| match &weight.structure {
             Structure::Sparse { index, positions } => index.bytes() + 8 * positions.len() as u64,
+            Structure::LowRankScalars { index, .. } => {
+                // The factor A that is kept, and both indices.
+                let dims = index[0].dims();
+                let places = 8 * weight.len() as u64;
+                let a = (dims.rows * dims.cols) as u64 * F32;
+                a + places + index.iter().map(|index| index.bytes()).sum::<u64>()
+            }
             _ => 0,
         });
         Ok(Self {
@@ -80,7 +87,7 @@ struct Step<'a> {
 
 impl<'a> Step<'a> {
     fn new(outline: &'a Outline, spec: &'a RunSpec, classes: usize, layout: &'a Layout) -> Self {
-        let (mut source, mut target) = (spec.task.max_length, 0);
+        let (mut source, mut target) = (spec.task.max_length + layout.virtual_tokens(), 0);
         if spec.objective == Objective::LabelWords {
             match outline.kind() {
                 Kind::EncoderDecoder => target = TARGET,
@@ -91,7 +98,7 @@ impl<'a> Step<'a> {
             outline,
             spec,
             classes,
-            tuned: layout.weights.iter().filter_map(|w| w.site).collect(),
+            tuned: layout.weights.iter().filter_map(Weight::site).collect(),
             layout,
             rows: spec.train.batch_size as u128,
             source: source as u128,
@@ -173,15 +180,29 @@ impl<'a> Step<'a> {
                 before.map_or(0, |block| block + 1)
             })
         };
-        self.tuned.iter().map(from).min().unwrap_or(usize::MAX)
+        let between = self.layout.weights.iter().filter_map(|w| match w.at {
+            // What stands before the input goes through all blocks.
+            At::Place(place) => Some(self.outline.places[place].layer.unwrap_or(0)),
+            _ => None,
+        });
+        let lowest = self.tuned.iter().map(from).chain(between).min();
+        lowest.unwrap_or(usize::MAX)
     }
 
     /// Numbers that a block keeps.
     fn kept(&self, block: &Footprint) -> u128 {
         let (own, source) = (self.tokens(block.tokens), self.source);
         let mut kept = own * block.kept as u128 + source * block.kept_of_source as u128;
+        // A layer's input is kept where a gradient is made of it.
+        let of_input = self.layout.weights.iter().filter(|weight| {
+            !matches!(
+                weight.structure,
+                Structure::ScaleOutput | Structure::ScaleInput | Structure::Bias
+            )
+        });
+        let of_input: BTreeSet<SiteId> = of_input.filter_map(Weight::site).collect();
         let is_tuned = |ends: &[&str]| {
-            self.tuned.iter().any(|&site| {
+            of_input.iter().any(|&site| {
                 let site = &self.outline.sites[site];
                 let ends_so = ends.iter().any(|end| site.tensor.ends_with(end));
                 site.layer == Some(block.block) && ends_so
@@ -193,18 +214,24 @@ impl<'a> Step<'a> {
             }
         }
         for weight in &self.layout.weights {
-            let site = weight.site.map(|site| &self.outline.sites[site]);
-            let Some(site) = site.filter(|site| site.layer == Some(block.block)) else {
+            if weight.layer(self.outline) != Some(block.block) {
                 continue;
+            }
+            let is_bias = |site: SiteId| self.outline.sites[site].is_bias();
+            let numbers = match &weight.structure {
+                // What lies between A and B.
+                Structure::LowRankA => weight.shape[0],
+                Structure::LowRankScalars { rank, .. } => *rank,
+                // The constant input of a bias.
+                Structure::Sparse { .. } if weight.site().is_some_and(is_bias) => 1,
+                // What is scaled.
+                Structure::ScaleOutput | Structure::ScaleInput => weight.len(),
+                // An adapter's input, and its narrow states before and after GELU.
+                Structure::Adapter(AdapterPart::UpBias) => weight.len(),
+                Structure::Adapter(AdapterPart::DownBias) => 2 * weight.len(),
+                _ => 0,
             };
-            kept += own
-                * match weight.structure {
-                    // What lies between A and B.
-                    Structure::LowRankA => weight.shape[0] as u128,
-                    // The constant input of a bias.
-                    Structure::Sparse { .. } if site.is_bias() => 1,
-                    _ => 0,
-                };
+            kept += own * numbers as u128;
         }
         self.rows * kept + self.scores(block)
     }

@@ -13,6 +13,7 @@ use burn::Tensor;
 use crate::{
     Control, Host, Scores, StepResult, TrainError, Trainer,
     checkpoint::{self, Progress, State},
+    choose::choose,
     trainer::read,
 };
 
@@ -31,6 +32,8 @@ pub struct RunInput<'a> {
     pub software: SoftwareInfo,
     /// When it started, RFC 3339, for the record.
     pub started: String,
+    /// The mask file that the spec names, where it names one.
+    pub mask: Option<Vec<u8>>,
     /// The last checkpoint, to go on from.
     pub checkpoint: Option<Vec<u8>>,
     /// Why it goes on, for the record.
@@ -56,7 +59,13 @@ pub struct Outcome {
 pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, TrainError> {
     let spec = input.spec;
     host.progress("tokenizing");
-    let mut trainer = Trainer::new(input.plm, input.task, spec)?;
+    spec.check()?;
+    let kept = input.checkpoint.as_deref().and_then(checkpoint::chosen);
+    let chosen = match kept {
+        Some(kept) => Some(kept),
+        None => choose(input.plm, input.task, spec, input.mask.as_deref()).await?,
+    };
+    let mut trainer = Trainer::new(input.plm, input.task, spec, chosen.as_ref())?;
     let mut recorder = Recorder::new(host, &trainer, &input)?;
     let mut progress = recorder.progress.clone();
     let mut best = match &input.checkpoint {
@@ -129,7 +138,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
                 second: trainer.optimizer.second.clone(),
                 best: best.clone(),
             };
-            let bytes = checkpoint::write(state, &progress).await?;
+            let bytes = checkpoint::write(state, &progress, chosen.as_ref()).await?;
             recorder.host.checkpoint(&bytes).map_err(TrainError::Host)?;
         }
         if evaluate && spec.train.patience > 0 && progress.waited >= spec.train.patience {
@@ -144,12 +153,21 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
     if !pending.is_empty() && !recorder.steps(pending).await? {
         status = Status::Diverged;
     }
-    finish(&mut trainer, &mut recorder, progress, best, status).await
+    finish(
+        &mut trainer,
+        input.plm,
+        &mut recorder,
+        progress,
+        best,
+        status,
+    )
+    .await
 }
 
 /// Scores test once with the best values, and writes the summary.
 async fn finish<H: Host>(
     trainer: &mut Trainer<'_>,
+    plm: &Plm,
     recorder: &mut Recorder<'_, H>,
     progress: Progress,
     best: Tensor<1>,
@@ -191,7 +209,7 @@ async fn finish<H: Host>(
     let values = read(best).await?;
     let theta = trainer
         .theta
-        .to_safetensors(&values, metadata)
+        .to_safetensors(plm.outline(), &values, metadata)
         .map_err(|e| TrainError::Host(e.to_string()))?;
     recorder.line(Line::Summary(summary.clone()))?;
     Ok(Outcome { summary, theta })

@@ -3,7 +3,7 @@
 use apet_plm::{Encoded, Kind, Plm, PlmError, Prompted};
 use apet_record::{Objective, RunSpec, SpecError, Stream};
 use apet_tasks::{Example, Task, accuracy};
-use apet_theta::{Leaves, Theta};
+use apet_theta::{Leaves, Placed, Theta};
 use burn::{
     Tensor,
     tensor::{DType, Int, TensorData},
@@ -108,17 +108,37 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Tokenizes the task and makes theta.
+    /// Tokenizes the task and makes theta: what the spec selects by values, gradients or
+    /// a mask lies at `chosen`.
     ///
     /// # Errors
     /// When the spec does not fit the model or the task.
-    pub fn new(plm: &'a Plm, task: &Task, spec: &RunSpec) -> Result<Self, TrainError> {
+    pub fn new(
+        plm: &'a Plm,
+        task: &Task,
+        spec: &RunSpec,
+        chosen: Option<&Placed>,
+    ) -> Result<Self, TrainError> {
         spec.check()?;
-        if spec.task.max_length > plm.max_length() {
+        let theta = Theta::new(plm, spec, task.labels.len(), chosen)?;
+        Self::of(plm, task, spec, theta)
+    }
+
+    /// The same with a theta that was made elsewhere.
+    ///
+    /// # Errors
+    /// When the spec does not fit the model or the task.
+    pub fn of(plm: &'a Plm, task: &Task, spec: &RunSpec, theta: Theta) -> Result<Self, TrainError> {
+        let ahead = theta.virtual_tokens();
+        if spec.task.max_length + ahead > plm.max_length() {
+            let ahead = match ahead {
+                0 => String::new(),
+                n => format!(" and {n} virtual tokens"),
+            };
             return Err(TrainError::Spec(SpecError {
                 field: "task.max_length".into(),
                 problem: format!(
-                    "found {}, {} has positions for {} tokens",
+                    "found {}{ahead}, {} has positions for {} tokens",
                     spec.task.max_length,
                     plm.info().name,
                     plm.max_length()
@@ -138,15 +158,13 @@ impl<'a> Trainer<'a> {
             }));
         }
         let rows = |examples: &[Example]| Rows::new(plm, task, examples, spec);
-        let theta = Theta::new(plm, spec, task.labels.len())?;
-        let parameters = theta.values().dims()[0];
         Ok(Self {
             plm,
             words: words(plm, task)?,
             train: rows(&task.train)?,
             dev: rows(&task.dev)?,
             test: rows(&task.test)?,
-            optimizer: AdamW::new(&spec.optimizer, parameters, plm.device()),
+            optimizer: AdamW::new(&spec.optimizer, theta.weights(), plm.device()),
             theta,
             spec: spec.clone(),
         })
@@ -167,14 +185,27 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the model can not be asked for the rows' labels.
     pub fn step(&mut self, batches: &[Vec<usize>], rate: f64) -> Result<StepResult, TrainError> {
-        let mut tokens = 0;
+        let texts = batches.iter().flatten().map(|&row| &self.train.texts[row]);
+        let tokens = texts.map(|text| text.ids.len() as u64).sum();
+        let (gradient, loss) = self.gradient(batches)?;
+        let (gradient, grad_norm) = self.optimizer.clip(gradient);
+        let values = self.optimizer.update(self.theta.values(), gradient, rate);
+        self.theta.set_values(values);
+        Ok(StepResult {
+            loss,
+            grad_norm,
+            tokens,
+        })
+    }
+
+    /// Theta's gradient `[parameters]` and the loss `[1]`, means over the batches.
+    ///
+    /// # Errors
+    /// When the model can not be asked for the rows' labels.
+    pub fn gradient(&self, batches: &[Vec<usize>]) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let share = 1.0 / batches.len() as f64;
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
         for rows in batches {
-            let texts = rows
-                .iter()
-                .map(|&row| self.train.texts[row].ids.len() as u64);
-            tokens += texts.sum::<u64>();
             let leaves = self.theta.leaves();
             let loss = self.loss(rows, &leaves)? * share;
             let mut gradients = loss.backward();
@@ -185,20 +216,13 @@ impl<'a> Trainer<'a> {
                 Some((g, l)) => (g + gradient, l + loss),
             });
         }
-        let (gradient, loss) = sum.unwrap_or_else(|| {
+        let none = || {
             (
                 self.theta.values().zeros_like(),
                 Tensor::zeros([1], self.plm.device()),
             )
-        });
-        let (gradient, grad_norm) = self.optimizer.clip(gradient);
-        let values = self.optimizer.update(self.theta.values(), gradient, rate);
-        self.theta.set_values(values);
-        Ok(StepResult {
-            loss,
-            grad_norm,
-            tokens,
-        })
+        };
+        Ok(sum.unwrap_or_else(none))
     }
 
     /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of their labels' words.
@@ -326,6 +350,13 @@ impl<'a> Trainer<'a> {
     /// When the device fails.
     pub async fn score_test(&self) -> Result<Scores, TrainError> {
         self.score(&self.test).await
+    }
+
+    /// Rows of the run's first batches.
+    pub fn first_batches(&self, count: usize) -> Vec<Vec<usize>> {
+        let mut sampler = self.sampler();
+        let batches = std::iter::repeat_with(|| sampler.batch(self.spec.train.batch_size));
+        batches.take(count).collect()
     }
 
     /// The order of training rows, from the seed alone.

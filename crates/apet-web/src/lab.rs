@@ -6,7 +6,7 @@ use std::rc::Rc;
 use apet_plm::{Dtype, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
-use apet_theta::Theta;
+use apet_theta::Layout;
 use apet_train::{RunInput, TrainError};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,8 @@ impl Lab {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
         let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
-        object(Theta::new(&plm, &spec, classes).map_err(error)?.info())
+        let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
+        object(&layout.map_err(error)?.info)
     }
 
     /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
@@ -245,6 +246,7 @@ impl Lab {
                 target: "wasm32".into(),
                 extra: Default::default(),
             },
+            mask: None,
             started: js_sys::Date::new_0().to_iso_string().into(),
             checkpoint,
             reason,

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_record::{Layers, Method, Module, Objective, Pool, Pooling, RunSpec, Schedule, Seeds};
+use apet_record::{
+    Budget, Layers, Method, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule, Seeds,
+    Select,
+};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
@@ -64,12 +67,25 @@ pub(crate) struct Settings {
     /// What is tuned
     #[arg(long, value_enum)]
     method: Option<MethodName>,
-    /// How many parameters (apet)
-    #[arg(long, value_name = "N")]
-    count: Option<u64>,
+    /// How many parameters (apet): 10000, 0.01%, or "as lora", bitfit, adapter, prompt
+    #[arg(long, value_name = "N|X%|as METHOD")]
+    count: Option<String>,
+    /// How they are drawn (apet): element, rows, columns, diagonal, magnitude, gradient, snip,
+    /// unit, lora_scalar, or JSON with its options
+    #[arg(long, value_name = "NAME|JSON")]
+    select: Option<String>,
+    /// Takes them from a mask file (apet): safetensors with a mask or positions for each tensor
+    #[arg(long, value_name = "FILE", conflicts_with = "select")]
+    mask: Option<PathBuf>,
     /// Where they may lie (apet): attention,ffn,norm,bias,embedding, or all
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modules: Vec<String>,
+    /// Parts of the blocks they may lie in (apet), such as query,value
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    parts: Vec<String>,
+    /// Regular expression that is found in the names of their tensors (apet)
+    #[arg(long, value_name = "REGEX")]
+    sites: Option<String>,
     /// Blocks they may lie in (apet), from 0: 4..5 is the fifth and the sixth
     #[arg(long, value_name = "FIRST..LAST")]
     layers: Option<String>,
@@ -82,6 +98,12 @@ pub(crate) struct Settings {
     /// Linear layers they stand on (lora), such as query,value
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     targets: Vec<String>,
+    /// Virtual tokens (prompt)
+    #[arg(long, value_name = "N")]
+    tokens: Option<usize>,
+    /// Width of the bottlenecks (adapter)
+    #[arg(long, value_name = "N")]
+    bottleneck: Option<usize>,
     /// What is learned: the class by a head, or the label's word by the language model
     #[arg(long, value_name = "class_head|label_words")]
     objective: Option<String>,
@@ -126,10 +148,19 @@ pub(crate) struct Settings {
 /// Methods by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MethodName {
-    /// Scalars drawn at random places
+    /// Any number of parameters in arbitrary positions
     Apet,
     /// Low-rank deltas
     Lora,
+    /// Virtual tokens before the input
+    Prompt,
+    /// Bottlenecks behind attention and feed-forward layers
+    Adapter,
+    /// Scales of keys, values and the feed-forward layers' inner states
+    Ia3,
+    /// Scales and biases of LayerNorm
+    #[value(name = "layer_norm")]
+    LayerNorm,
     /// Biases
     Bitfit,
     /// The classification head alone
@@ -139,6 +170,11 @@ enum MethodName {
 }
 
 impl RunArgs {
+    /// The mask file that was given.
+    pub(super) fn mask(&self) -> Option<&PathBuf> {
+        self.settings.mask.as_ref()
+    }
+
     /// The spec that the options make.
     ///
     /// # Errors
@@ -220,12 +256,13 @@ impl Settings {
 
     fn change_method(&self, method: &mut Method) -> Result<()> {
         if let Some(name) = self.method {
-            let lora = || {
-                RunSpec::from_json(r#"{"model":"","task":{"name":""},"method":{"name":"lora"}}"#)
-            };
             *method = match name {
                 MethodName::Apet => Method::default(),
-                MethodName::Lora => lora()?.method,
+                MethodName::Lora => Method::lora(),
+                MethodName::Prompt => Method::prompt(),
+                MethodName::Adapter => Method::adapter(),
+                MethodName::Ia3 => Method::ia3(),
+                MethodName::LayerNorm => Method::LayerNorm {},
                 MethodName::Bitfit => Method::Bitfit {},
                 MethodName::Head => Method::Head {},
                 MethodName::Full => Method::Full {},
@@ -240,15 +277,45 @@ impl Settings {
             matches!(method, Method::Lora { .. }),
         );
         only("--count", self.count.is_some(), apet, "apet")?;
+        only("--select", self.select.is_some(), apet, "apet")?;
+        only("--mask", self.mask.is_some(), apet, "apet")?;
+        only("--parts", !self.parts.is_empty(), apet, "apet")?;
+        only("--sites", self.sites.is_some(), apet, "apet")?;
+        let prompt = matches!(method, Method::Prompt { .. });
+        only("--tokens", self.tokens.is_some(), prompt, "prompt")?;
+        let adapter = matches!(method, Method::Adapter { .. });
+        only(
+            "--bottleneck",
+            self.bottleneck.is_some(),
+            adapter,
+            "adapter",
+        )?;
         only("--modules", !self.modules.is_empty(), apet, "apet")?;
         only("--layers", self.layers.is_some(), apet, "apet")?;
         only("--rank", self.rank.is_some(), lora, "lora")?;
         only("--alpha", self.alpha.is_some(), lora, "lora")?;
         only("--targets", !self.targets.is_empty(), lora, "lora")?;
         match method {
-            Method::Apet { count, pool } => {
-                *count = self.count.unwrap_or(*count);
+            Method::Apet {
+                count,
+                pool,
+                select,
+            } => {
+                if let Some(text) = &self.count {
+                    let budget = text.parse::<Budget>();
+                    *count = budget.map_err(|problem| anyhow::anyhow!("--count: {problem}"))?;
+                }
                 self.change_pool(pool)?;
+                if let Some(text) = &self.select {
+                    *select = select_of(text)?;
+                }
+                if let Some(path) = &self.mask {
+                    *select = mask_of(path)?;
+                }
+            }
+            Method::Prompt { tokens, .. } => *tokens = self.tokens.unwrap_or(*tokens),
+            Method::Adapter { bottleneck, .. } => {
+                *bottleneck = self.bottleneck.unwrap_or(*bottleneck);
             }
             Method::Lora {
                 rank,
@@ -279,6 +346,13 @@ impl Settings {
             let modules = self.modules.iter().map(|m| word::<Module>("--modules", m));
             pool.modules = modules.collect::<Result<_>>()?;
         }
+        if !self.parts.is_empty() {
+            let parts = self.parts.iter().map(|p| word::<Part>("--parts", p));
+            pool.parts = Some(parts.collect::<Result<_>>()?);
+        }
+        if self.sites.is_some() {
+            pool.sites.clone_from(&self.sites);
+        }
         if let Some(layers) = &self.layers {
             let ends = layers
                 .split_once("..")
@@ -290,6 +364,28 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// A selector by its name, or as it stands in a spec.
+fn select_of(text: &str) -> Result<Select> {
+    let json = match text.starts_with('{') {
+        true => serde_json::from_str(text),
+        false => Ok(serde_json::json!({ "by": text })),
+    };
+    let select = json.and_then(serde_json::from_value);
+    select.with_context(|| format!("--select {text}"))
+}
+
+/// The selection by a mask file.
+fn mask_of(path: &std::path::Path) -> Result<Select> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let name = path.file_stem().and_then(|stem| stem.to_str());
+    let mask = name.with_context(|| format!("{}: has no name", path.display()))?;
+    crate::store::check_name(mask)?;
+    Ok(Select::Mask {
+        mask: mask.into(),
+        hash: blake3::hash(&bytes).to_hex()[..16].to_string(),
+    })
 }
 
 /// A word of the spec, as it stands in JSON.

@@ -1,0 +1,329 @@
+//! APET's selectors: which parameters of a pool are tuned (paper, section 2).
+
+use apet_plm::{Place, PlaceId, Site, SiteId};
+use apet_record::{Budget, Method, Pool as PoolSpec, Select, SpecError, Stream, Unit};
+
+use crate::{
+    budget,
+    method::{Ground, Recipe},
+    pool::{Filter, Pool},
+};
+
+/// For each tensor that got any, its ascending places.
+pub type Placed = Vec<(SiteId, Vec<u64>)>;
+
+/// Adds what a selector draws; `number` tells the methods of one theta apart.
+pub(crate) fn add(
+    (count, pool, select): (Budget, &PoolSpec, &Select),
+    number: usize,
+    ground: &Ground<'_>,
+    recipe: &mut Recipe,
+) -> Result<(), SpecError> {
+    let count = budget::count(count, ground.outline);
+    let before = recipe.weights.len();
+    let mut stream = Stream::new(&purpose(number), ground.placement);
+    recipe.pool += match select {
+        Select::Unit { units } => draw_units(units, count, pool, ground, &mut stream, recipe)?,
+        Select::LoraScalar {
+            rank,
+            alpha,
+            targets,
+        } => {
+            let filter = Filter::new(&ground.outline.sites, pool)?;
+            let mut layers = ground.linear(targets, "method.select.targets")?;
+            layers.retain(|(_, site)| filter.has(&site.name, site.layer));
+            let scale = (*rank, alpha / *rank as f64);
+            draw_scalars(&layers, scale, count, ground, &mut stream, recipe)?
+        }
+        _ => {
+            let pool = Pool::new(&ground.outline.sites, ground.site, pool)?;
+            let (placed, size) = match (select, ground.chosen) {
+                (Select::Rows {}, _) => lines(&pool, Axis::Rows, count, &mut stream)?,
+                (Select::Columns {}, _) => lines(&pool, Axis::Columns, count, &mut stream)?,
+                (Select::Diagonal {}, _) => diagonal(&pool, count, &mut stream)?,
+                (Select::Element, _) | (_, None) => {
+                    (elements(&pool, count, &mut stream)?, pool.size())
+                }
+                (_, Some(chosen)) => (chosen.clone(), pool.size()),
+            };
+            for (id, positions) in placed {
+                recipe.sparse(id, &ground.outline.sites[id], positions, ground.device);
+            }
+            size
+        }
+    };
+    // What was drawn is counted exactly; only units may stay below.
+    let drawn: u64 = recipe.weights[before..]
+        .iter()
+        .map(|w| w.len() as u64)
+        .sum();
+    debug_assert!(drawn == count || matches!(select, Select::Unit { .. }));
+    recipe.nominal = Some(recipe.nominal.unwrap_or(0) + count);
+    Ok(())
+}
+
+fn purpose(number: usize) -> String {
+    match number {
+        0 => "placement".into(),
+        n => format!("placement of part {n}"),
+    }
+}
+
+pub(crate) fn too_many(count: u64, size: u64, what: &str) -> SpecError {
+    SpecError {
+        field: "method.count".into(),
+        problem: format!(
+            "found {count}, {what} {size} parameters; lower the count or widen the pool"
+        ),
+    }
+}
+
+/// Draws `count` places, uniformly, without replacement.
+///
+/// # Errors
+/// When the pool is smaller than `count`.
+pub fn elements(pool: &Pool, count: u64, stream: &mut Stream) -> Result<Placed, SpecError> {
+    let size = pool.size();
+    if count > size {
+        return Err(too_many(count, size, "the pool has"));
+    }
+    Ok(split(pool.sizes(), &stream.sample(size, count)))
+}
+
+/// Sorts numbers of a whole pool, ascending, into its parts.
+pub(crate) fn split<K>(parts: impl Iterator<Item = (K, u64)>, drawn: &[u64]) -> Vec<(K, Vec<u64>)> {
+    let mut placed = Vec::new();
+    let (mut start, mut rest) = (0, drawn);
+    for (part, size) in parts {
+        let here = rest.partition_point(|&p| p < start + size);
+        if here > 0 {
+            placed.push((part, rest[..here].iter().map(|p| p - start).collect()));
+        }
+        rest = &rest[here..];
+        start += size;
+    }
+    placed
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Axis {
+    Rows,
+    Columns,
+}
+
+/// Draws whole rows or columns until `count` is reached, the last one in part. A vector is
+/// one row.
+fn lines(
+    pool: &Pool,
+    axis: Axis,
+    count: u64,
+    stream: &mut Stream,
+) -> Result<(Placed, u64), SpecError> {
+    let size = pool.size();
+    if count > size {
+        return Err(too_many(count, size, "the pool has"));
+    }
+    let matrix = |shape: &[usize]| match shape {
+        [rows, columns] => (*rows as u64, *columns as u64),
+        other => (1, other.iter().product::<usize>() as u64),
+    };
+    let of = |shape: &[usize]| match axis {
+        Axis::Rows => matrix(shape).0,
+        Axis::Columns => matrix(shape).1,
+    };
+    let all: Vec<(usize, u64)> = pool
+        .sites()
+        .iter()
+        .enumerate()
+        .flat_map(|(at, (_, shape))| (0..of(shape)).map(move |line| (at, line)))
+        .collect();
+    let mut order: Vec<u32> = (0..all.len() as u32).collect();
+    stream.shuffle(&mut order);
+    let mut places: Vec<Vec<u64>> = vec![Vec::new(); pool.sites().len()];
+    let mut left = count;
+    for line in order {
+        if left == 0 {
+            break;
+        }
+        let (at, line) = all[line as usize];
+        let (rows, columns) = matrix(&pool.sites()[at].1);
+        let scalars = |length: u64| 0..length.min(left);
+        match axis {
+            Axis::Rows => places[at].extend(scalars(columns).map(|c| line * columns + c)),
+            Axis::Columns => places[at].extend(scalars(rows).map(|r| r * columns + line)),
+        }
+        left -= left.min(if axis == Axis::Rows { columns } else { rows });
+    }
+    let placed = pool.sites().iter().zip(places);
+    let placed = placed
+        .filter(|(_, places)| !places.is_empty())
+        .map(|((id, _), mut places)| {
+            places.sort_unstable();
+            (*id, places)
+        });
+    Ok((placed.collect(), size))
+}
+
+/// Draws from the diagonals of the pool's matrices.
+fn diagonal(pool: &Pool, count: u64, stream: &mut Stream) -> Result<(Placed, u64), SpecError> {
+    let diagonals = || {
+        pool.sites()
+            .iter()
+            .filter_map(|(id, shape)| match shape[..] {
+                [rows, columns] => Some(((*id, columns as u64), rows.min(columns) as u64)),
+                _ => None,
+            })
+    };
+    let size = diagonals().map(|(_, length)| length).sum();
+    if count > size {
+        return Err(too_many(count, size, "the diagonals of the pool have"));
+    }
+    let drawn = split(diagonals(), &stream.sample(size, count));
+    let places = drawn.into_iter().map(|((id, columns), at)| {
+        let place = |i: u64| i * columns + i;
+        (id, at.into_iter().map(place).collect())
+    });
+    Ok((places.collect(), size))
+}
+
+/// Draws scalars inside the factors of low-rank deltas.
+fn draw_scalars(
+    layers: &[(SiteId, &Site)],
+    (rank, scale): (usize, f64),
+    count: u64,
+    ground: &Ground<'_>,
+    stream: &mut Stream,
+    recipe: &mut Recipe,
+) -> Result<u64, SpecError> {
+    let of_a = |site: &Site| (rank * site.shape[1]) as u64;
+    let of_b = |site: &Site| (rank * site.shape[0]) as u64;
+    let parts = || {
+        layers
+            .iter()
+            .map(|&(id, site)| (id, of_a(site) + of_b(site)))
+    };
+    let size = parts().map(|(_, size)| size).sum();
+    if count > size {
+        return Err(too_many(count, size, "the factors have"));
+    }
+    for (id, drawn) in split(parts(), &stream.sample(size, count)) {
+        let site = &ground.outline.sites[id];
+        let in_a = of_a(site);
+        let at = drawn.partition_point(|&p| p < in_a);
+        let (a, b) = drawn.split_at(at);
+        let b = b.iter().map(|p| p - in_a).collect();
+        recipe.low_rank_scalars(id, site, (rank, scale), (a.to_vec(), b), ground.device);
+    }
+    Ok(size)
+}
+
+/// A unit that may be drawn.
+#[derive(Clone, Copy)]
+enum Candidate<'a> {
+    Lora(SiteId, &'a Site, usize),
+    Adapter(PlaceId, &'a Place, usize),
+    Tensor(SiteId, &'a Site),
+}
+
+impl Candidate<'_> {
+    fn size(&self) -> u64 {
+        let size = match self {
+            Self::Lora(_, site, rank) => rank * (site.shape[0] + site.shape[1]),
+            Self::Adapter(_, place, bottleneck) => (2 * bottleneck + 1) * place.width + bottleneck,
+            Self::Tensor(_, site) => site.len(),
+        };
+        size as u64
+    }
+}
+
+/// Draws whole units: each in a random order that still fits. Where there are modules and
+/// tensors, the modules get half, and the tensors what is left.
+fn draw_units(
+    units: &[Unit],
+    count: u64,
+    spec: &PoolSpec,
+    ground: &Ground<'_>,
+    stream: &mut Stream,
+    recipe: &mut Recipe,
+) -> Result<u64, SpecError> {
+    let filter = Filter::new(&ground.outline.sites, spec)?;
+    let (mut modules, mut tensors) = (Vec::new(), Vec::new());
+    let (
+        Method::Lora {
+            rank,
+            alpha,
+            targets,
+        },
+        Method::Adapter {
+            bottleneck,
+            deviation,
+            ..
+        },
+    ) = (Method::lora(), Method::adapter())
+    else {
+        return Ok(0);
+    };
+    if units.contains(&Unit::Lora) {
+        let layers = ground.linear(&targets, "method.select.units")?;
+        let layers = layers
+            .into_iter()
+            .filter(|(_, s)| filter.has(&s.name, s.layer));
+        modules.extend(layers.map(|(id, site)| Candidate::Lora(id, site, rank)));
+    }
+    if units.contains(&Unit::Adapter) {
+        let places = ground
+            .places()
+            .filter(|(_, p, _)| filter.has(&p.name, p.layer));
+        modules.extend(places.map(|(id, place, _)| Candidate::Adapter(id, place, bottleneck)));
+    }
+    if units.contains(&Unit::Tensor) {
+        let pool = Pool::new(&ground.outline.sites, ground.site, spec)?;
+        let sites = &ground.outline.sites;
+        tensors.extend(
+            pool.sites()
+                .iter()
+                .map(|&(id, _)| Candidate::Tensor(id, &sites[id])),
+        );
+    }
+    let all = modules.len() + tensors.len();
+    let size = modules.iter().chain(&tensors).map(Candidate::size).sum();
+    let (mut left, mut taken, mut smallest) = (count, 0, u64::MAX);
+    let halves = !modules.is_empty() && !tensors.is_empty();
+    let spare = if halves { count - count / 2 } else { 0 };
+    for (mut group, spare) in [(modules, spare), (tensors, 0)] {
+        stream.shuffle(&mut group);
+        for unit in group {
+            let size = unit.size();
+            if size + spare > left {
+                smallest = smallest.min(size);
+                continue;
+            }
+            left -= size;
+            taken += 1;
+            match unit {
+                Candidate::Lora(id, site, rank) => {
+                    recipe.low_rank(id, site, rank, alpha / rank as f64);
+                }
+                Candidate::Adapter(id, place, bottleneck) => {
+                    recipe.adapter(id, place, bottleneck, deviation);
+                }
+                Candidate::Tensor(id, site) => recipe.own(id, site),
+            }
+        }
+    }
+    if taken == 0 {
+        return Err(SpecError {
+            field: "method.count".into(),
+            problem: format!(
+                "found {count}, the smallest unit has {smallest} parameters; raise the count, or draw elements"
+            ),
+        });
+    }
+    if left > 0 {
+        recipe.note = format!(
+            "{taken} of {all} units drawn; {left} parameters of the count are not used: each of the other units is larger than what was left for it{}",
+            if taken == all { ", there are none" } else { "" }
+        );
+    }
+    Ok(size)
+}

@@ -1,0 +1,196 @@
+//! What a theta consists of, in words and counts, and where its parameters lie, as data
+//! for a picture.
+
+use std::collections::BTreeMap;
+
+use apet_plm::Outline;
+use serde::Serialize;
+
+use crate::{
+    theta::Layout,
+    weight::{At, Operation, Structure, Weight},
+};
+
+/// What theta consists of. The head is not counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// L: how many weights W_i.
+    pub weights: usize,
+    /// Parameters asked for.
+    pub nominal: u64,
+    /// Parameters that are tuned.
+    pub realised: u64,
+    /// Parameters of the head.
+    pub head: u64,
+    /// Parameters by operation: ADD, CONCAT, PLUG, where there are any.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// Parameters by structure: `sparse`, `low_rank_a`, ...
+    pub structures: BTreeMap<&'static str, u64>,
+    /// Parameters by block; those outside the blocks under none.
+    pub layers: Vec<(Option<usize>, u64)>,
+    /// Every weight.
+    pub sites: Vec<Described>,
+}
+
+/// One weight W_i.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Described {
+    /// Its name in files.
+    pub name: String,
+    /// The site or place.
+    pub at: String,
+    /// ADD, CONCAT or PLUG.
+    pub operation: &'static str,
+    /// How it acts.
+    pub structure: &'static str,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Its scalars.
+    pub count: usize,
+}
+
+/// Where theta's parameters lie.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PositionMap {
+    /// Counts by block and part of the block: `(block, part, count, scalars that there are)`.
+    pub blocks: Vec<(Option<usize>, String, u64, u64)>,
+    /// A grid for each matrix that has any.
+    pub grids: Vec<Grid>,
+}
+
+/// Counts of a matrix's tuned scalars, on a coarser grid.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Grid {
+    /// The site's name.
+    pub site: String,
+    /// Rows and columns of the matrix; a vector has one row.
+    pub shape: [usize; 2],
+    /// Rows and columns of the grid.
+    pub cells: [usize; 2],
+    /// Tuned scalars in each cell, row by row.
+    pub counts: Vec<u32>,
+}
+
+impl Layout {
+    /// L, and exact counts by operation, structure, block and site.
+    pub fn describe(&self, outline: &Outline) -> Description {
+        let mut operations = BTreeMap::new();
+        let mut structures = BTreeMap::new();
+        let mut layers = BTreeMap::new();
+        let mut sites = Vec::new();
+        for weight in self.weights.iter().filter(|w| !w.is_head()) {
+            let count = weight.len() as u64;
+            let operation = weight.structure.operation().map_or("", Operation::name);
+            let structure = weight.structure.name();
+            *operations.entry(operation).or_default() += count;
+            *structures.entry(structure).or_default() += count;
+            *layers.entry(weight.layer(outline)).or_default() += count;
+            sites.push(Described {
+                name: weight.name.clone(),
+                at: name_of(weight, outline).to_owned(),
+                operation,
+                structure,
+                shape: weight.shape.clone(),
+                count: weight.len(),
+            });
+        }
+        Description {
+            weights: self.info.weights,
+            nominal: self.info.nominal,
+            realised: self.info.realised,
+            head: self.info.head,
+            operations,
+            structures,
+            layers: layers.into_iter().collect(),
+            sites,
+        }
+    }
+
+    /// Where the parameters lie: counts by block and part, and for each tensor with sparse
+    /// or whole-tensor weights a grid of at most `cells` x `cells`.
+    pub fn position_map(&self, outline: &Outline, cells: usize) -> PositionMap {
+        let mut blocks: BTreeMap<(Option<usize>, String), (u64, u64)> = BTreeMap::new();
+        for site in &outline.sites {
+            let key = (site.layer, part_of_site(site).to_owned());
+            blocks.entry(key).or_default().1 += site.len() as u64;
+        }
+        let mut grids = Vec::new();
+        for weight in self.weights.iter().filter(|w| !w.is_head()) {
+            let part = match weight.at {
+                At::Site(site) => part_of_site(&outline.sites[site]).to_owned(),
+                At::Place(place) => {
+                    let name = &outline.places[place].name;
+                    name.rsplit('.').next().unwrap_or(name).to_owned()
+                }
+                At::Head => continue,
+            };
+            blocks.entry((weight.layer(outline), part)).or_default().0 += weight.len() as u64;
+            grids.extend(grid(weight, outline, cells.max(1)));
+        }
+        let blocks = blocks
+            .into_iter()
+            .map(|((layer, part), (count, all))| (layer, part, count, all));
+        PositionMap {
+            blocks: blocks.collect(),
+            grids,
+        }
+    }
+}
+
+/// A bias and the weight beside it are told apart.
+fn part_of_site(site: &apet_plm::Site) -> &'static str {
+    match site.module {
+        apet_record::Module::Bias => "bias",
+        _ => site.part.name(),
+    }
+}
+
+fn name_of<'a>(weight: &'a Weight, outline: &'a Outline) -> &'a str {
+    match weight.at {
+        At::Site(site) => &outline.sites[site].name,
+        At::Place(place) => &outline.places[place].name,
+        At::Head => &weight.name,
+    }
+}
+
+fn grid(weight: &Weight, outline: &Outline, most: usize) -> Option<Grid> {
+    let At::Site(site) = weight.at else {
+        return None;
+    };
+    let site = &outline.sites[site];
+    let shape = match site.shape[..] {
+        [rows, columns] => [rows, columns],
+        _ => [1, site.len()],
+    };
+    let cells = shape.map(|size| size.min(most));
+    let mut counts = vec![0u32; cells[0] * cells[1]];
+    let cell = |at: usize, axis: usize| at * cells[axis] / shape[axis];
+    match &weight.structure {
+        Structure::Sparse { positions, .. } => {
+            for &position in positions {
+                let (row, column) = (position as usize / shape[1], position as usize % shape[1]);
+                counts[cell(row, 0) * cells[1] + cell(column, 1)] += 1;
+            }
+        }
+        Structure::Owned => {
+            // Rows that fall into each cell, times columns.
+            let sizes = [0, 1].map(|axis| {
+                let mut sizes = vec![0u32; cells[axis]];
+                (0..shape[axis]).for_each(|at| sizes[cell(at, axis)] += 1);
+                sizes
+            });
+            for (row, rows) in sizes[0].iter().enumerate() {
+                for (column, columns) in sizes[1].iter().enumerate() {
+                    counts[row * cells[1] + column] = rows * columns;
+                }
+            }
+        }
+        _ => return None,
+    }
+    Some(Grid {
+        site: site.name.clone(),
+        shape,
+        cells,
+        counts,
+    })
+}

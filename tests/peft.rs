@@ -1,0 +1,549 @@
+//! Adapters of Hugging Face peft: what it saved is read and gives its outputs, and what is
+//! written here is read back bit by bit. The written ones are left in the target directory,
+//! where `cargo xtask test --peers` lets peft and transformers load them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panic"
+)]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use apet_plm::{Dtype, Encoded, Kind, Plm, PlmFiles, Prompted, Safetensors, Tap};
+use apet_record::{Method, Objective, Pool, Pooling, RunSpec, Select, Stream};
+use apet_theta::{Layout, Theta};
+use burn::{
+    Tensor,
+    tensor::{DType, Device, TensorData},
+};
+use futures_lite::future::block_on;
+use safetensors::{Dtype as Stored, SafeTensors, tensor::TensorView};
+use serde_json::Value;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn load(name: &str) -> Plm {
+    let folder = fixtures().join(name);
+    let weights = read(&folder.join("model.safetensors"));
+    let file = "model.safetensors".to_owned();
+    let weights = Safetensors::open(&file, [(file.clone(), &weights[..])]).unwrap();
+    let files = PlmFiles {
+        name,
+        config: &String::from_utf8(read(&folder.join("config.json"))).unwrap(),
+        // Figures have token ids: any tokenizer does.
+        tokenizer: &read(&fixtures().join("bert-tiny/tokenizer.json")),
+        weights: &weights,
+    };
+    Plm::load(files, Dtype::F32, &Device::flex()).unwrap()
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = block_on(tensor.into_data_async()).unwrap();
+    data.iter::<f32>().collect()
+}
+
+/// The inputs of a tiny model: ids, masks, and what a decoder reads.
+#[derive(Clone)]
+struct Inputs {
+    ids: Vec<Vec<u32>>,
+    mask: Vec<Vec<i64>>,
+    decoder: Option<Vec<Vec<u32>>>,
+}
+
+impl Inputs {
+    fn of(json: &Value, model: &str) -> Self {
+        let of = &json["models"][model];
+        let decoder = of.get("decoder_input_ids");
+        Self {
+            ids: serde_json::from_value(of["input_ids"].clone()).unwrap(),
+            mask: serde_json::from_value(of["attention_mask"].clone()).unwrap(),
+            decoder: decoder.map(|ids| serde_json::from_value(ids.clone()).unwrap()),
+        }
+    }
+
+    /// The first row alone, the longest.
+    fn first(&self) -> Self {
+        Self {
+            ids: self.ids[..1].to_vec(),
+            mask: self.mask[..1].to_vec(),
+            decoder: self.decoder.as_ref().map(|rows| rows[..1].to_vec()),
+        }
+    }
+
+    /// The tokens of each row that are no padding.
+    fn rows(&self) -> Vec<Vec<u32>> {
+        let row = |(ids, mask): (&Vec<u32>, &Vec<i64>)| {
+            let kept = ids.iter().zip(mask).filter(|(_, m)| **m == 1);
+            kept.map(|(id, _)| *id).collect()
+        };
+        self.ids.iter().zip(&self.mask).map(row).collect()
+    }
+}
+
+/// What a model says with a theta, as the figures have it: all rows one after another.
+fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
+    let constants = theta.constants();
+    let tap = theta.tap(&constants);
+    let rows = inputs.rows();
+    if let Some(decoder) = &inputs.decoder {
+        let prompted: Vec<Prompted> = rows
+            .into_iter()
+            .zip(decoder)
+            .map(|(source, read)| Prompted {
+                source,
+                // Each is read before the next; the last one is read, and the next not asked.
+                target: [&read[1..], &[0]].concat(),
+            })
+            .collect();
+        let prompted: Vec<&Prompted> = prompted.iter().collect();
+        return values(plm.target_logits(&prompted, &tap).unwrap().logits);
+    }
+    let encoded: Vec<Encoded> = rows
+        .into_iter()
+        .map(|ids| Encoded {
+            types: vec![0; ids.len()],
+            ids,
+        })
+        .collect();
+    let batch = plm.batch(&encoded.iter().collect::<Vec<_>>());
+    match task {
+        "CAUSAL_LM" => values(plm.logits(&batch, &tap as &dyn Tap).unwrap()),
+        "SEQ_CLS" => {
+            let states = plm.states(&batch, &tap);
+            values(tap.head(plm.pool(&batch, states, Pooling::Pooler, &tap)))
+        }
+        _ => values(plm.states(&batch, &tap)),
+    }
+}
+
+/// The largest difference over the largest value, where there are tokens.
+fn off(found: &[f32], expected: &[f32], kept: &[bool]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let width = found.len() / kept.len();
+    let (mut off, mut scale) = (0f32, 0f32);
+    for (token, kept) in kept.iter().enumerate() {
+        for at in token * width..(token + 1) * width {
+            if *kept {
+                assert!(found[at].is_finite());
+                off = off.max((found[at] - expected[at]).abs());
+                scale = scale.max(expected[at].abs());
+            }
+        }
+    }
+    off / scale
+}
+
+/// Which of an output's tokens are no padding; virtual ones are before all others.
+fn kept(task: &str, inputs: &Inputs, size: usize) -> Vec<bool> {
+    match task {
+        "SEQ_CLS" | "SEQ_2_SEQ_LM" => vec![true; size],
+        _ => inputs
+            .mask
+            .iter()
+            .flat_map(|row| {
+                let ahead = size / inputs.mask.len() - row.len();
+                std::iter::repeat_n(true, ahead)
+                    .chain(row.iter().map(|m| *m == 1))
+                    .collect::<Vec<_>>()
+            })
+            .collect(),
+    }
+}
+
+/// Every adapter that peft saved gives peft's outputs.
+#[test]
+fn adapters_of_peft_give_its_outputs() {
+    let folder = fixtures().join("peft");
+    let json: Value = serde_json::from_slice(&read(&folder.join("inputs.json"))).unwrap();
+    let bytes = read(&folder.join("outputs.safetensors"));
+    let outputs = SafeTensors::deserialize(&bytes).unwrap();
+    let stored = |name: &str| -> (Vec<f32>, Vec<usize>) {
+        let view = outputs.tensor(name).unwrap();
+        let floats = view.data().chunks_exact(4);
+        let floats = floats.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        (floats.collect(), view.shape().to_vec())
+    };
+    let mut read_kinds: HashMap<String, usize> = HashMap::new();
+    for case in json["cases"].as_array().unwrap() {
+        let word = |field: &str| case[field].as_str().unwrap();
+        let (name, model, task) = (word("name"), word("model"), word("task"));
+        let directory = folder.join(name);
+        if !directory.is_dir() {
+            continue; // the base model itself
+        }
+        let plm = load(model);
+        let config = String::from_utf8(read(&directory.join("adapter_config.json"))).unwrap();
+        let weights = read(&directory.join("adapter_model.safetensors"));
+        let theta = match Theta::from_peft(&plm, &config, &weights) {
+            Ok(theta) => theta,
+            Err(e) => {
+                // What theta has no place for is said.
+                let text = e.to_string();
+                let known = match name {
+                    "bert-supertuning-unsaved" => "its places are not stored",
+                    "t5-prompt" => "num_transformer_submodules: found 2, expected 1",
+                    _ => panic!("{name}: {text}"),
+                };
+                assert!(text.contains(known), "{name}: {text}");
+                continue;
+            }
+        };
+        let inputs = Inputs::of(&json, model);
+        // Llama counts positions over padding in peft, so padded rows are compared alone.
+        let alone = format!("{name}.alone");
+        let figures = match outputs.tensor(&alone) {
+            Ok(_) => alone,
+            Err(_) => name.to_owned(),
+        };
+        let (expected, shape) = stored(&figures);
+        let tokens = shape[..shape.len() - 1].iter().product();
+        let found = output(&plm, &theta, task, &inputs);
+        let off = off(&found, &expected, &kept(task, &inputs, tokens));
+        assert!(off <= 1e-4, "{name}: {off}");
+        *read_kinds.entry(theta.info().method.clone()).or_default() += 1;
+    }
+    for kind in [
+        "LORA",
+        "PROMPT_TUNING",
+        "IA3",
+        "LN_TUNING",
+        "SHIRA",
+        "SUPERTUNING",
+    ] {
+        let count = read_kinds
+            .get(&format!("peft {kind}"))
+            .copied()
+            .unwrap_or(0);
+        assert!(count >= 3, "{kind}: {count} cases");
+    }
+}
+
+/// What theta can not hold is refused with the field or tensor, and nothing is dropped.
+#[test]
+fn adapters_that_do_not_fit_are_refused() {
+    let plm = load("bert-tiny");
+    for (name, expected) in [
+        (
+            "bert-lora-dora",
+            "use_dora: found true, which theta can not hold",
+        ),
+        (
+            "bert-lora-bias",
+            "bias: found \"all\", which theta can not hold",
+        ),
+        (
+            "bert-lora-extra",
+            "embeddings.token_type_embeddings.weight: is no tensor of this kind",
+        ),
+        ("bert-lora-unknown", "bert-tiny has no such module"),
+    ] {
+        let folder = fixtures().join("peft/refused").join(name);
+        let config = String::from_utf8(read(&folder.join("adapter_config.json"))).unwrap();
+        let weights = read(&folder.join("adapter_model.safetensors"));
+        let text = Theta::from_peft(&plm, &config, &weights)
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(expected), "{name}: {text}");
+    }
+    let folder = fixtures().join("peft/bert-lora");
+    let config = String::from_utf8(read(&folder.join("adapter_config.json"))).unwrap();
+    let weights = read(&folder.join("adapter_model.safetensors"));
+    let refusal = |config: &str, weights: &[u8]| {
+        Theta::from_peft(&plm, config, weights)
+            .unwrap_err()
+            .to_string()
+    };
+    let text = refusal("{", &weights);
+    assert!(text.starts_with("adapter_config.json: EOF"), "{text}");
+    let text = refusal(&config.replace("LORA", "VERA"), &weights);
+    assert!(text.contains("found \"VERA\", expected LORA"), "{text}");
+    let text = refusal(
+        &config.replace("\"lora_alpha\": 6", "\"lora_alpha\": null"),
+        &weights,
+    );
+    assert!(text.contains("lora_alpha: found no number"), "{text}");
+    for length in [0, 9, weights.len() / 2, weights.len() - 1] {
+        let text = refusal(&config, &weights[..length]);
+        assert!(text.contains("expected a safetensors file"), "{text}");
+    }
+}
+
+/// Where the written adapters are left.
+fn written() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("peft")
+}
+
+fn shaken(theta: &Theta, by: f64) -> Vec<f32> {
+    let mut stream = Stream::new("test values", 4);
+    let mut shake = |v: f32| v + (stream.normal() * by) as f32;
+    values(theta.values()).into_iter().map(&mut shake).collect()
+}
+
+fn with(theta: &mut Theta, at: &[f32]) {
+    let data = TensorData::new(at.to_vec(), [at.len()]);
+    theta.set_values(Tensor::from_data(data, (&Device::flex(), DType::F32)));
+}
+
+fn apet(count: u64, pool: Pool, select: Select) -> Method {
+    Method::Apet {
+        count: count.into(),
+        pool,
+        select,
+    }
+}
+
+fn linear() -> Pool {
+    Pool {
+        modules: vec![apet_record::Module::Attention, apet_record::Module::Ffn],
+        ..Pool::default()
+    }
+}
+
+/// Methods that peft has a type for.
+fn methods() -> Vec<(&'static str, Method)> {
+    let lora = |targets: &[&str]| Method::Lora {
+        rank: 3,
+        alpha: 6.0,
+        targets: targets.iter().map(|&t| t.into()).collect(),
+    };
+    let scalars = Select::LoraScalar {
+        rank: 4,
+        alpha: 8.0,
+        targets: vec!["query".into(), "value".into()],
+    };
+    let prompt = Method::Prompt {
+        tokens: 4,
+        deviation: 0.3,
+    };
+    vec![
+        ("lora", lora(&["query", "value"])),
+        ("lora-all", lora(&["all-linear"])),
+        ("lora-scalars", apet(300, Pool::default(), scalars)),
+        ("prompt", prompt),
+        ("ia3", Method::ia3()),
+        ("ln-tuning", Method::LayerNorm {}),
+        ("shira", apet(700, linear(), Select::Element)),
+        ("shira-rows", apet(200, linear(), Select::Rows {})),
+    ]
+}
+
+/// Every theta that peft has a type for is written, read back to the bit, and left for peft.
+#[test]
+fn adapters_written_here_are_read_back() {
+    let folder = fixtures().join("peft");
+    let json: Value = serde_json::from_slice(&read(&folder.join("inputs.json"))).unwrap();
+    std::fs::remove_dir_all(written()).ok();
+    for model in ["bert-tiny", "t5-tiny", "bloom-tiny", "llama-tiny"] {
+        let plm = load(model);
+        let inputs = Inputs::of(&json, model);
+        let mut cases: Vec<(String, Method, Option<Pooling>)> = methods()
+            .into_iter()
+            .map(|(name, method)| (name.to_owned(), method, None))
+            .collect();
+        if plm.kind() == Kind::Encoder {
+            for (name, method) in methods() {
+                let pooled = format!("{name}-seq-cls");
+                cases.push((pooled, method, Some(Pooling::Pooler)));
+            }
+        }
+        for (name, method, pooling) in cases {
+            let mut spec = RunSpec::new(model, "none");
+            spec.method = method;
+            let objective = match plm.kind() {
+                Kind::Encoder => Objective::ClassHead,
+                _ => Objective::LabelWords,
+            };
+            // As a run has it: the pooler is part of the pool only where it is used.
+            let pooling_of_run = pooling.unwrap_or(Pooling::Mean);
+            let used = |site: &apet_plm::Site| {
+                plm.kind() != Kind::Encoder || plm.outline().in_classification(site, pooling_of_run)
+            };
+            let classes = pooling.map(|_| 3);
+            let layout = Layout::over(
+                plm.outline(),
+                &spec,
+                classes,
+                None,
+                plm.device(),
+                (&used, &|_| true),
+            );
+            let mut theta = Theta::of(&plm, 3, layout.unwrap());
+            let at = shaken(&theta, 0.1);
+            with(&mut theta, &at);
+            let adapter = block_on(theta.to_peft(&plm, &at, objective, pooling_of_run)).unwrap();
+            let task = adapter.task_type;
+            let before = output(&plm, &theta, task, &inputs);
+            let again = Theta::from_peft(&plm, &adapter.config, &adapter.weights).unwrap();
+            let after = output(&plm, &again, task, &inputs);
+            let kept = kept(task, &inputs, before.len() / last_dimension(&plm, task));
+            let off = off(&after, &before, &kept);
+            assert!(off <= 2e-6, "{model} {name}: {off}");
+            if name.starts_with("shira") {
+                // Unused places carry 0: the count that is stored is the padded one.
+                assert!(
+                    adapter
+                        .note
+                        .contains(&format!("{} tuned values", theta.info().realised))
+                );
+                assert!(again.info().realised >= theta.info().realised);
+            } else if !name.starts_with("lora-scalars") {
+                assert_eq!(
+                    again.info().realised,
+                    theta.info().realised,
+                    "{model} {name}"
+                );
+            }
+            let directory = written().join(format!("{model}-{name}"));
+            std::fs::create_dir_all(&directory).unwrap();
+            let write = |file: &str, bytes: &[u8]| {
+                std::fs::write(directory.join(file), bytes).unwrap();
+            };
+            write("adapter_config.json", adapter.config.as_bytes());
+            write("adapter_model.safetensors", &adapter.weights);
+            // Llama counts positions over padding in peft: there a row without any.
+            let one = model == "llama-tiny" && name == "prompt";
+            let inputs = if one { inputs.first() } else { inputs.clone() };
+            let before = output(&plm, &theta, task, &inputs);
+            let last = last_dimension(&plm, task);
+            leave(&directory, (model, task), &inputs, &before, last);
+        }
+    }
+}
+
+fn last_dimension(plm: &Plm, task: &str) -> usize {
+    match task {
+        "SEQ_CLS" => 3,
+        "FEATURE_EXTRACTION" => plm.info().hidden,
+        _ => plm.outline().config.vocabulary(),
+    }
+}
+
+/// What `tests/peers/adapters.py --load` compares with.
+fn leave(
+    directory: &Path,
+    (model, task): (&str, &str),
+    inputs: &Inputs,
+    output: &[f32],
+    last: usize,
+) {
+    std::fs::write(directory.join("model.txt"), model).unwrap();
+    std::fs::write(directory.join("task.txt"), task).unwrap();
+    let ints = |rows: Vec<Vec<i64>>| -> (Vec<usize>, Vec<u8>) {
+        let shape = vec![rows.len(), rows[0].len()];
+        (
+            shape,
+            rows.concat().iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
+    };
+    let wide = |rows: &[Vec<u32>]| -> Vec<Vec<i64>> {
+        rows.iter()
+            .map(|row| row.iter().map(|&id| id.into()).collect())
+            .collect()
+    };
+    let mut tensors = vec![
+        ("input_ids", Stored::I64, ints(wide(&inputs.ids))),
+        ("attention_mask", Stored::I64, ints(inputs.mask.clone())),
+    ];
+    if let Some(decoder) = &inputs.decoder {
+        tensors.push(("decoder_input_ids", Stored::I64, ints(wide(decoder))));
+    }
+    let floats: Vec<u8> = output.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (rows, last) = (inputs.ids.len(), last);
+    let shape = match task {
+        "SEQ_CLS" => vec![rows, last],
+        _ => vec![rows, output.len() / rows / last, last],
+    };
+    tensors.push(("output", Stored::F32, (shape, floats)));
+    let views = tensors.iter().map(|(name, dtype, (shape, data))| {
+        (*name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    std::fs::write(directory.join("expected.safetensors"), bytes).unwrap();
+}
+
+/// What peft can not hold is refused with the weight, the reason and what to do instead.
+#[test]
+fn what_peft_can_not_hold_is_refused() {
+    let refusal = |model: &str, method: Method| {
+        let plm = load(model);
+        let mut spec = RunSpec::new(model, "none");
+        spec.method = method;
+        let layout = Layout::over(
+            plm.outline(),
+            &spec,
+            None,
+            None,
+            plm.device(),
+            apet_theta::ALL,
+        );
+        let theta = Theta::of(&plm, 3, layout.unwrap());
+        let at = values(theta.values());
+        let written = block_on(theta.to_peft(&plm, &at, Objective::LabelWords, Pooling::Mean));
+        written.err().unwrap().to_string()
+    };
+    let pool = |module| Pool {
+        modules: vec![module],
+        ..Pool::default()
+    };
+    use apet_record::Module::{Bias, Embedding, Norm};
+    for (method, expected) in [
+        (
+            apet(9, pool(Bias), Select::Element),
+            "is a delta on a bias, peft's SHIRA holds linear weights only",
+        ),
+        (apet(9, pool(Norm), Select::Element), "is a delta on a norm"),
+        (
+            apet(9, pool(Embedding), Select::Element),
+            "is a delta on an embedding, tied or not",
+        ),
+        (
+            Method::Bitfit {},
+            "is a whole tensor, which peft holds of norms only",
+        ),
+        (
+            Method::adapter(),
+            "is a bottleneck adapter, which peft does not have",
+        ),
+        (
+            Method::Combined {
+                parts: vec![Method::lora(), Method::ia3()],
+            },
+            "theta has parts that are LORA and IA3",
+        ),
+        (
+            Method::Combined {
+                parts: vec![Method::lora(), Method::lora()],
+            },
+            "is the second change of one place",
+        ),
+    ] {
+        let text = refusal("bloom-tiny", method);
+        assert!(
+            text.contains(expected) && text.contains("export it as"),
+            "{text}"
+        );
+    }
+    let text = refusal("t5-tiny", Method::Bitfit {});
+    assert!(
+        text.contains("is a bias of a layer that has none"),
+        "{text}"
+    );
+    // SHIRA's rank is one for all layers: a layer may be too small for it.
+    let one = Pool {
+        sites: Some(r"layer\.0\.intermediate\.dense\.weight$".into()),
+        ..linear()
+    };
+    let text = refusal("bert-tiny", apet(8192, one, Select::Element));
+    assert!(
+        text.contains("SHIRA of rank 43 has 8256 values a layer, this one has 8192 scalars"),
+        "{text}"
+    );
+}
