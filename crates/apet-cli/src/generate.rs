@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::Frozen;
+use apet_plm::{Frozen, Tap};
 use futures_lite::future::block_on;
 
 use crate::device::{self, Precision};
 use crate::model;
 use crate::store::Store;
+use crate::theta::File;
 
 /// What to go on with.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,9 @@ pub(crate) struct GenerateArgs {
     /// Model in the store, or a Hugging Face directory
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
+    /// A theta to put onto it: a file, or a run of the store
+    #[arg(long, value_name = "RUN|FILE")]
+    theta: Option<String>,
     /// A text to go on with; may be given several times
     #[arg(long, value_name = "TEXT", required_unless_present = "texts")]
     prompt: Vec<String>,
@@ -57,7 +61,18 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let begun = Instant::now();
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let load_seconds = begun.elapsed().as_secs_f64();
-    let room = plm.max_length().saturating_sub(args.most);
+    let theta = args
+        .theta
+        .as_ref()
+        .map(|theta| File::open(store, theta)?.onto(&plm));
+    let theta = theta.transpose()?;
+    let constants = theta.as_ref().map(|theta| (theta, theta.constants()));
+    let tuned = constants
+        .as_ref()
+        .map(|(theta, constants)| theta.tap(constants));
+    let tap: &dyn Tap = tuned.as_ref().map_or(&Frozen, |tuned| tuned);
+    let ahead = theta.as_ref().map_or(0, |theta| theta.virtual_tokens());
+    let room = plm.max_length().saturating_sub(args.most + ahead);
     ensure!(
         room > 0,
         "--most: found {}, {} has positions for {} tokens",
@@ -70,7 +85,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let ids: Vec<&[u32]> = encoded.iter().map(|e| e.ids.as_slice()).collect();
     let ends = if args.ignore_end { &[] } else { plm.ends() };
     let begun = Instant::now();
-    let written = block_on(plm.generate(&ids, args.most, ends, &Frozen))?;
+    let written = block_on(plm.generate(&ids, args.most, ends, tap))?;
     let seconds = begun.elapsed().as_secs_f64();
     let tokens: usize = written.iter().map(Vec::len).sum();
     let texts: Vec<String> = written

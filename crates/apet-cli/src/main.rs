@@ -2,9 +2,11 @@
 
 mod convert;
 mod device;
+mod export;
 mod fetch;
 mod forward;
 mod generate;
+mod import;
 mod mapped;
 mod model;
 mod models;
@@ -12,6 +14,7 @@ mod pytorch;
 mod run;
 mod serve;
 mod store;
+mod theta;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,10 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Go on with texts (BLOOM, Llama, T5)
     Generate(generate::GenerateArgs),
+    /// Write theta as an adapter of peft, as a tuned model, or as it is
+    Export(export::ExportArgs),
+    /// Make a theta file of an adapter of peft
+    Import(import::ImportArgs),
     /// Make a Hugging Face directory of a GGUF file or another checkpoint
     Convert(convert::ConvertArgs),
     /// List the devices of this machine
@@ -79,6 +86,8 @@ fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&store, &args),
         Command::Forward(args) => forward::forward(&store, &args),
         Command::Generate(args) => generate::generate(&store, &args),
+        Command::Export(args) => export::export(&store, &args),
+        Command::Import(args) => import::import(&store, &args),
         Command::Convert(args) => convert::convert(&args),
         Command::Devices => {
             device::list();

@@ -152,8 +152,12 @@ fn bias_of(sites: &[Site], weight: SiteId) -> Option<(SiteId, &Site)> {
 }
 
 fn cannot(weight: &Weight, what: &str) -> FileError {
+    let instead = match weight.structure {
+        Structure::Prompt => "peft or apet",
+        _ => "apet",
+    };
     FileError(format!(
-        "{}: is {what}, which no tensor of the model can hold; export it as peft or apet",
+        "{}: is {what}, which no tensor of the model can hold; export it as {instead}",
         weight.name
     ))
 }

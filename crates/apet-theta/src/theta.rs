@@ -204,6 +204,17 @@ impl Theta {
         &self.layout.weights
     }
 
+    /// The classification head among `values`: classes, weight, bias.
+    pub(crate) fn head(&self, values: &[f32]) -> Option<(usize, Vec<f32>, Vec<f32>)> {
+        let of = |is: fn(&Structure) -> bool| {
+            let weight = self.weights().iter().find(|w| is(&w.structure))?;
+            Some(values[weight.offset..weight.offset + weight.len()].to_vec())
+        };
+        let weight = of(|structure| matches!(structure, Structure::HeadWeight))?;
+        let bias = of(|structure| matches!(structure, Structure::HeadBias))?;
+        Some((bias.len(), weight, bias))
+    }
+
     /// Tokens that it puts before the embedded input.
     pub fn virtual_tokens(&self) -> usize {
         self.layout.virtual_tokens()

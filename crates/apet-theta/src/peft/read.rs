@@ -325,15 +325,19 @@ impl<'a> Reader<'a> {
 
     fn prompt(&mut self, found: &mut Found) -> Result<(), FileError> {
         let modules = self.number("num_transformer_submodules").unwrap_or(1.0);
-        if modules != 1.0 {
+        if ![1.0, 2.0].contains(&modules) {
             return Err(config_error(format!(
-                "num_transformer_submodules: found {modules}, expected 1; virtual tokens before a decoder's input are not held"
+                "num_transformer_submodules: found {modules}, expected 1 or 2"
             )));
         }
         let place = &self.outline.places[INPUT];
-        let tokens = self.tensors.get("prompt_embeddings");
-        let tokens = tokens.and_then(|t| t.shape.first().copied()).unwrap_or(0);
-        let values = self.floats("prompt_embeddings", &[tokens, place.width])?;
+        let stored = self.tensors.get("prompt_embeddings");
+        let stored = stored.and_then(|t| t.shape.first().copied()).unwrap_or(0);
+        let mut values = self.floats("prompt_embeddings", &[stored, place.width])?;
+        // Of an encoder-decoder's two halves peft puts the first one before the encoder's
+        // input, and uses the second one nowhere (PeftModelForSeq2SeqLM.forward).
+        let tokens = stored / modules as usize;
+        values.truncate(tokens * place.width);
         found.recipe.prompt(INPUT, place, tokens, 0.0);
         found.values.extend(values);
         Ok(())

@@ -93,9 +93,9 @@ impl Theta {
             prefix,
         };
         let written = parts.write(plm).await?;
-        let (head, mut tensors, mut saved) = (parts.head(), written.tensors, Value::Null);
+        let (mut tensors, mut saved) = (written.tensors, Value::Null);
         let mut beside = None;
-        if let Some((classes, weight, bias)) = head {
+        if let Some((classes, weight, bias)) = self.head(values) {
             let width = outline.config.hidden();
             if task_type == "SEQ_CLS" {
                 let wrapped = match written.peft_type {
@@ -147,19 +147,6 @@ impl Parts<'_> {
 
     fn site(&self, id: SiteId) -> &Site {
         &self.outline.sites[id]
-    }
-
-    /// The classification head: classes, weight, bias.
-    fn head(&self) -> Option<(usize, Vec<f32>, Vec<f32>)> {
-        let find = |weight: bool| {
-            self.theta.weights().iter().find(|w| match w.structure {
-                Structure::HeadWeight => weight,
-                Structure::HeadBias => !weight,
-                _ => false,
-            })
-        };
-        let (weight, bias) = (find(true)?, find(false)?);
-        Some((bias.len(), self.of(weight).to_vec(), self.of(bias).to_vec()))
     }
 
     /// The one kind of adapter that holds all of theta.

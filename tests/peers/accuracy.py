@@ -1,9 +1,11 @@
-"""Test accuracy of transformers + peft on Rotten Tomatoes, to compare `apet run` with.
+"""Test accuracy of transformers + peft on a task, to compare `apet run` with.
 
-    python tests/peers/rotten.py --model DIR --data DIR --method full lora bitfit head --seed 1 2 3 4 5
+    python tests/peers/accuracy.py --model DIR --task TASK --data DIR --out FILE [--method ...] [--seed ...]
 
-DIR of --data holds train.jsonl, validation.jsonl and test.jsonl, rows {"text", "label"}.
-Prints one JSON line a run: method, seed, dev, test, best_step, seconds, and the settings.
+DIR of --data holds the task's train.jsonl, validation.jsonl and test.jsonl.
+Prints one JSON line a run: task, method, seed, dev, test, best_step, seconds, and the settings;
+--out appends it to a file, too, and a run that the file has with the same settings is not
+made again: what was stopped goes on where it stood.
 Settings are those of a RunSpec with the same names. Training rows, the order of each epoch
 and initial values are torch's own draws under the seed, not those of `apet`: the
 comparison is one of means over seeds.
@@ -18,11 +20,23 @@ import torch
 
 import common
 
+# The columns of a row's text or texts, and the number of classes.
+TASKS = {
+    "rotten_tomatoes": (("text",), 2),
+    "snli": (("premise", "hypothesis"), 3),
+    "mrpc": (("sentence1", "sentence2"), 2),
+}
+# What makes a run another one; `rows` is the file of --rows.
+SETTINGS = ("task", "method", "seed", "learning_rate", "steps", "batch_size", "eval_every", "max_length")
+SETTINGS += ("rows", "train_rows", "dev_rows", "test_rows")
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="directory of MiniLM-L6")
+    parser.add_argument("--task", required=True, choices=TASKS)
     parser.add_argument("--data", required=True, help="directory of train, validation and test.jsonl")
+    parser.add_argument("--out", type=Path, help="file that each run's line is appended to")
     parser.add_argument("--rows", help="file of training rows, instead of DATA/train.jsonl")
     parser.add_argument("--method", nargs="+", choices=common.METHODS, default=list(common.METHODS))
     parser.add_argument("--seed", nargs="+", type=int, default=[1, 2, 3, 4, 5])
@@ -33,24 +47,31 @@ def arguments():
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--eval-every", type=int, default=100, help="the last step is always evaluated")
-    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--attention", choices=("eager", "sdpa"), default="sdpa")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
 class Split:
-    """Token ids and labels of a split's rows."""
+    """Token ids, token types of pairs, and labels of a split's rows; rows without a label are left out."""
 
-    def __init__(self, path, tokenizer, max_length, first=0):
-        rows = common.rows_of(path)
+    def __init__(self, path, columns, tokenizer, max_length, first=0):
+        rows = [row for row in common.rows_of(path) if row["label"] >= 0]
         rows = rows[:first] if first else rows
-        self.ids = common.encode(tokenizer, (row["text"] for row in rows), max_length)
+        texts = [[row[column] for row in rows] for column in columns]
+        if len(columns) == 1:
+            self.ids, self.types = common.encode(tokenizer, *texts, max_length), None
+        else:
+            self.ids, self.types = common.encode_pairs(tokenizer, *texts, max_length)
         self.labels = torch.tensor([row["label"] for row in rows])
 
     def batch(self, rows):
-        """(input_ids, attention_mask) and labels of some rows."""
-        return common.pad([self.ids[i] for i in rows]), self.labels[rows]
+        """(input_ids, attention_mask), with token types for pairs, and labels of some rows."""
+        batch = common.pad([self.ids[i] for i in rows])
+        if self.types:
+            batch += (common.pad([self.types[i] for i in rows])[0],)
+        return batch, self.labels[rows]
 
 
 @torch.no_grad()
@@ -76,11 +97,21 @@ def batches(rows, size, generator):
         queue = queue[size:]
 
 
-def run(args, method, seed, train, dev, test):
+def settings(args, method, seed, train, dev, test):
+    """What says which run it is, by the names of SETTINGS."""
+    rows = Path(args.rows).name if args.rows else None
+    counts = (min(args.train_rows or len(train.ids), len(train.ids)), len(dev.ids), len(test.ids))
+    rate = args.lr or common.RATES[method]
+    values = (args.task, method, seed, rate, args.steps, args.batch, args.eval_every, args.max_length, rows, *counts)
+    return dict(zip(SETTINGS, values, strict=True))
+
+
+def run(args, chosen, train, dev, test):
     """One run: best step by dev accuracy (the earliest of equals), test scored once with it."""
     start = time.perf_counter()
-    peak = args.lr or common.RATES[method]
-    model = common.build(args.model, method, seed, args.attention)
+    method, seed, peak = chosen["method"], chosen["seed"], chosen["learning_rate"]
+    columns, labels = TASKS[args.task]
+    model = common.build(args.model, method, seed, args.attention, labels, len(columns) == 2)
     optimizer = common.optimizer_of(model)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(train.ids), generator=generator)
@@ -96,27 +127,27 @@ def run(args, method, seed, train, dev, test):
                 best, best_step = score, done
                 theta = {name: value.detach().clone() for name, value in common.tuned(model).items()}
     assert not model.load_state_dict(theta, strict=False).unexpected_keys
-    result = {
-        "method": method,
-        "seed": seed,
+    return chosen | {
         "dev": best,
         "test": accuracy(model, test),
         "best_step": best_step,
         "seconds": round(time.perf_counter() - start, 1),
         "loss_last": loss,
         "tuned_without_head": sum(p.numel() for n, p in theta.items() if not n.startswith("head.")),
-        "learning_rate": peak,
-        "steps": args.steps,
-        "batch_size": args.batch,
-        "eval_every": args.eval_every,
-        "train_rows": min(args.train_rows or len(train.ids), len(train.ids)),
-        "dev_rows": len(dev.ids),
-        "test_rows": len(test.ids),
-        "max_length": args.max_length,
         "threads": args.threads,
         "versions": common.versions(),
     }
-    print(json.dumps(result), flush=True)
+
+
+def finished(path):
+    """The settings of every run in a file; a last line that was cut off is taken out of it."""
+    if not path or not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    lines = text[: text.rfind("\n") + 1]
+    if lines != text:
+        path.write_text(lines, encoding="utf-8")
+    return [{name: run.get(name) for name in SETTINGS} for run in map(json.loads, lines.splitlines())]
 
 
 def main():
@@ -124,12 +155,21 @@ def main():
     torch.set_num_threads(args.threads)
     data = Path(args.data)
     tokenizer = common.load_tokenizer(args.model)
-    train = Split(args.rows or data / "train.jsonl", tokenizer, args.max_length)
-    dev = Split(data / "validation.jsonl", tokenizer, args.max_length, args.dev_rows)
-    test = Split(data / "test.jsonl", tokenizer, args.max_length, args.test_rows)
+    columns, _ = TASKS[args.task]
+    train = Split(args.rows or data / "train.jsonl", columns, tokenizer, args.max_length)
+    dev = Split(data / "validation.jsonl", columns, tokenizer, args.max_length, args.dev_rows)
+    test = Split(data / "test.jsonl", columns, tokenizer, args.max_length, args.test_rows)
+    done = finished(args.out)
     for method in args.method:
         for seed in args.seed:
-            run(args, method, seed, train, dev, test)
+            chosen = settings(args, method, seed, train, dev, test)
+            if chosen in done:
+                continue
+            line = json.dumps(run(args, chosen, train, dev, test))
+            print(line, flush=True)
+            if args.out:
+                with args.out.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
 
 
 if __name__ == "__main__":
