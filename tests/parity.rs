@@ -14,8 +14,9 @@ mod families;
 use std::path::{Path, PathBuf};
 
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Safetensors};
-use apet_record::{Method, Optimizer, Pooling, RunSpec};
+use apet_record::{Method, Optimizer, Pool, Pooling, RunSpec, Select};
 use apet_tasks::{Example, Task};
+use apet_theta::Placed;
 use apet_train::Trainer;
 use burn::{
     Tensor,
@@ -137,7 +138,49 @@ const LOSS_TOLERANCE: f64 = 1e-5;
 /// Gradient norms of full tuning move by 8e-6 between f32 and f64.
 const NORM_TOLERANCE: f64 = 5e-5;
 
-/// The first 50 losses of full, LoRA, BitFit and head-only tuning of MiniLM-L6 agree
+/// Where peft's SHIRA has its values: `shira.LAYER.PART.indices`, rows and columns.
+fn shira_places(golden: &SafeTensors<'_>, plm: &Plm) -> Placed {
+    let mut placed = Placed::new();
+    for (id, site) in plm.sites().iter().enumerate() {
+        let parts: Vec<&str> = site.tensor.split('.').collect();
+        let [
+            "encoder",
+            "layer",
+            layer,
+            "attention",
+            "self",
+            part,
+            "weight",
+        ] = parts[..]
+        else {
+            continue;
+        };
+        let Ok(view) = golden.tensor(&format!("shira.{layer}.{part}.indices")) else {
+            continue;
+        };
+        let words = view
+            .data()
+            .chunks_exact(view.data().len() / view.shape().iter().product::<usize>());
+        let number = |b: &[u8]| match b.len() {
+            4 => u64::from(u32::from_le_bytes(b.try_into().unwrap())),
+            _ => u64::from_le_bytes(b.try_into().unwrap()),
+        };
+        let numbers: Vec<u64> = words.map(number).collect();
+        let (rows, columns) = numbers.split_at(numbers.len() / 2);
+        let width = site.shape[1] as u64;
+        let places: Vec<u64> = rows
+            .iter()
+            .zip(columns)
+            .map(|(r, c)| r * width + c)
+            .collect();
+        assert!(places.is_sorted());
+        placed.push((id, places));
+    }
+    assert!(!placed.is_empty());
+    placed
+}
+
+/// The first 50 losses of every method that peft has, of MiniLM-L6, agree
 /// with transformers + peft, from equal initial values and batches.
 #[test]
 fn minilm_learns_as_peft_does() {
@@ -175,14 +218,38 @@ fn minilm_learns_as_peft_does() {
         columns: ("text".into(), None),
         split_note: String::new(),
     };
-    let lora = r#"{"model":"","task":{"name":""},"method":{"name":"lora"}}"#;
-    let lora = RunSpec::from_json(lora).unwrap().method;
-    for (name, method, rate) in [
-        ("full", Method::Full {}, 5e-5),
-        ("lora", lora, 1e-3),
-        ("bitfit", Method::Bitfit {}, 1e-3),
-        ("head", Method::Head {}, 1e-3),
+    // SHIRA's places are its own draw: they come as if from a mask.
+    let shira = shira_places(&golden, &plm);
+    let count = shira
+        .iter()
+        .map(|(_, places)| places.len() as u64)
+        .sum::<u64>();
+    let of_mask = Select::Mask {
+        mask: "shira".into(),
+        hash: "of the figures".into(),
+    };
+    let prompt = Method::Prompt {
+        tokens: 20,
+        deviation: 0.1,
+    };
+    for (name, method) in [
+        ("full", Method::Full {}),
+        ("lora", Method::lora()),
+        ("bitfit", Method::Bitfit {}),
+        ("head", Method::Head {}),
+        ("prompt", prompt),
+        ("ia3", Method::ia3()),
+        ("ln_tuning", Method::LayerNorm {}),
+        (
+            "shira",
+            Method::Apet {
+                count: count.into(),
+                pool: Pool::default(),
+                select: of_mask,
+            },
+        ),
     ] {
+        let rate = json["settings"]["learning_rate"][name].as_f64().unwrap();
         let mut spec = RunSpec::new("minilm-l6", "sentences");
         spec.method = method;
         spec.task.max_length = 64;
@@ -190,7 +257,7 @@ fn minilm_learns_as_peft_does() {
             learning_rate: rate,
             ..Default::default()
         };
-        let mut trainer = Trainer::new(&plm, &task, &spec, None).unwrap();
+        let mut trainer = Trainer::new(&plm, &task, &spec, Some(&shira)).unwrap();
         let tuned = json["tuned_without_head"][name].as_u64().unwrap();
         assert_eq!(trainer.theta().info().realised, tuned, "{name}");
 
@@ -198,6 +265,8 @@ fn minilm_learns_as_peft_does() {
         for weight in trainer.theta().weights() {
             let source = if weight.is_head() {
                 weight.name.clone()
+            } else if weight.name == "prompt" {
+                "prompt.initial".to_owned()
             } else if let Some(site) = weight.name.strip_suffix(".weight.lora_A") {
                 let parts: Vec<&str> = site.split('.').collect();
                 format!("lora.{}.{}.A", parts[2], parts[5])
