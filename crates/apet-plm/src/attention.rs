@@ -121,7 +121,7 @@ impl Buckets {
     }
 
     /// The bias of every pair of a query and a key, from a table `[buckets, heads]`:
-    /// `[1, heads, length, keys]`.
+    /// `[1, heads, length, keys]`, or one for every row where they differ.
     pub(crate) fn bias(self, table: &Table, batch: &Batch, tap: &dyn Tap) -> Tensor<4> {
         let (length, keys) = (batch.length(), batch.keys());
         let pair = |at: usize| {
@@ -130,10 +130,19 @@ impl Buckets {
         };
         let buckets: Vec<i32> = (0..length * keys).map(pair).collect();
         let heads = table.rows.value.dims()[1];
-        tap.embed(table, ints(buckets, batch.device()))
-            .reshape([1, length, keys, heads])
+        let shared = tap.embed_shared(table, ints(buckets, batch.device()));
+        let parts = shared.dims()[0];
+        let bias = shared
+            .reshape([parts, length, keys, heads])
             .swap_dims(2, 3)
-            .swap_dims(1, 2)
+            .swap_dims(1, 2);
+        if parts == 1 {
+            return bias;
+        }
+        let each = batch.rows() / parts;
+        bias.reshape([parts, 1, heads, length, keys])
+            .expand([parts, each, heads, length, keys])
+            .reshape([parts * each, heads, length, keys])
     }
 }
 

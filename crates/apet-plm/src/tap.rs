@@ -173,6 +173,12 @@ pub trait Tap {
         apet_kernels::embed(table.rows.value.clone(), ids)
     }
 
+    /// Looks up rows that serve every sequence of a batch: ids `[n]` to `[parts, n, width]`,
+    /// where each of the `parts` serves an equal number of sequences, in their order.
+    fn embed_shared(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<3> {
+        self.embed(table, ids).unsqueeze()
+    }
+
     /// Multiplies with every row of a table: x `[tokens, width]` to `[tokens, rows]`.
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
         linear(x, table.rows.value.clone())

@@ -10,6 +10,7 @@ mod host;
 mod optimizer;
 mod plan;
 mod run;
+mod together;
 mod trainer;
 
 pub use checkpoint::newest as newest_checkpoint;
@@ -18,4 +19,5 @@ pub use host::{Control, Host};
 pub use optimizer::AdamW;
 pub use plan::Plan;
 pub use run::{Outcome, RunInput, run};
+pub use together::Together;
 pub use trainer::{Scores, StepResult, TrainError, Trainer};

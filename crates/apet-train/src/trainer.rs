@@ -185,17 +185,54 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the model can not be asked for the rows' labels.
     pub fn step(&mut self, batches: &[Vec<usize>], rate: f64) -> Result<StepResult, TrainError> {
-        let texts = batches.iter().flatten().map(|&row| &self.train.texts[row]);
-        let tokens = texts.map(|text| text.ids.len() as u64).sum();
         let (gradient, loss) = self.gradient(batches)?;
+        Ok(self.update(gradient, loss, batches, rate))
+    }
+
+    /// Clips a gradient that was made on `batches`, and moves theta by it.
+    pub(crate) fn update(
+        &mut self,
+        gradient: Tensor<1>,
+        loss: Tensor<1>,
+        batches: &[Vec<usize>],
+        rate: f64,
+    ) -> StepResult {
+        let texts = batches.iter().flat_map(|rows| self.texts(rows));
+        let tokens = texts.map(|text| text.ids.len() as u64).sum();
         let (gradient, grad_norm) = self.optimizer.clip(gradient);
         let values = self.optimizer.update(self.theta.values(), gradient, rate);
         self.theta.set_values(values);
-        Ok(StepResult {
+        StepResult {
             loss,
             grad_norm,
             tokens,
-        })
+        }
+    }
+
+    /// The frozen model.
+    pub(crate) fn plm(&self) -> &'a Plm {
+        self.plm
+    }
+
+    /// What decides the run.
+    pub(crate) fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// Tokens of training rows.
+    pub(crate) fn texts(&self, rows: &[usize]) -> impl Iterator<Item = &Encoded> {
+        rows.iter().map(|&row| &self.train.texts[row])
+    }
+
+    /// Labels of training rows.
+    pub(crate) fn labels(&self, rows: &[usize]) -> impl Iterator<Item = i32> {
+        rows.iter().map(|&row| self.train.labels[row] as i32)
+    }
+
+    /// Training rows' prompts, with their labels' words behind them.
+    pub(crate) fn asked_of(&self, rows: &[usize]) -> impl Iterator<Item = Prompted> {
+        rows.iter()
+            .map(|&row| self.asked(&self.train, row, self.train.labels[row]))
     }
 
     /// Theta's gradient `[parameters]` and the loss `[1]`, means over the batches.
@@ -230,16 +267,13 @@ impl<'a> Trainer<'a> {
         let losses = match self.spec.objective {
             Objective::ClassHead => {
                 let logits = self.head_logits(&self.train, rows, leaves);
-                let labels: Vec<i32> = rows.iter().map(|&r| self.train.labels[r] as i32).collect();
+                let labels: Vec<i32> = self.labels(rows).collect();
                 let labels = TensorData::new(labels, [rows.len()]);
                 let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
                 apet_kernels::cross_entropy(logits, labels)
             }
             Objective::LabelWords => {
-                let asked: Vec<Prompted> = rows
-                    .iter()
-                    .map(|&row| self.asked(&self.train, row, self.train.labels[row]))
-                    .collect();
+                let asked: Vec<Prompted> = self.asked_of(rows).collect();
                 let asked: Vec<&Prompted> = asked.iter().collect();
                 let tap = self.theta.tap(leaves);
                 self.plm.target_logits(&asked, &tap)?.losses()
