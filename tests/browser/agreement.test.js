@@ -77,6 +77,39 @@ async function agrees(page, steps) {
   assert.deepEqual(ofSteps(tab, "tokens"), ofSteps(own, "tokens"), "the same batches");
 }
 
+/**
+ * Every spec of the golden file draws the positions in wasm that it draws natively.
+ * @param {import("playwright-core").Page} page
+ * @param {string} model
+ */
+async function drawsTheSame(page, model) {
+  const file = new URL("../fixtures/positions.json", import.meta.url);
+  /** @type {any[]} */
+  const all = JSON.parse(await readFile(file, "utf8"));
+  const cases = all.filter(({ spec }) => spec.model === model);
+  assert.ok(cases.length >= 8);
+  const worker = page.workers().at(-1);
+  for (const { spec, realised, positions_hash } of cases) {
+    const asked = { call: "describe", args: [JSON.stringify(spec)] };
+    const found = await worker?.evaluate(callInWorker, asked);
+    assert.deepEqual([found.realised, found.positions_hash], [realised, positions_hash], JSON.stringify(spec.method));
+  }
+}
+
+// One method a run, all of them in a tab: what ADD, CONCAT and PLUG do there is what they do natively.
+const METHODS = ["Prompt", "Adapter", "IA3", "LayerNorm tuning", "LoRA", "BitFit"];
+test("cpu: every method learns in the tab as it does natively", async (t) => {
+  if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
+  for (const method of METHODS) {
+    const { context, page, wrong } = await newUser(place);
+    await choose(page, { steps: STEPS, every: STEPS, batch: 4, tokens: 16 });
+    await page.getByLabel(method, { exact: true }).check({ force: true });
+    await agrees(page, STEPS);
+    assert.deepEqual(wrong, [], method);
+    await context.close();
+  }
+});
+
 for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
   test(`${device}: operations and gradients agree with double precision, runs with native ones`, async (t) => {
     if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
@@ -91,6 +124,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
       [],
     );
     await agrees(page, STEPS);
+    await drawsTheSame(page, "bert-tiny");
     assert.deepEqual(wrong, []);
     await context.close();
   });
@@ -110,6 +144,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
       const steps = device === "cpu" ? STEPS : 4;
       await choose(page, { model, objective, steps, every: steps, count: 2000, device, batch: 4, tokens: 16 });
       await agrees(page, steps);
+      if (objective === "class_head") await drawsTheSame(page, model);
       const { prompt_ids, ids } = await written(model);
       const worker = page.workers().at(-1);
       const found = await worker?.evaluate(callInWorker, { call: "generate", args: [prompt_ids, TOKENS] });

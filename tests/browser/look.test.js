@@ -76,7 +76,7 @@ for (const [width, height] of [
       await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
       await check("lab");
       await page.locator("summary").click();
-      for (const method of ["LoRA", "BitFit", "Head only", "Full"]) {
+      for (const method of ["LoRA", "Prompt", "Adapter", "IA3", "LayerNorm tuning", "BitFit", "Head only", "Full"]) {
         await page.getByLabel(method, { exact: true }).check({ force: true });
         assert.deepEqual(await misplaced(page), [], method);
       }

@@ -31,9 +31,13 @@ export function when(rfc3339: string): string {
 }
 
 export const METHODS = {
-  apet: { title: "APET", says: "Single scalars, drawn at random from the model's own weights." },
+  apet: { title: "APET", says: "Any number of parameters in arbitrary positions." },
   lora: { title: "LoRA", says: "Low-rank deltas on chosen linear layers." },
-  bitfit: { title: "BitFit", says: "Every bias of the model." },
+  prompt: { title: "Prompt", says: "Virtual tokens before the input." },
+  adapter: { title: "Adapter", says: "Bottlenecks behind attention and feed-forward layers." },
+  ia3: { title: "IA3", says: "Scales of keys, values and the feed-forward layers' inner states." },
+  layer_norm: { title: "LayerNorm tuning", says: "The scales and biases of every LayerNorm." },
+  bitfit: { title: "BitFit", says: "Every bias of the model; new ones where it has none." },
   head: { title: "Head only", says: "The classification head, on a frozen model." },
   full: { title: "Full", says: "Every weight of the model." },
 } as const;

@@ -28,12 +28,33 @@ export type Module = (typeof MODULES)[number];
 
 export interface Pool {
   modules: Module[];
+  parts?: string[];
   layers?: { first: number; last: number };
+  sites?: string;
 }
 
+/** How APET's parameters are drawn; a selector's options take Rust's defaults. */
+export type Select = { by: Selector; [option: string]: unknown };
+export type Selector =
+  | "element"
+  | "rows"
+  | "columns"
+  | "diagonal"
+  | "magnitude"
+  | "gradient"
+  | "snip"
+  | "unit"
+  | "lora_scalar"
+  | "mask";
+
 export type Method =
-  | { name: "apet"; count: number; pool: Pool }
+  /** `count` is a number, a share ("0.01%"), or a baseline's ("as lora"). */
+  | { name: "apet"; count: number | string; pool: Pool; select?: Select }
   | { name: "lora"; rank: number; alpha: number; targets: string[] }
+  | { name: "prompt"; tokens: number; deviation?: number }
+  | { name: "adapter"; bottleneck: number; deviation?: number; after?: string[] }
+  | { name: "ia3"; outputs?: string[]; inputs?: string[] }
+  | { name: "layer_norm" }
   | { name: "bitfit" }
   | { name: "head" }
   | { name: "full" };
@@ -55,6 +76,8 @@ export interface ThetaInfo {
   head: number;
   weights: number;
   pool: number;
+  /** Why fewer are tuned than were asked for. */
+  note?: string;
 }
 
 export interface TaskInfo {

@@ -268,7 +268,7 @@ impl Theta {
         for record in &contents.weights {
             record.put(plm, &mut rest, &mut recipe)?;
         }
-        let mut layout = Layout::from_recipe(&contents.info.method, recipe);
+        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.outline());
         layout.info = contents.info;
         let values: Vec<f32> = words("values", Dtype::F32)?
             .into_iter()

@@ -125,11 +125,11 @@ impl Layout {
         if let Some(classes) = classes {
             recipe.head(classes, outline.config.hidden());
         }
-        Ok(Self::from_recipe(spec.method.name(), recipe))
+        Ok(Self::from_recipe(spec.method.name(), recipe, outline))
     }
 
     /// Counts what a recipe lists.
-    pub(crate) fn from_recipe(method: &str, recipe: Recipe) -> Self {
+    pub(crate) fn from_recipe(method: &str, recipe: Recipe, outline: &Outline) -> Self {
         let weights = recipe.weights;
         let count = |head: bool| -> u64 {
             let counted = weights.iter().filter(|w| w.is_head() == head);
@@ -142,7 +142,7 @@ impl Layout {
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),
             pool: recipe.pool,
-            positions_hash: positions_hash(&weights),
+            positions_hash: positions_hash(&weights, outline),
             note: recipe.note,
             extra: Default::default(),
         };
@@ -331,7 +331,8 @@ fn floats(device: &Device, values: Vec<f32>) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), (device, DType::F32))
 }
 
-fn positions_hash(weights: &[Weight]) -> String {
+/// Names count without what may stand before them in a checkpoint.
+fn positions_hash(weights: &[Weight], outline: &Outline) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut any = false;
     for weight in weights {
@@ -340,7 +341,7 @@ fn positions_hash(weights: &[Weight]) -> String {
             continue;
         }
         any = true;
-        hasher.update(weight.name.as_bytes());
+        hasher.update(outline.bare(&weight.name).as_bytes());
         for position in places.into_iter().flatten() {
             hasher.update(&position.to_le_bytes());
         }

@@ -162,6 +162,16 @@ impl Lab {
         object(&layout.map_err(error)?.info)
     }
 
+    /// Where a spec's parameters would lie on the loaded model: counts by block and part, and
+    /// for each tensor a grid of at most `cells` x `cells`.
+    pub fn positions(&self, spec: &str, cells: usize) -> Result<JsValue, JsValue> {
+        let spec = RunSpec::from_json(spec).map_err(error)?;
+        let plm = self.model()?;
+        let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
+        let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
+        object(&layout.map_err(error)?.position_map(plm.outline(), cells))
+    }
+
     /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
     /// `on_event` gets `{line}` for each line of the record and `{progress}` meanwhile.
     pub async fn run(

@@ -40,13 +40,27 @@ export function change(edit: (spec: Spec) => void): void {
 const methods: Record<MethodName, Method> = {
   apet: spec.value.method,
   lora: { name: "lora", rank: 8, alpha: 16, targets: ["query", "value"] },
+  prompt: { name: "prompt", tokens: 20 },
+  adapter: { name: "adapter", bottleneck: 24 },
+  ia3: { name: "ia3" },
+  layer_norm: { name: "layer_norm" },
   bitfit: { name: "bitfit" },
   head: { name: "head" },
   full: { name: "full" },
 };
 
 /** Full tuning wants small steps; everything else here the paper's. */
-const rates: Record<MethodName, number> = { apet: 1e-3, lora: 1e-3, bitfit: 1e-3, head: 1e-3, full: 5e-5 };
+const rates: Record<MethodName, number> = {
+  apet: 1e-3,
+  lora: 1e-3,
+  prompt: 1e-2,
+  adapter: 1e-3,
+  ia3: 1e-2,
+  layer_norm: 1e-3,
+  bitfit: 1e-3,
+  head: 1e-3,
+  full: 5e-5,
+};
 
 export function chooseMethod(name: MethodName): void {
   change((s) => {

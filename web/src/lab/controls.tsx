@@ -149,7 +149,8 @@ function pool(): string {
   const p = plan.value;
   if (!p) return "";
   const where = p.theta && p.theta.pool > 0 ? `Drawn from a pool of ${count(p.theta.pool)} parameters. ` : "";
-  return `${where}${p.model.layers} layers, hidden size ${p.model.hidden}.`;
+  const note = p.theta?.note ? `${p.theta.note}. ` : "";
+  return `${where}${note}${p.model.layers} layers, hidden size ${p.model.hidden}.`;
 }
 
 /** One line on what is happening, one on what went wrong. */

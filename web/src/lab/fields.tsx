@@ -80,6 +80,51 @@ export function NumberField(props: NumberProps) {
   );
 }
 
+const COUNT = /^([1-9]\d*|as (lora|bitfit|adapter|prompt))$/;
+const SHARE = /^(\d+(\.\d+)?|\.\d+)\s*%$/;
+
+/** How many parameters: a number, a share, or as many as a baseline. */
+export function CountField(props: { label: string; value: number | string; onChange(value: number | string): void }) {
+  const id = useId();
+  const [text, setText] = useState(String(props.value));
+  const wrong = invalid.value.get(id);
+
+  useEffect(() => {
+    if (text.trim() !== String(props.value)) {
+      setText(String(props.value));
+      mark(id, undefined);
+    }
+  }, [props.value]);
+  useEffect(() => () => mark(id, undefined), []);
+
+  const take = (typed: string) => {
+    setText(typed);
+    const value = typed.trim();
+    const fits = COUNT.test(value) || (SHARE.test(value) && parseFloat(value) > 0 && parseFloat(value) <= 100);
+    mark(id, fits ? undefined : "Expected a whole number, at least 1. Or a share such as 0.01%, or as lora.");
+    if (fits) props.onChange(/^\d+$/.test(value) ? Number(value) : value);
+  };
+
+  return (
+    <div class="field">
+      <label for={id}>{props.label}</label>
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        value={text}
+        aria-invalid={wrong ? "true" : undefined}
+        aria-describedby={`${id}-says`}
+        onInput={(e) => take(e.currentTarget.value)}
+      />
+      <p class={wrong ? "hint bad" : "hint"} id={`${id}-says`}>
+        {wrong ?? "Or a share of the model (0.01%), or as lora, as bitfit, as adapter, as prompt."}
+      </p>
+    </div>
+  );
+}
+
 function expected({ real, min, max }: NumberProps): string {
   const kind = real ? "a number" : "a whole number";
   return max === undefined ? `Expected ${kind}, at least ${min}.` : `Expected ${kind} from ${min} to ${max}.`;

@@ -1,9 +1,9 @@
 // What is tuned: the method and its options.
 
-import { MODULES, type Method, type MethodName, type Module, type Pool } from "../spec";
+import { MODULES, type Method, type MethodName, type Module, type Pool, type Selector } from "../spec";
 import { METHODS } from "../format";
 import { change, chooseMethod, spec } from "./choices";
-import { Check, Choice, Field, NumberField } from "./fields";
+import { Check, Choice, CountField, Field, NumberField, SelectField } from "./fields";
 import { plan } from "./trainer";
 
 const NAMES = Object.keys(METHODS) as MethodName[];
@@ -14,6 +14,19 @@ const MODULE_TITLES: Record<Module, string> = {
   bias: "Biases",
   embedding: "Embeddings",
   pooler: "Pooler",
+};
+
+/** Selectors the tab offers; a mask comes from a file of the store, natively. */
+const SELECTORS: Record<Exclude<Selector, "mask">, string> = {
+  element: "Scalars at random",
+  rows: "Whole rows",
+  columns: "Whole columns",
+  diagonal: "Diagonals",
+  magnitude: "Largest weights",
+  gradient: "Largest gradients",
+  snip: "Largest gradient × weight (SNIP)",
+  unit: "Whole units",
+  lora_scalar: "Scalars inside LoRA",
 };
 
 export function MethodFields() {
@@ -30,12 +43,30 @@ export function MethodFields() {
       <p class="hint">{METHODS[method.name].says} The head is always tuned and counted apart.</p>
       {method.name === "apet" && <ApetFields method={method} />}
       {method.name === "lora" && <LoraFields method={method} />}
+      {method.name === "prompt" && (
+        <NumberField
+          label="Virtual tokens"
+          value={method.tokens}
+          min={1}
+          onChange={(tokens) => edit<Prompt>({ tokens })}
+        />
+      )}
+      {method.name === "adapter" && (
+        <NumberField
+          label="Width of the bottlenecks"
+          value={method.bottleneck}
+          min={1}
+          onChange={(bottleneck) => edit<Adapter>({ bottleneck })}
+        />
+      )}
     </section>
   );
 }
 
 type Apet = Extract<Method, { name: "apet" }>;
 type Lora = Extract<Method, { name: "lora" }>;
+type Prompt = Extract<Method, { name: "prompt" }>;
+type Adapter = Extract<Method, { name: "adapter" }>;
 
 const edit = <M extends Method>(changes: Partial<M>) =>
   change((s) => void (s.method = { ...s.method, ...changes } as Method));
@@ -44,7 +75,13 @@ function ApetFields({ method }: { method: Apet }) {
   const { count, pool } = method;
   return (
     <>
-      <NumberField label="Number of parameters" value={count} min={1} onChange={(n) => edit<Apet>({ count: n })} />
+      <CountField label="Number of parameters" value={count} onChange={(n) => edit<Apet>({ count: n })} />
+      <SelectField
+        label="How they are drawn"
+        value={method.select?.by ?? "element"}
+        options={Object.entries(SELECTORS).map(([value, title]) => ({ value, title }))}
+        onChange={(by) => edit<Apet>({ select: { by: by as Selector } })}
+      />
       <fieldset class="choice">
         <legend>Drawn from</legend>
         <div class="checks">

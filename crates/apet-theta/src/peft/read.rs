@@ -119,7 +119,7 @@ impl Theta {
         }
         reader.head(&mut found)?;
         reader.finish()?;
-        let layout = Layout::from_recipe(&format!("peft {kind}"), found.recipe);
+        let layout = Layout::from_recipe(&format!("peft {kind}"), found.recipe, plm.outline());
         if layout.is_empty() {
             return Err(config_error("the adapter has no tensor".into()));
         }
