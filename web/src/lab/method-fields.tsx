@@ -3,7 +3,7 @@
 import { MODULES, type Method, type MethodName, type Module, type Pool, type Selector } from "../spec";
 import { METHODS } from "../format";
 import { change, chooseMethod, spec } from "./choices";
-import { Check, Choice, CountField, Field, NumberField, SelectField } from "./fields";
+import { Check, CountField, Field, NumberField, SelectField } from "./fields";
 import { plan } from "./trainer";
 
 const NAMES = Object.keys(METHODS) as MethodName[];
@@ -34,11 +34,11 @@ export function MethodFields() {
   return (
     <section class="group" aria-labelledby="method-title">
       <h2 id="method-title">What is tuned</h2>
-      <Choice
+      <SelectField
         label="Method"
         value={method.name}
         options={NAMES.map((value) => ({ value, title: METHODS[value].title }))}
-        onChange={chooseMethod}
+        onChange={(name) => chooseMethod(name as MethodName)}
       />
       <p class="hint">{METHODS[method.name].says} The head is always tuned and counted apart.</p>
       {method.name === "apet" && <ApetFields method={method} />}
