@@ -34,6 +34,10 @@ const FAMILIES: [&str; 5] = [
 ];
 
 fn load(name: &str) -> Plm {
+    load_on(name, &Device::flex())
+}
+
+fn load_on(name: &str, device: &Device) -> Plm {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
     let read = |path: std::path::PathBuf| {
         std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -48,7 +52,7 @@ fn load(name: &str) -> Plm {
         tokenizer: &read(fixtures.join("bert-tiny/tokenizer.json")),
         weights: &weights,
     };
-    Plm::load(files, Dtype::F32, &Device::flex()).unwrap()
+    Plm::load(files, Dtype::F32, device).unwrap()
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -155,7 +159,9 @@ fn loss(plm: &Plm, theta: &Theta, leaves: &Leaves) -> Tensor<1> {
     let [rows, width] = out.dims();
     let mut stream = Stream::new("test weights", 1);
     let weights: Vec<f32> = (0..rows * width).map(|_| stream.normal() as f32).collect();
-    (out * tensor(&weights).reshape([rows, width])).sum() / (rows as f64)
+    let data = TensorData::new(weights, [rows, width]);
+    let weights = Tensor::<2>::from_data(data, (plm.device(), DType::F32));
+    (out * weights).sum() / (rows as f64)
 }
 
 /// Values that are nowhere neutral.
@@ -1114,5 +1120,36 @@ fn the_throughput_of_eight_thetas() {
             ratios[0],
             ratios[4]
         );
+    }
+}
+
+/// Every method's gradient on wgpu (Mesa's lavapipe here) is that of `cpu`, whose slopes are
+/// checked above.
+#[test]
+fn gradients_on_wgpu_are_those_of_the_processor() {
+    let wgpu = Device::wgpu_options().init();
+    let wgpu =
+        wgpu.unwrap_or_else(|e| panic!("no Vulkan adapter ({e:?}): install mesa-vulkan-drivers"));
+    for family in ["bert-tiny", "bloom-tiny", "t5-tiny"] {
+        let plms = [load(family), load_on(family, &wgpu)];
+        for method in methods() {
+            let [expected, found] = plms.each_ref().map(|plm| {
+                let mut theta = theta(plm, &method);
+                let at = shaken(&theta, 0.02);
+                let data = TensorData::new(at.clone(), [at.len()]);
+                theta.set_values(Tensor::from_data(data, (plm.device(), DType::F32)));
+                let leaves = theta.leaves();
+                let mut gradients = loss(plm, &theta, &leaves).backward();
+                values(theta.gradient(&leaves, &mut gradients))
+            });
+            let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() <= 3e-3 * largest,
+                    "{family} {}: {found}, on cpu {expected}, of {largest}",
+                    method.label()
+                );
+            }
+        }
     }
 }

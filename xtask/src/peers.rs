@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build::{apet, everything};
+use crate::build::{apet, everything, native};
 use crate::lab::fetch;
 use crate::step::{command, output, root, run, step, target};
 
@@ -83,7 +83,24 @@ pub(crate) fn peers() -> Result<()> {
         check.arg("--apet").arg(apet()?);
         run(check)
     })?;
-    println!("7 passed, 0 failed, 0 skipped");
+    step("adapters that peft saves", || {
+        let mut check = script("adapters.py")?;
+        check.args(["--make", "--check", "--out"]);
+        check.arg(fixtures.join("peft"));
+        run(check)
+    })?;
+    step(
+        "adapters and models written here, loaded by peft and transformers",
+        || {
+            let mut write = native("test")?;
+            write.args(["--test", "peft"]);
+            run(write)?;
+            let mut check = script("adapters.py")?;
+            check.arg("--load").arg(target()?.join("tmp/peft"));
+            run(check)
+        },
+    )?;
+    println!("9 passed, 0 failed, 0 skipped");
     Ok(())
 }
 

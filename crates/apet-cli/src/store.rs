@@ -127,6 +127,10 @@ pub(crate) fn write_atomic<T>(
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{}: expected the path of a file", path.display());
     };
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
     let at = |e: io::Error| anyhow::Error::new(e).context(path.display().to_string());
     fs::create_dir_all(folder).map_err(at)?;
     let prefix = format!(".{}.", name.to_string_lossy());

@@ -1,7 +1,10 @@
 //! Places that are chosen by what a model's scalars are: by magnitude, by a score from
 //! gradients, or from a user's mask.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, HashMap, HashSet},
+};
 
 use apet_plm::{Outline, Plm, Site, SiteId};
 use apet_record::{
@@ -113,15 +116,23 @@ impl<'a> Choice<'a> {
         };
         let file = SafeTensors::deserialize(mask)
             .map_err(|e| wrong(format!("found {e}, expected a safetensors file")))?;
-        let mut known = std::collections::HashSet::new();
+        // What may stand before a name in a checkpoint may stand there, or not.
+        let tensors: HashMap<String, _> = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (outline.bare(&name).to_owned(), view))
+            .collect();
+        let mut known = HashSet::new();
         let mut placed: Placed = Vec::new();
         for &(id, _) in self.pool.sites() {
             let site = &outline.sites[id];
+            let mut here: Vec<u64> = Vec::new();
             for (tensor, rows) in [(&site.name, None), (&site.tensor, site.rows)] {
-                let Ok(view) = file.tensor(tensor) else {
+                let bare = outline.bare(tensor);
+                let Some(view) = tensors.get(bare) else {
                     continue;
                 };
-                if !known.insert((tensor.clone(), id)) {
+                if !known.insert((bare, id)) {
                     continue;
                 }
                 let width: usize = site.shape.iter().skip(1).product();
@@ -129,7 +140,7 @@ impl<'a> Choice<'a> {
                 if let Some(rows) = rows {
                     shape[0] = shape[0] / rows.count * rows.stride;
                 }
-                let all = positions(&view, &shape).map_err(|p| wrong(format!("{tensor} {p}")))?;
+                let all = positions(view, &shape).map_err(|p| wrong(format!("{tensor} {p}")))?;
                 let own = |position: u64| match rows {
                     None => Some(position),
                     Some(rows) => {
@@ -138,17 +149,16 @@ impl<'a> Choice<'a> {
                         Some((row * width + column) as u64)
                     }
                 };
-                let mut own: Vec<u64> = all.into_iter().filter_map(own).collect();
-                own.sort_unstable();
-                own.dedup();
-                if !own.is_empty() {
-                    placed.push((id, own));
-                }
+                here.extend(all.into_iter().filter_map(own));
+            }
+            here.sort_unstable();
+            here.dedup();
+            if !here.is_empty() {
+                placed.push((id, here));
             }
         }
-        let used: std::collections::HashSet<&str> =
-            known.iter().map(|(tensor, _)| tensor.as_str()).collect();
-        if let Some(stray) = file.names().into_iter().find(|name| !used.contains(*name)) {
+        let used: HashSet<&str> = known.iter().map(|(tensor, _)| *tensor).collect();
+        if let Some(stray) = tensors.keys().find(|name| !used.contains(name.as_str())) {
             return Err(wrong(format!(
                 "{stray} is no tensor of the pool on {}; widen the pool or drop it from the mask",
                 outline.name
