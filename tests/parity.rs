@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Safetensors};
 use apet_record::{Method, Optimizer, Pool, Pooling, RunSpec, Select};
 use apet_tasks::{Example, Task};
-use apet_theta::Placed;
+use apet_theta::{Placed, Theta};
 use apet_train::Trainer;
 use burn::{
     Tensor,
@@ -103,6 +103,21 @@ fn difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
         largest = largest.max(d);
     }
     (largest, expected.iter().fold(0f32, |m, e| m.max(e.abs())))
+}
+
+/// A theta file of 10,000 scalars stays below 100 KB, its spec in the header.
+#[test]
+fn a_theta_of_10_000_is_small_on_disk() {
+    let plm = minilm(&Device::flex());
+    let spec = RunSpec::new("minilm-l6", "sentences");
+    let theta = Theta::new(&plm, &spec, 2, None).unwrap();
+    assert_eq!(theta.info().realised, 10_000);
+    let text = apet_record::canonical_json(&spec).unwrap();
+    let metadata = [("apet_spec".to_owned(), text)].into_iter().collect();
+    let file = theta.to_safetensors(plm.outline(), &values(theta.values()), metadata);
+    let size = file.unwrap().len();
+    println!("{size} bytes");
+    assert!(size < 100_000, "{size} bytes");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 mod curve;
 mod figure;
+mod rates;
 mod row;
 mod stats;
 mod study;
 
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
+pub use rates::{GRID, Rates, rates, tuning_runs};
 pub use row::Row;
 pub use stats::{Interval, interval95, mean, smoothed};
 pub use study::{Added, Study, StudyError};

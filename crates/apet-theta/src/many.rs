@@ -331,6 +331,20 @@ impl ManyTuned<'_> {
         y
     }
 
+    /// The sparse deltas of a vector, each theta's own, `[K, 1, width]`: the same for every
+    /// token, so they are put together once.
+    fn vectors(&self, param: &Param<1>) -> Option<Tensor<3>> {
+        let of_site = self.sparse.get(&param.site)?;
+        let (count, device) = (self.many.count, param.value.device());
+        let width = param.value.dims()[0];
+        let mut sum = Tensor::<2>::zeros([1, count * width], &device);
+        for (values, sparse) in of_site {
+            let ones = Tensor::<2>::ones([1, sparse.beside.dims().cols], &device);
+            sum = sparse_linear(sum, ones, values.clone(), &sparse.beside);
+        }
+        Some(sum.reshape([count, 1, width]))
+    }
+
     fn add_bias(&self, bias: &Param<1>, y: Tensor<2>) -> Tensor<2> {
         let y = match self.owned(bias.site) {
             Some(own) => {
@@ -339,8 +353,10 @@ impl ManyTuned<'_> {
             }
             None => y + bias.value.clone().unsqueeze(),
         };
-        let (rows, device) = (y.dims()[0], bias.value.device());
-        self.add(bias.site, y, || Tensor::ones([rows, 1], &device))
+        match self.vectors(bias) {
+            Some(deltas) => self.flat(self.parts(y) + deltas),
+            None => y,
+        }
     }
 
     /// x Wᵀ with the frozen weight, or with each theta's own.
@@ -382,17 +398,24 @@ impl Tap for ManyTuned<'_> {
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
         let normalized = norm.normalize(x);
-        let mut y = match self.owned(norm.scale.site) {
-            Some(own) => {
-                let [count, width] = own.dims();
-                self.flat(self.parts(normalized.clone()) * own.reshape([count, 1, width]))
-            }
-            None => normalized.clone() * norm.scale.value.clone().unsqueeze(),
+        let own = self.owned(norm.scale.site).map(|own| {
+            let [count, width] = own.dims();
+            own.reshape([count, 1, width])
+        });
+        let frozen = || norm.scale.value.clone().unsqueeze::<3>();
+        let scales = match (own, self.vectors(&norm.scale)) {
+            (None, None) => None,
+            (Some(own), None) => Some(own),
+            (own, Some(deltas)) => Some(own.unwrap_or_else(frozen) + deltas),
         };
-        if let Some(bias) = &norm.bias {
-            y = self.add_bias(bias, y);
+        let y = match scales {
+            Some(scales) => self.flat(self.parts(normalized) * scales),
+            None => normalized * norm.scale.value.clone().unsqueeze(),
+        };
+        match &norm.bias {
+            Some(bias) => self.add_bias(bias, y),
+            None => y,
         }
-        self.add(norm.scale.site, y, || normalized.clone())
     }
 
     fn embed(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<2> {
