@@ -296,6 +296,57 @@ fn adapters_that_do_not_fit_are_refused() {
     }
 }
 
+/// Damaged files are refused, or read as other numbers: they cause no panic and no memory.
+#[test]
+fn damaged_files_cause_no_panic() {
+    let plm = load("bert-tiny");
+    let mut stream = Stream::new("test damage", 1);
+    let mut damage = |bytes: &[u8]| -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..1 + stream.below(4) {
+            // Mostly in the header, where sizes are.
+            let end = [bytes.len() as u64, 600][usize::from(stream.below(4) > 0)];
+            let at = stream.below(end.min(bytes.len() as u64)) as usize;
+            bytes[at] = match stream.below(3) {
+                0 => b'0' + stream.below(10) as u8,
+                1 => b"{}[],:\" "[stream.below(8) as usize],
+                _ => stream.below(256) as u8,
+            };
+        }
+        bytes
+    };
+    let mut refused = 0;
+    for name in [
+        "bert-lora",
+        "bert-ia3",
+        "bert-shira",
+        "bert-supertuning",
+        "bert-prompt",
+        "bert-ln-tuning",
+    ] {
+        let folder = fixtures().join("peft").join(name);
+        let config = read(&folder.join("adapter_config.json"));
+        let weights = read(&folder.join("adapter_model.safetensors"));
+        let theta = Theta::from_peft(&plm, std::str::from_utf8(&config).unwrap(), &weights);
+        let theta = theta.unwrap();
+        let at = values(theta.values());
+        let own = theta
+            .to_safetensors(plm.outline(), &at, HashMap::new())
+            .unwrap();
+        for _ in 0..150 {
+            let config = damage(&config);
+            let text = String::from_utf8_lossy(&config);
+            refused += usize::from(Theta::from_peft(&plm, &text, &weights).is_err());
+            let text = std::str::from_utf8(&read(&folder.join("adapter_config.json")))
+                .unwrap()
+                .to_owned();
+            refused += usize::from(Theta::from_peft(&plm, &text, &damage(&weights)).is_err());
+            refused += usize::from(Theta::read(&plm, &damage(&own)).is_err());
+        }
+    }
+    assert!(refused > 900, "{refused} of 2700 were refused");
+}
+
 /// Where a written adapter or model is left, afresh.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -402,7 +453,8 @@ fn adapters_written_here_are_read_back() {
             let mut theta = Theta::of(&plm, 3, layout.unwrap());
             let at = shaken(&theta, 0.1);
             with(&mut theta, &at);
-            let adapter = block_on(theta.to_peft(&plm, &at, objective, pooling_of_run)).unwrap();
+            let adapter =
+                block_on(theta.to_peft(&plm, model, &at, (objective, pooling_of_run))).unwrap();
             let task = adapter.task_type;
             let before = output(&plm, &theta, task, &inputs);
             let again = Theta::from_peft(&plm, &adapter.config, &adapter.weights).unwrap();
@@ -629,7 +681,8 @@ fn what_peft_can_not_hold_is_refused() {
         );
         let theta = Theta::of(&plm, 3, layout.unwrap());
         let at = values(theta.values());
-        let written = block_on(theta.to_peft(&plm, &at, Objective::LabelWords, Pooling::Mean));
+        let written =
+            block_on(theta.to_peft(&plm, model, &at, (Objective::LabelWords, Pooling::Mean)));
         written.err().unwrap().to_string()
     };
     let pool = |module| Pool {

@@ -629,6 +629,12 @@ fn descriptions_and_maps_add_up() {
         for method in methods() {
             let theta = theta(&plm, &method);
             let layout = theta.layout();
+            let is_unit = method.label().contains("unit");
+            assert!(
+                theta.info().nominal == theta.info().realised || is_unit,
+                "{}",
+                method.label()
+            );
             let told = layout.describe(plm.outline());
             let counted: usize = theta.weights().iter().map(Weight::len).sum();
             assert_eq!(told.realised as usize, counted);

@@ -141,7 +141,7 @@ export async function choose(
   await page.getByLabel("Batch size").fill(String(batch));
   await page.getByLabel("Learning rate").fill("0.01");
   await page.getByLabel("Seed", { exact: true }).fill(String(seed));
-  const more = page.locator("details");
+  const more = page.locator("details").filter({ has: page.getByText("More", { exact: true }) });
   if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
   await page.getByLabel("Evaluate every").fill(String(every));
   await page.getByLabel("Tokens at most").fill(String(tokens));

@@ -75,7 +75,8 @@ for (const [width, height] of [
       };
       await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
       await check("lab");
-      await page.locator("summary").click();
+      await page.getByText("Where they lie").click();
+      await page.getByText("More", { exact: true }).click();
       for (const method of ["LoRA", "Prompt", "Adapter", "IA3", "LayerNorm tuning", "BitFit", "Head only", "Full"]) {
         await page.getByLabel("Method", { exact: true }).selectOption({ label: method });
         assert.deepEqual(await misplaced(page), [], method);

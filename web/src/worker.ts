@@ -77,7 +77,11 @@ const handlers: Handlers = {
     return opened().loadTask(taskSpec, seed, splits);
   },
 
-  describe: (spec) => ({ ...opened().describe(spec), name: opened().recordName(spec) }),
+  describe: (spec) => ({
+    ...opened().describe(spec),
+    name: opened().recordName(spec),
+    blocks: opened().positions(spec, 1).blocks,
+  }),
   check: () => opened().check(),
   run: (spec, reason) => opened().run(spec, (event) => say({ event }), reason),
   pause: () => opened().pause(),

@@ -13,6 +13,7 @@ use futures_lite::future::block_on;
 
 use crate::{
     convert, device, model,
+    models::catalogue::published,
     store::{Store, write_atomic},
     theta::{self, File},
 };
@@ -64,8 +65,14 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
     let theta = file.onto(&plm)?;
     let values = theta::values(&theta)?;
     let (objective, pooling) = file.purpose(&plm)?;
+    // What others know the model by.
+    let base = match published(&name)?.filter(|_| store.models().contains(&name)) {
+        Some(published) => published.hub,
+        None => plm.info().name.clone(),
+    };
     let card = Card {
         file: &file,
+        base: &base,
         plm: &plm,
         theta: &theta,
         pooling,
@@ -77,7 +84,7 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
             card.of_apet()
         }
         Format::Peft => {
-            let adapter = block_on(theta.to_peft(&plm, &values, objective, pooling))?;
+            let adapter = block_on(theta.to_peft(&plm, &base, &values, (objective, pooling)))?;
             let mut usage = card.of_peft(adapter.task_type);
             if !adapter.note.is_empty() {
                 let _ = write!(usage, "\n{}\n", adapter.note);
@@ -127,6 +134,7 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
 /// The README.md beside an export.
 struct Card<'a> {
     file: &'a File,
+    base: &'a str,
     plm: &'a Plm,
     theta: &'a Theta,
     pooling: Pooling,
@@ -155,8 +163,8 @@ impl Card<'_> {
             _ => String::new(),
         };
         format!(
-            "```python\nfrom peft import PeftModel\nfrom transformers import {class}\n\nbase = {class}.from_pretrained(BASE{classes})  # {}\nmodel = PeftModel.from_pretrained(base, \".\")\n```\n",
-            self.plm.info().name
+            "```python\nfrom peft import PeftModel\nfrom transformers import {class}\n\nbase = {class}.from_pretrained(\"{}\"{classes})\nmodel = PeftModel.from_pretrained(base, \".\")\n```\n",
+            self.base
         )
     }
 
@@ -182,7 +190,7 @@ impl Card<'_> {
 
     fn text(&self, format: Format, usage: &str) -> Result<String> {
         let info = self.theta.info();
-        let name = &self.plm.info().name;
+        let name = self.base;
         let mut text = match format {
             Format::Peft => format!(
                 "---\nbase_model: {name}\nlibrary_name: peft\n---\n\n# {} on {name}\n\n",

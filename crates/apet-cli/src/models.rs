@@ -1,6 +1,6 @@
 //! `apet models`: the models that are known by name, and what a run with one would take.
 
-mod catalogue;
+pub(crate) mod catalogue;
 
 use anyhow::{Context, Result, ensure};
 use apet_plm::{Config, Outline};

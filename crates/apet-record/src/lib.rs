@@ -2,19 +2,25 @@
 //! numbers it drew (Stream). No tensors, no files, no clock: this crate is the
 //! same in a tab, on a server and in the results viewer.
 
+mod budget;
 mod canonical;
 mod header;
 mod method;
+mod pool;
 mod record;
+mod select;
 mod spec;
 mod stream;
 
+pub use budget::{Baseline, Budget};
 pub use canonical::{canonical_json, content_id};
 pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
-pub use method::{Baseline, Budget, Layers, Method, Module, Part, Pool, Select, SubLayer, Unit};
+pub use method::{Method, SubLayer};
+pub use pool::{Layers, Module, Part, Pool};
 pub use record::{
     Eval, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary, record_name,
 };
+pub use select::{Select, Unit};
 pub use spec::{
     Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError,
     TaskSpec, Train,

@@ -20,7 +20,6 @@ pub(crate) fn add(
     recipe: &mut Recipe,
 ) -> Result<(), SpecError> {
     let count = budget::count(count, ground.outline);
-    let before = recipe.weights.len();
     let mut stream = Stream::new(&purpose(number), ground.placement);
     recipe.pool += match select {
         Select::Unit { units } => draw_units(units, count, pool, ground, &mut stream, recipe)?,
@@ -52,13 +51,6 @@ pub(crate) fn add(
             size
         }
     };
-    // What was drawn is counted exactly; only units may stay below.
-    let drawn: u64 = recipe.weights[before..]
-        .iter()
-        .map(|w| w.len() as u64)
-        .sum();
-    debug_assert!(drawn == count || matches!(select, Select::Unit { .. }));
-    recipe.nominal = Some(recipe.nominal.unwrap_or(0) + count);
     Ok(())
 }
 

@@ -159,7 +159,11 @@ impl Record {
             "low_rank" if is_linear => {
                 recipe.low_rank(id, site, self.size, self.scale.unwrap_or(1.0));
             }
-            "low_rank_scalars" if is_linear && self.in_a <= self.size => {
+            "low_rank_scalars"
+                if is_linear
+                    && self.in_a <= self.size
+                    && self.rank <= site.shape[0].max(site.shape[1]) =>
+            {
                 let a = take(self.in_a, self.rank * site.shape[1])?;
                 let b = take(self.size - self.in_a, self.rank * site.shape[0])?;
                 let factors = (self.rank, self.scale.unwrap_or(1.0));
@@ -265,15 +269,23 @@ impl Theta {
             .collect();
         let mut recipe = Recipe::default();
         let mut rest = positions.as_slice();
-        for record in &contents.weights {
-            record.put(plm, &mut rest, &mut recipe)?;
-        }
-        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.outline());
-        layout.info = contents.info;
         let values: Vec<f32> = words("values", Dtype::F32)?
             .into_iter()
             .map(f32::from_le_bytes)
             .collect();
+        for record in &contents.weights {
+            // No part is larger than the whole: a damaged file asks for no memory.
+            if record.size > values.len() {
+                let (found, at) = (record.size, &record.at);
+                return Err(FileError(format!(
+                    "{at}: found a size of {found}, the file has {} values",
+                    values.len()
+                )));
+            }
+            record.put(plm, &mut rest, &mut recipe)?;
+        }
+        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.outline());
+        layout.info = contents.info;
         let len = layout.len();
         if values.len() != len || !rest.is_empty() {
             return Err(FileError(format!(

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 
 use crate::{
     apet::{self, Placed},
+    budget,
     weight::{AdapterPart, At, Initial, Structure, Weight},
 };
 
@@ -81,8 +82,8 @@ impl Ground<'_> {
 #[derive(Default)]
 pub(crate) struct Recipe {
     pub(crate) weights: Vec<Weight>,
-    /// Count that was asked for, where the method takes one.
-    pub(crate) nominal: Option<u64>,
+    /// Parameters that were asked for, or that a method has by its form.
+    pub(crate) nominal: u64,
     /// Scalars of the pool they were drawn from; 0 where none were drawn.
     pub(crate) pool: u64,
     /// Why fewer are tuned than asked for; empty where they are not.
@@ -276,7 +277,12 @@ fn layer_name(site: &Site, what: &str) -> String {
 pub(crate) fn recipe(method: &Method, ground: &Ground<'_>) -> Result<Recipe, SpecError> {
     let mut recipe = Recipe::default();
     for (number, part) in method.parts().iter().enumerate() {
+        let before = recipe.offset as u64;
         add(part, number, ground, &mut recipe)?;
+        recipe.nominal += match part {
+            Method::Apet { count, .. } => budget::count(*count, ground.outline),
+            _ => recipe.offset as u64 - before,
+        };
     }
     Ok(recipe)
 }

@@ -137,7 +137,7 @@ impl Layout {
         };
         let info = ThetaInfo {
             method: method.into(),
-            nominal: recipe.nominal.unwrap_or(count(false)),
+            nominal: recipe.nominal,
             realised: count(false),
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),

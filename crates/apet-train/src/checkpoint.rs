@@ -156,3 +156,27 @@ pub(crate) fn parse(
     };
     Ok((state, progress))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_places_are_kept_and_other_checkpoints_have_none() {
+        let device = Device::flex();
+        let state = || State {
+            values: Tensor::zeros([3], &device),
+            first: Tensor::zeros([3], &device),
+            second: Tensor::zeros([3], &device),
+            best: Tensor::zeros([3], &device),
+        };
+        let placed: Placed = vec![(4, vec![0, 7]), (9, vec![1 << 40])];
+        let keep = |placed| {
+            let progress = Progress::default();
+            futures_lite::future::block_on(write(state(), &progress, placed)).unwrap()
+        };
+        assert_eq!(chosen(&keep(Some(&placed))).as_ref(), Some(&placed));
+        assert_eq!(chosen(&keep(None)), None);
+        assert_eq!(chosen(b"rubbish"), None);
+    }
+}

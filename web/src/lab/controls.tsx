@@ -5,6 +5,7 @@ import { compact, count, duration, loss, megabytes, percent, share } from "../fo
 import { offered } from "../store/own-models";
 import { asked, device, invalid, ready, spec } from "./choices";
 import { live } from "./live";
+import { PositionMap } from "./position-map";
 import type { Transfer } from "./protocol";
 import {
   cancelDownload,
@@ -141,6 +142,7 @@ function Counts() {
         {pool()}
         {task?.split_note ? ` ${task.split_note}` : ""}
       </p>
+      <PositionMap />
     </>
   );
 }

@@ -38,6 +38,7 @@ export interface Lab {
   generate(prompts: number[][], most: number): Promise<number[][]>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
+  positions(spec: string, cells: number): { blocks: PositionBlock[] };
   recordName(spec: string): string;
   check(): Promise<Check[]>;
   run(spec: string, onEvent: (event: RunEvent) => void, reason?: string): Promise<void>;
@@ -45,6 +46,9 @@ export interface Lab {
   resume(): void;
   stop(): void;
 }
+
+/** A part of a block (or of none): tuned parameters, and parameters that there are. */
+export type PositionBlock = [block: number | null, part: string, tuned: number, all: number];
 
 /** One operation or gradient, compared with double precision. */
 export interface Check {
@@ -106,7 +110,7 @@ export interface Calls {
   tokenize: { args: [texts: string[]]; value: number[][] };
   generate: { args: [prompts: number[][], most: number]; value: number[][] };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
-  describe: { args: [spec: string]; value: ThetaInfo & { name: string } };
+  describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[] } };
   check: { args: []; value: Check[] };
   run: { args: [spec: string, reason: string | undefined]; value: void };
   pause: { args: []; value: void };

@@ -4,7 +4,7 @@
 import { computed, signal } from "@preact/signals";
 import { address, tasks } from "../catalogue";
 import { addRecord, dropTabRecord } from "../results/records";
-import type { ModelInfo, Spec, TaskInfo, ThetaInfo } from "../spec";
+import type { ModelInfo, Spec, TaskInfo } from "../spec";
 import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
 import { ownTasks, sourcesOf } from "../store/own-tasks";
@@ -16,12 +16,14 @@ import { Fault, Session } from "./session";
 export type Phase = "idle" | "preparing" | "starting" | "running" | "paused" | "stopping";
 
 /** What is loaded and what a spec would tune. */
+type Described = Calls["describe"]["value"];
+
 export interface Plan {
   device: Device;
   model: ModelInfo;
   task: TaskInfo;
   /** Absent where the spec does not fit the model. */
-  theta?: ThetaInfo;
+  theta?: Described;
 }
 
 export const phase = signal<Phase>("idle");
@@ -106,8 +108,6 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   chain = job;
   return job;
 }
-
-type Described = Calls["describe"]["value"];
 
 /** Brings the Worker to what the spec needs; the plan says how far that went. */
 async function load(spec: Spec, device: DeviceName): Promise<Described> {

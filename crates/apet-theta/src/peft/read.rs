@@ -119,10 +119,11 @@ impl Theta {
         }
         reader.head(&mut found)?;
         reader.finish()?;
-        let layout = Layout::from_recipe(&format!("peft {kind}"), found.recipe, plm.outline());
+        let mut layout = Layout::from_recipe(&format!("peft {kind}"), found.recipe, plm.outline());
         if layout.is_empty() {
             return Err(config_error("the adapter has no tensor".into()));
         }
+        layout.info.nominal = layout.info.realised;
         let mut theta = Self::of(plm, 0, layout);
         let data = TensorData::new(found.values, [theta.layout().len()]);
         theta.set_values(Tensor::from_data(data, (device, DType::F32)));

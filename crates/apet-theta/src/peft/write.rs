@@ -64,16 +64,17 @@ struct Parts<'a> {
 }
 
 impl Theta {
-    /// Writes theta with `values` as an adapter of peft.
+    /// Writes theta with `values` as an adapter of peft for the model called `base`: a
+    /// repository or a directory.
     ///
     /// # Errors
     /// Names what of theta peft can not hold, and what to do instead; or the device fails.
     pub async fn to_peft(
         &self,
         plm: &Plm,
+        base: &str,
         values: &[f32],
-        objective: Objective,
-        pooling: Pooling,
+        (objective, pooling): (Objective, Pooling),
     ) -> Result<Adapter, FileError> {
         let outline = plm.outline();
         let task_type = match (objective, outline.kind()) {
@@ -116,7 +117,7 @@ impl Theta {
         let mut config = json!({
             "peft_type": written.peft_type,
             "task_type": task_type,
-            "base_model_name_or_path": outline.name,
+            "base_model_name_or_path": base,
             "inference_mode": true,
         });
         if let Value::Object(fields) = written.fields {

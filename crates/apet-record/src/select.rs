@@ -1,0 +1,133 @@
+//! How APET's parameters are drawn.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    SpecError,
+    method::{lora_alpha, lora_rank, lora_targets},
+};
+
+/// How APET's parameters are drawn from the pool (paper, section 2).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Select {
+    /// Scalars, uniformly, without replacement.
+    #[default]
+    Element,
+    /// Whole rows of the pool's tensors in a random order, the last one in part.
+    Rows {},
+    /// Whole columns.
+    Columns {},
+    /// Scalars on the diagonals of the pool's matrices.
+    Diagonal {},
+    /// The scalars of largest magnitude.
+    Magnitude {},
+    /// The scalars whose gradient is largest.
+    Gradient {
+        /// Training batches whose gradients are added.
+        #[serde(default = "snip_batches")]
+        batches: usize,
+    },
+    /// The scalars whose gradient times value is largest (Lee et al., 2019).
+    Snip {
+        /// Training batches whose gradients are added.
+        #[serde(default = "snip_batches")]
+        batches: usize,
+    },
+    /// The scalars of a mask file of the store, `count` of them drawn where it has more.
+    Mask {
+        /// Name of the mask: `masks/NAME.safetensors` of the store.
+        mask: String,
+        /// BLAKE3 of the file, hexadecimal, or its beginning.
+        hash: String,
+    },
+    /// Whole units in a random order, each that still fits (the paper's released code, with
+    /// its count held).
+    Unit {
+        /// Kinds of units. Half of the count goes to existing tensors where both are named.
+        #[serde(default = "all_units")]
+        units: Vec<Unit>,
+    },
+    /// Scalars inside LoRA's factors; the others stay at their initial values
+    /// (Donoway et al., 2025).
+    LoraScalar {
+        /// Rank r of the factors.
+        #[serde(default = "lora_rank")]
+        rank: usize,
+        /// The delta is scaled by alpha / r.
+        #[serde(default = "lora_alpha")]
+        alpha: f64,
+        /// The linear layers, named as LoRA's targets.
+        #[serde(default = "lora_targets")]
+        targets: Vec<String>,
+    },
+}
+
+fn snip_batches() -> usize {
+    8
+}
+fn all_units() -> Vec<Unit> {
+    vec![Unit::Lora, Unit::Adapter, Unit::Tensor]
+}
+
+/// A unit of unit-mode APET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A pair of LoRA factors on a query or value layer.
+    Lora,
+    /// An adapter.
+    Adapter,
+    /// A tensor of the model.
+    Tensor,
+}
+
+impl Select {
+    /// The name as it stands in the spec.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Element => "element",
+            Self::Rows {} => "rows",
+            Self::Columns {} => "columns",
+            Self::Diagonal {} => "diagonal",
+            Self::Magnitude {} => "magnitude",
+            Self::Gradient { .. } => "gradient",
+            Self::Snip { .. } => "snip",
+            Self::Mask { .. } => "mask",
+            Self::Unit { .. } => "unit",
+            Self::LoraScalar { .. } => "lora_scalar",
+        }
+    }
+
+    pub(crate) fn check(&self, field: &str) -> Result<(), SpecError> {
+        let problem = match self {
+            Self::Gradient { batches: 0 } | Self::Snip { batches: 0 } => {
+                ("batches", "found 0, expected at least 1")
+            }
+            Self::Mask { mask, .. } if mask.is_empty() => {
+                ("mask", "found an empty name, expected a mask of the store")
+            }
+            Self::Mask { hash, .. } if hash.len() < 8 => (
+                "hash",
+                "found fewer than 8 characters, expected the BLAKE3 of the mask's file",
+            ),
+            Self::Unit { units } if units.is_empty() => (
+                "units",
+                "found an empty list, expected at least one of lora, adapter, tensor",
+            ),
+            Self::LoraScalar { rank: 0, .. } => ("rank", "found 0, expected at least 1"),
+            Self::LoraScalar { targets, .. } if targets.is_empty() => (
+                "targets",
+                "found an empty list, expected names such as \"query\"",
+            ),
+            Self::LoraScalar { alpha, .. } if !alpha.is_finite() => {
+                ("alpha", "found no finite number, expected one")
+            }
+            _ => return Ok(()),
+        };
+        Err(SpecError {
+            field: format!("{field}.select.{}", problem.0),
+            problem: problem.1.into(),
+        })
+    }
+}
