@@ -36,9 +36,9 @@ pub enum Select {
     },
     /// The scalars of a mask file of the store, `count` of them drawn where it has more.
     Mask {
-        /// Name of the mask: `masks/NAME.safetensors` of the store.
+        /// What it is called, in errors.
         mask: String,
-        /// BLAKE3 of the file, hexadecimal, or its beginning.
+        /// BLAKE3 of the file, hexadecimal, or its beginning: `masks/HASH.safetensors` of the store.
         hash: String,
     },
     /// Whole units in a random order, each that still fits (the paper's released code, with

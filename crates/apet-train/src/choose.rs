@@ -33,7 +33,7 @@ pub async fn choose(
         Select::Mask { mask: name, hash } => {
             let bytes = mask.ok_or_else(|| {
                 wrong_mask(format!(
-                    "found no mask \"{name}\" in the store, expected masks/{name}.safetensors"
+                    "found no mask \"{name}\" in the store, expected masks/{hash}.safetensors"
                 ))
             })?;
             let found = blake3::hash(bytes).to_hex();
