@@ -578,6 +578,22 @@ fn units_stay_at_or_below_the_count() {
     );
 }
 
+/// Methods are combined freely, but a tensor has one copy.
+#[test]
+fn a_tensor_is_owned_once() {
+    let plm = load("bert-tiny");
+    let mut spec = RunSpec::new("tiny", "none");
+    spec.method = Method::Combined {
+        parts: vec![Method::LayerNorm {}, Method::Bitfit {}],
+    };
+    let refused = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.starts_with("method.parts: bert.embeddings.LayerNorm.bias is tuned as a whole by two"),
+        "{text}"
+    );
+}
+
 /// Parts and names narrow a pool, on a model of any family.
 #[test]
 fn pools_are_narrowed_by_part_name_and_block() {

@@ -1,5 +1,7 @@
 //! Methods: each a short recipe that lists the weights of theta.
 
+use std::collections::HashSet;
+
 use apet_kernels::SparseIndex;
 use apet_plm::{INPUT, Outline, Place, PlaceId, Site, SiteId};
 use apet_record::{Method, SpecError, SubLayer};
@@ -284,7 +286,24 @@ pub(crate) fn recipe(method: &Method, ground: &Ground<'_>) -> Result<Recipe, Spe
             _ => recipe.offset as u64 - before,
         };
     }
-    Ok(recipe)
+    // Deltas add up, but only one copy can stand in a tensor's place.
+    let mut owned = HashSet::new();
+    let is_owned = |w: &&Weight| matches!(w.structure, Structure::Owned);
+    match recipe
+        .weights
+        .iter()
+        .filter(is_owned)
+        .find(|w| !owned.insert(w.at))
+    {
+        Some(twice) => Err(SpecError {
+            field: "method.parts".into(),
+            problem: format!(
+                "{} is tuned as a whole by two of them, expected one",
+                twice.name.split('#').next().unwrap_or_default()
+            ),
+        }),
+        None => Ok(recipe),
+    }
 }
 
 /// Adds what a method tunes; `number` tells the methods of one theta apart.
