@@ -619,7 +619,7 @@ fn merged_models_are_the_tuned_ones() {
                     assert!(off <= 1e-5, "{model} {name}: {off}");
                 }
                 assert_eq!(merged.classifies(), pooling.is_some());
-                assert!(merged.head().unwrap().is_none());
+                assert!(merged.head().is_none());
                 let classifier = if pooling.is_some() { "-seq-cls" } else { "" };
                 let directory = directory(&format!("{model}-merged-{name}{classifier}"));
                 let config = read(&fixtures().join(model).join("config.json"));

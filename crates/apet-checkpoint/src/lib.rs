@@ -17,5 +17,5 @@ pub use apet_record::Dtype;
 pub use config::Config;
 pub use error::PlmError;
 pub use gguf::Gguf;
-pub use source::{ReadAt, Safetensors, TensorInfo, Weights, shards_of_index};
+pub use source::{ReadAt, Safetensors, TensorInfo, Weights, floats, shards_of_index};
 pub use tokenizer::{Encoded, Tokenizer};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use apet_record::Dtype;
+use half::{bf16, f16};
 use safetensors::Dtype as Stored;
 
 use crate::{PlmError, header::Header};
@@ -41,6 +42,19 @@ pub struct TensorInfo {
     pub dtype: Result<Dtype, String>,
     /// Its shape; rows are stored one after another.
     pub shape: Vec<usize>,
+}
+
+/// Little-endian numbers of a type as f32.
+pub fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    let two = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+    match dtype {
+        Dtype::F32 => {
+            let four = bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+            four.map(f32::from_le_bytes).collect()
+        }
+        Dtype::F16 => two().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::Bf16 => two().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+    }
 }
 
 /// A checkpoint: tensors by name.

@@ -93,7 +93,7 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
             files.push(("adapter_model.safetensors", adapter.weights));
             if let Some(head) = adapter.head {
                 usage += &card.of_head();
-                files.push(("head.safetensors", head));
+                files.push(("head.safetensors", head.to_vec()));
             }
             usage
         }
@@ -105,9 +105,9 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
             let read = |file: &str| fs::read(source.join(file)).with_context(|| file.to_owned());
             let config = tuned.config(&read("config.json")?, card.labels())?;
             let mut usage = card.of_merged(tuned.classifies());
-            if let Some(head) = tuned.head()? {
+            if let Some(head) = tuned.head() {
                 usage += &card.of_head();
-                files.push(("head.safetensors", head));
+                files.push(("head.safetensors", head.to_vec()));
             }
             convert::write(&tuned, [config, read("tokenizer.json")?], folder)?;
             for also in [

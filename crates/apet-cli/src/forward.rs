@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::{Frozen, Tap};
 use apet_record::Pooling;
 use burn::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
@@ -12,7 +11,7 @@ use crate::{
     device::{self, Precision},
     model,
     store::{Store, write_atomic},
-    theta::File,
+    theta::Constant,
 };
 
 /// What to run a model on.
@@ -51,16 +50,8 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
-    let theta = args
-        .theta
-        .as_ref()
-        .map(|theta| File::open(store, theta)?.onto(&plm));
-    let theta = theta.transpose()?;
-    let constants = theta.as_ref().map(|theta| (theta, theta.constants()));
-    let tuned = constants
-        .as_ref()
-        .map(|(theta, constants)| theta.tap(constants));
-    let tap: &dyn Tap = tuned.as_ref().map_or(&Frozen, |tuned| tuned);
+    let theta = Constant::of(store, args.theta.as_deref(), &plm)?;
+    let tap = &*theta.tap();
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::{Frozen, Tap};
+use apet_plm::INPUT;
 use futures_lite::future::block_on;
 
 use crate::device::{self, Precision};
 use crate::model;
 use crate::store::Store;
-use crate::theta::File;
+use crate::theta::Constant;
 
 /// What to go on with.
 #[derive(Debug, clap::Args)]
@@ -61,17 +61,9 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let begun = Instant::now();
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let load_seconds = begun.elapsed().as_secs_f64();
-    let theta = args
-        .theta
-        .as_ref()
-        .map(|theta| File::open(store, theta)?.onto(&plm));
-    let theta = theta.transpose()?;
-    let constants = theta.as_ref().map(|theta| (theta, theta.constants()));
-    let tuned = constants
-        .as_ref()
-        .map(|(theta, constants)| theta.tap(constants));
-    let tap: &dyn Tap = tuned.as_ref().map_or(&Frozen, |tuned| tuned);
-    let ahead = theta.as_ref().map_or(0, |theta| theta.virtual_tokens());
+    let theta = Constant::of(store, args.theta.as_deref(), &plm)?;
+    let tap = &*theta.tap();
+    let ahead = tap.virtual_tokens(INPUT);
     let room = plm.max_length().saturating_sub(args.most + ahead);
     ensure!(
         room > 0,

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::{Kind, Plm};
+use apet_plm::{Frozen, Kind, Plm, Tap};
 use apet_record::{Objective, Pooling, RunRecord, RunSpec};
-use apet_theta::Theta;
+use apet_theta::{Leaves, Theta};
 
 use crate::store::{Store, check_name};
 
@@ -128,6 +128,32 @@ impl File {
     pub(crate) fn onto(&self, plm: &Plm) -> Result<Theta> {
         let theta = Theta::read(plm, &self.bytes);
         theta.with_context(|| self.path.display().to_string())
+    }
+}
+
+/// A theta for forward passes without gradients; or none, and the model is as it is.
+pub(crate) struct Constant(Option<(Theta, Leaves)>);
+
+impl Constant {
+    /// Puts the theta of an option onto its model, where one is given.
+    ///
+    /// # Errors
+    /// As [`File::open`] and [`File::onto`].
+    pub(crate) fn of(store: &Store, given: Option<&str>, plm: &Plm) -> Result<Self> {
+        let theta = given.map(|given| File::open(store, given)?.onto(plm));
+        let theta = theta.transpose()?;
+        Ok(Self(theta.map(|theta| {
+            let constants = theta.constants();
+            (theta, constants)
+        })))
+    }
+
+    /// What it does in a forward pass.
+    pub(crate) fn tap(&self) -> Box<dyn Tap + '_> {
+        match &self.0 {
+            Some((theta, constants)) => Box::new(theta.tap(constants)),
+            None => Box::new(Frozen),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ mod tap;
 
 pub use apet_checkpoint::{
     Config, Dtype, Encoded, Gguf, PlmError, ReadAt, Safetensors, TensorInfo, Tokenizer, Weights,
-    shards_of_index,
+    floats, shards_of_index,
 };
 pub use attention::Cache;
 pub use batch::{Batch, Padding};

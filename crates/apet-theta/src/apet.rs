@@ -74,7 +74,7 @@ pub(crate) fn too_many(count: u64, size: u64, what: &str) -> SpecError {
 ///
 /// # Errors
 /// When the pool is smaller than `count`.
-pub fn elements(pool: &Pool, count: u64, stream: &mut Stream) -> Result<Placed, SpecError> {
+fn elements(pool: &Pool, count: u64, stream: &mut Stream) -> Result<Placed, SpecError> {
     let size = pool.size();
     if count > size {
         return Err(too_many(count, size, "the pool has"));

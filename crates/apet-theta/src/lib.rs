@@ -21,7 +21,7 @@ mod tap;
 mod theta;
 mod weight;
 
-pub use apet::{Placed, elements};
+pub use apet::Placed;
 pub use budget::{closed_form, count};
 pub use choose::Choice;
 pub use describe::{Described, Description, Grid, PositionMap};

@@ -57,13 +57,17 @@ impl Theta {
             }
             for &(id, _) in &changed {
                 if let std::collections::btree_map::Entry::Vacant(new) = tensors.entry(id) {
-                    new.insert(frozen(plm, id).await?);
+                    new.insert(read(plm.value(id)).await?);
                 }
             }
-            let fixed = self.fixed_values(number).unwrap_or_default();
+            let factors = self.factors(number, own);
+            let factors = match &factors {
+                Some((a, b)) => (&a[..], &b[..]),
+                None => (factor_a, own),
+            };
             for (id, site) in changed {
                 if let Some(tensor) = tensors.get_mut(&id) {
-                    work_in(weight, own, (factor_a, &fixed), site, tensor);
+                    work_in(weight, own, factors, site, tensor);
                 }
             }
         }
@@ -71,14 +75,9 @@ impl Theta {
     }
 }
 
-/// Works a weight into a tensor, of its site or of the bias beside it.
-fn work_in(
-    weight: &Weight,
-    own: &[f32],
-    (a, fixed): (&[f32], &[f32]),
-    site: &Site,
-    to: &mut [f32],
-) {
+/// Works a weight into a tensor, of its site or of the bias beside it; `factors` are A and B
+/// of a low-rank delta.
+fn work_in(weight: &Weight, own: &[f32], factors: (&[f32], &[f32]), site: &Site, to: &mut [f32]) {
     let width = site.shape.iter().skip(1).product::<usize>();
     match &weight.structure {
         Structure::Owned => to.copy_from_slice(own),
@@ -88,26 +87,10 @@ fn work_in(
             }
         }
         Structure::LowRankB { scale } => {
-            let rank = weight.shape[1];
-            add_product(to, (own, a), (rank, width), *scale);
+            add_product(to, factors, (weight.shape[1], width), *scale);
         }
-        Structure::LowRankScalars {
-            rank,
-            scale,
-            a: in_a,
-            b: in_b,
-            ..
-        } => {
-            let (of_a, of_b) = own.split_at(in_a.len());
-            let mut a = fixed.to_vec();
-            for (&at, value) in in_a.iter().zip(of_a) {
-                a[at as usize] += value;
-            }
-            let mut b = vec![0.0; site.shape[0] * rank];
-            for (&at, value) in in_b.iter().zip(of_b) {
-                b[at as usize] = *value;
-            }
-            add_product(to, (&b, &a), (*rank, width), *scale);
+        Structure::LowRankScalars { rank, scale, .. } => {
+            add_product(to, factors, (*rank, width), *scale);
         }
         Structure::ScaleOutput => {
             for (row, scale) in to.chunks_exact_mut(width).zip(own) {
@@ -128,7 +111,7 @@ fn work_in(
 /// to += scale B A, summed in f64.
 fn add_product(
     to: &mut [f32],
-    (b, a): (&[f32], &[f32]),
+    (a, b): (&[f32], &[f32]),
     (rank, width): (usize, usize),
     scale: f64,
 ) {
@@ -162,10 +145,7 @@ fn cannot(weight: &Weight, what: &str) -> FileError {
     ))
 }
 
-async fn frozen(plm: &Plm, site: SiteId) -> Result<Vec<f32>, FileError> {
-    read(plm.value(site)).await
-}
-
+/// Reads a tensor as f32.
 pub(crate) async fn read(tensor: burn::Tensor<1>) -> Result<Vec<f32>, FileError> {
     let data = tensor.into_data_async().await;
     let data = data.map_err(|e| FileError(e.to_string()))?;

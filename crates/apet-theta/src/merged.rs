@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::{Dtype, Plm, Rows, TensorInfo, Weights};
+use apet_plm::{Dtype, Plm, Rows, TensorInfo, Weights, floats};
 use apet_record::{Objective, Pooling};
-use half::{bf16, f16};
-use safetensors::{Dtype as Stored, tensor::TensorView};
 
 use crate::{file::FileError, theta::Theta};
 
@@ -21,8 +19,8 @@ pub struct Merged {
     changed: BTreeMap<String, Tensor>,
     /// What the source calls a tensor of a name.
     own_names: BTreeMap<String, String>,
-    /// The head, where no class of transformers has it: weight and bias.
-    head: Option<(Tensor, Tensor)>,
+    /// The head's file, where no class of transformers has it.
+    head: Option<Vec<u8>>,
     /// Classes, where transformers' class for sequence classification has the head.
     classes: Option<usize>,
 }
@@ -59,10 +57,7 @@ impl Merged {
             };
             changed.insert(name.clone(), (info.shape, tensor));
         }
-        let mut head = theta.head(values).map(|(classes, weight, bias)| {
-            let shape = vec![classes, weight.len() / classes.max(1)];
-            ((shape, weight), (vec![classes], bias))
-        });
+        let mut head = theta.head_file(values)?;
         let mut own_names: BTreeMap<String, String> = base
             .names()
             .into_iter()
@@ -71,7 +66,7 @@ impl Merged {
         let mut classes = None;
         if objective == Objective::ClassHead
             && outline.classifies_as(pooling)
-            && let Some((weight, bias)) = head.take()
+            && let Some((count, weight, bias)) = theta.head(values)
         {
             // A class with a head has its base model's tensors under a prefix, and no other head.
             let prefixed = |name: &str| format!("{}{}", outline.prefix(), outline.bare(name));
@@ -85,9 +80,10 @@ impl Merged {
                 .into_iter()
                 .map(|(name, tensor)| (prefixed(&name), tensor))
                 .collect();
-            classes = Some(bias.1.len());
-            changed.insert("classifier.weight".into(), weight);
-            changed.insert("classifier.bias".into(), bias);
+            let shape = vec![count, outline.config.hidden()];
+            changed.insert("classifier.weight".into(), (shape, weight));
+            changed.insert("classifier.bias".into(), (vec![count], bias));
+            (classes, head) = (Some(count), None);
         }
         let mut names: Vec<String> = own_names.keys().chain(changed.keys()).cloned().collect();
         names.sort();
@@ -135,24 +131,8 @@ impl Merged {
 
     /// A head that no class of transformers has, as a safetensors file: `weight`
     /// `[classes, hidden]` and `bias` `[classes]`.
-    ///
-    /// # Errors
-    /// When it can not be written.
-    pub fn head(&self) -> Result<Option<Vec<u8>>, FileError> {
-        let Some((weight, bias)) = &self.head else {
-            return Ok(None);
-        };
-        let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let (weights, biases) = (bytes(&weight.1), bytes(&bias.1));
-        let view = |shape: &[usize], data| TensorView::new(Stored::F32, shape.to_vec(), data);
-        let wrong = |e: safetensors::SafeTensorError| FileError(e.to_string());
-        let tensors = [
-            ("weight", view(&weight.0, &weights).map_err(wrong)?),
-            ("bias", view(&bias.0, &biases).map_err(wrong)?),
-        ];
-        safetensors::serialize(tensors, None)
-            .map(Some)
-            .map_err(wrong)
+    pub fn head(&self) -> Option<&[u8]> {
+        self.head.as_deref()
     }
 }
 
@@ -211,13 +191,5 @@ fn read(base: &dyn Weights, name: &str, info: &TensorInfo) -> Result<Vec<f32>, F
         .map_err(|other| FileError(format!("{name} has type {other}")))?;
     let mut bytes = vec![0; info.shape.iter().product::<usize>() * dtype.size()];
     base.read(name, 0, &mut bytes).map_err(FileError)?;
-    let two = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-    Ok(match dtype {
-        Dtype::F32 => {
-            let four = bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
-            four.map(f32::from_le_bytes).collect()
-        }
-        Dtype::F16 => two().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::Bf16 => two().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-    })
+    Ok(floats(dtype, &bytes))
 }

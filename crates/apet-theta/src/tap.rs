@@ -173,22 +173,8 @@ impl<'a> Tuned<'a> {
         self.add(bias.site, y, || Tensor::ones(ones, &device))
     }
 
-    /// A linear layer's input, scaled where theta scales it.
-    fn linear_input(&self, layer: &Linear, mut x: Tensor<2>) -> Tensor<2> {
-        let at = self.at(layer.weight.site);
-        for scale in at.into_iter().flat_map(|at| &at.scale_input) {
-            x = x * (*scale).clone().unsqueeze();
-        }
-        x
-    }
-
-    /// x Wᵀ with the weight that theta uses.
-    fn linear_product(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.tensor(&layer.weight))
-    }
-
     /// All that theta, and the layer's bias, add to the product y of x.
-    fn linear_output(&self, layer: &Linear, x: Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
+    fn add_to_linear(&self, layer: &Linear, x: Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
         if let Some(bias) = &layer.bias {
             y = self.add_bias(bias, y);
         }
@@ -227,10 +213,13 @@ impl<'a> Tuned<'a> {
 }
 
 impl Tap for Tuned<'_> {
-    fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let x = self.linear_input(layer, x);
-        let y = self.linear_product(layer, x.clone());
-        self.linear_output(layer, x, y)
+    fn linear(&self, layer: &Linear, mut x: Tensor<2>) -> Tensor<2> {
+        let at = self.at(layer.weight.site);
+        for scale in at.into_iter().flat_map(|at| &at.scale_input) {
+            x = x * (*scale).clone().unsqueeze();
+        }
+        let y = linear(x.clone(), self.tensor(&layer.weight));
+        self.add_to_linear(layer, x, y)
     }
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {

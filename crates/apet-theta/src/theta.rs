@@ -9,8 +9,11 @@ use burn::{
     tensor::{DType, Device, Gradients, TensorData},
 };
 
+use safetensors::tensor::TensorView;
+
 use crate::{
     apet::Placed,
+    file::FileError,
     method::{self, Ground, Recipe},
     tap::Tuned,
     weight::{At, Initial, Structure, Weight},
@@ -83,11 +86,9 @@ impl Layout {
                 ),
             ),
             Objective::ClassHead => {
-                let used = (
-                    &|site: &Site| outline.in_classification(site, pooling),
-                    &|place: &Place| outline.place_in_classification(place),
-                );
-                let used: Used<'_> = (used.0, used.1);
+                let used: Used<'_> = (&|site| outline.in_classification(site, pooling), &|place| {
+                    outline.place_in_classification(place)
+                });
                 Self::over(outline, spec, Some(classes), chosen, device, used)
             }
             Objective::LabelWords if outline.kind() == Kind::Encoder => refuse(
@@ -276,9 +277,42 @@ impl Theta {
         self.fixed.get(&weight).map(|fixed| &fixed.tensor)
     }
 
-    /// The same on the host, row-major.
-    pub(crate) fn fixed_values(&self, weight: usize) -> Option<Vec<f32>> {
-        self.fixed.get(&weight).map(|fixed| fixed.values.clone())
+    /// A and B in full of a weight that tunes scalars of them, with its `values`: row-major.
+    pub(crate) fn factors(&self, weight: usize, values: &[f32]) -> Option<(Vec<f32>, Vec<f32>)> {
+        let Structure::LowRankScalars { a, b, index, .. } = &self.weights()[weight].structure
+        else {
+            return None;
+        };
+        let (of_a, of_b) = values.split_at(a.len());
+        let mut whole_a = self.fixed.get(&weight)?.values.clone();
+        for (&at, value) in a.iter().zip(of_a) {
+            whole_a[at as usize] += value;
+        }
+        let mut whole_b = vec![0.0; index[1].dims().rows * index[1].dims().cols];
+        for (&at, value) in b.iter().zip(of_b) {
+            whole_b[at as usize] = *value;
+        }
+        Some((whole_a, whole_b))
+    }
+
+    /// A head that no class of transformers has, as a safetensors file: `weight`
+    /// `[classes, hidden]` and `bias` `[classes]`.
+    pub(crate) fn head_file(&self, values: &[f32]) -> Result<Option<Vec<u8>>, FileError> {
+        let Some((classes, weight, bias)) = self.head(values) else {
+            return Ok(None);
+        };
+        let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let shape = vec![classes, weight.len() / classes.max(1)];
+        let (weight, bias) = (bytes(&weight), bytes(&bias));
+        let wrong = |e: safetensors::SafeTensorError| FileError(e.to_string());
+        let view = |shape, data| TensorView::new(safetensors::Dtype::F32, shape, data);
+        let tensors = [
+            ("weight", view(shape, &weight).map_err(wrong)?),
+            ("bias", view(vec![classes], &bias).map_err(wrong)?),
+        ];
+        safetensors::serialize(tensors, None)
+            .map(Some)
+            .map_err(wrong)
     }
 
     fn parts<'a>(&'a self, flat: &'a Tensor<1>) -> impl Iterator<Item = Tensor<1>> + 'a {

@@ -1,9 +1,9 @@
 //! Chooses theta's places where they depend on the model's values, on gradients or on a mask.
 
-use apet_plm::{Plm, Site};
+use apet_plm::Plm;
 use apet_record::{Method, Objective, RunSpec, Select};
 use apet_tasks::Task;
-use apet_theta::{Choice, Layout, Placed, Theta};
+use apet_theta::{Choice, Layout, Placed, Theta, Used};
 
 use crate::{TrainError, Trainer, trainer::read};
 
@@ -78,16 +78,8 @@ async fn by_gradient(
         Objective::ClassHead => Some(task.labels.len()),
         Objective::LabelWords => None,
     };
-    let used: (&dyn Fn(&Site) -> bool, _) =
-        (&|site| names.contains(site.name.as_str()), &|_: &_| false);
-    let layout = Layout::over(
-        outline,
-        &full,
-        classes,
-        None,
-        plm.device(),
-        (used.0, used.1),
-    )?;
+    let used: Used<'_> = (&|site| names.contains(site.name.as_str()), &|_| false);
+    let layout = Layout::over(outline, &full, classes, None, plm.device(), used)?;
     let theta = Theta::of(plm, spec.seeds.init, layout);
     let trainer = Trainer::of(plm, task, spec, theta)?;
     let rows = trainer.first_batches(batches);

@@ -25,59 +25,19 @@ interface NumberProps {
   onChange(value: number): void;
 }
 
-/** A number the user types; what is no number stays on the screen with a sentence. */
+/** A number the user types. */
 export function NumberField(props: NumberProps) {
-  const id = useId();
-  const [text, setText] = useState(String(props.value));
-  const wrong = invalid.value.get(id);
-
-  useEffect(() => {
-    if (Number(text) !== props.value) {
-      setText(String(props.value));
-      mark(id, undefined);
-    }
-  }, [props.value]);
-  useEffect(() => () => mark(id, undefined), []);
-
-  const take = (typed: string) => {
-    setText(typed);
+  const parse = (typed: string) => {
     const value = Number(typed);
     const fits =
-      typed.trim() !== "" &&
+      typed !== "" &&
       Number.isFinite(value) &&
       value >= props.min &&
       value <= (props.max ?? Infinity) &&
       (props.real || Number.isInteger(value));
-    mark(id, fits ? undefined : expected(props));
-    if (fits) props.onChange(value);
+    return fits ? value : undefined;
   };
-
-  return (
-    <div class="field">
-      <label for={id}>{props.label}</label>
-      <input
-        id={id}
-        type="text"
-        inputMode={props.real ? "decimal" : "numeric"}
-        autocomplete="off"
-        value={text}
-        aria-invalid={wrong ? "true" : undefined}
-        aria-describedby={wrong || props.hint ? `${id}-says` : undefined}
-        onInput={(e) => take(e.currentTarget.value)}
-      />
-      {wrong ? (
-        <p class="hint bad" id={`${id}-says`}>
-          {wrong}
-        </p>
-      ) : (
-        props.hint && (
-          <p class="hint" id={`${id}-says`}>
-            {props.hint}
-          </p>
-        )
-      )}
-    </div>
-  );
+  return <TypedField {...props} parse={parse} expected={expected(props)} mode={props.real ? "decimal" : "numeric"} />;
 }
 
 const COUNT = /^([1-9]\d*|as (lora|bitfit|adapter|prompt))$/;
@@ -85,12 +45,42 @@ const SHARE = /^(\d+(\.\d+)?|\.\d+)\s*%$/;
 
 /** How many parameters: a number, a share, or as many as a baseline. */
 export function CountField(props: { label: string; value: number | string; onChange(value: number | string): void }) {
+  const parse = (typed: string) => {
+    const fits = COUNT.test(typed) || (SHARE.test(typed) && parseFloat(typed) > 0 && parseFloat(typed) <= 100);
+    if (!fits) return undefined;
+    return /^\d+$/.test(typed) ? Number(typed) : typed;
+  };
+  return (
+    <TypedField
+      {...props}
+      parse={parse}
+      expected="Expected a whole number, at least 1. Or a share such as 0.01%, or as lora."
+      hint="Or a share of the model (0.01%), or as lora, as bitfit, as adapter, as prompt."
+      mode="text"
+    />
+  );
+}
+
+interface TypedProps<T extends number | string> {
+  label: string;
+  value: T;
+  hint?: ComponentChildren;
+  /** Undefined where the text is no value. */
+  parse(typed: string): T | undefined;
+  /** What is said then. */
+  expected: string;
+  mode: "text" | "numeric" | "decimal";
+  onChange(value: T): void;
+}
+
+/** A value the user types; what is none stays on the screen with a sentence. */
+function TypedField<T extends number | string>(props: TypedProps<T>) {
   const id = useId();
   const [text, setText] = useState(String(props.value));
   const wrong = invalid.value.get(id);
 
   useEffect(() => {
-    if (text.trim() !== String(props.value)) {
+    if (props.parse(text.trim()) !== props.value) {
       setText(String(props.value));
       mark(id, undefined);
     }
@@ -99,10 +89,9 @@ export function CountField(props: { label: string; value: number | string; onCha
 
   const take = (typed: string) => {
     setText(typed);
-    const value = typed.trim();
-    const fits = COUNT.test(value) || (SHARE.test(value) && parseFloat(value) > 0 && parseFloat(value) <= 100);
-    mark(id, fits ? undefined : "Expected a whole number, at least 1. Or a share such as 0.01%, or as lora.");
-    if (fits) props.onChange(/^\d+$/.test(value) ? Number(value) : value);
+    const value = props.parse(typed.trim());
+    mark(id, value === undefined ? props.expected : undefined);
+    if (value !== undefined) props.onChange(value);
   };
 
   return (
@@ -111,16 +100,19 @@ export function CountField(props: { label: string; value: number | string; onCha
       <input
         id={id}
         type="text"
+        inputMode={props.mode}
         autocomplete="off"
         spellcheck={false}
         value={text}
         aria-invalid={wrong ? "true" : undefined}
-        aria-describedby={`${id}-says`}
+        aria-describedby={wrong || props.hint ? `${id}-says` : undefined}
         onInput={(e) => take(e.currentTarget.value)}
       />
-      <p class={wrong ? "hint bad" : "hint"} id={`${id}-says`}>
-        {wrong ?? "Or a share of the model (0.01%), or as lora, as bitfit, as adapter, as prompt."}
-      </p>
+      {(wrong || props.hint) && (
+        <p class={wrong ? "hint bad" : "hint"} id={`${id}-says`}>
+          {wrong ?? props.hint}
+        </p>
+      )}
     </div>
   );
 }

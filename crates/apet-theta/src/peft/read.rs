@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::{INPUT, Outline, Plm, Site, SiteId};
+use apet_plm::{Dtype, INPUT, Outline, Plm, Site, SiteId, floats};
 use apet_record::Part;
 use burn::{
     Tensor,
     tensor::{DType, TensorData},
 };
-use half::{bf16, f16};
 use regex_lite::Regex;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype as Stored, SafeTensors};
 use serde_json::{Map, Value};
 
 use super::{Module, WRAPPED, modules, rows_of};
@@ -64,7 +63,7 @@ const HARMLESS: [&str; 36] = [
 const PLAIN_STARTS: [&str; 3] = ["gaussian", "orthogonal", "mica"];
 
 /// A tensor of adapter_model.safetensors.
-struct Stored {
+struct Kept {
     shape: Vec<usize>,
     numbers: Numbers,
 }
@@ -78,7 +77,7 @@ enum Numbers {
 struct Reader<'a> {
     outline: &'a Outline,
     config: Map<String, Value>,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, Kept>,
 }
 
 /// What is put where, with its values, before their order is theta's.
@@ -178,7 +177,7 @@ impl<'a> Reader<'a> {
             let numbers = numbers(&name, view.dtype(), view.data())?;
             let bare = name.strip_prefix(WRAPPED).unwrap_or(&name).to_owned();
             let shape = view.shape().to_vec();
-            tensors.insert(bare, Stored { shape, numbers });
+            tensors.insert(bare, Kept { shape, numbers });
         }
         Ok(Self {
             outline,
@@ -220,7 +219,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, name: &str) -> Result<Stored, FileError> {
+    fn take(&mut self, name: &str) -> Result<Kept, FileError> {
         let taken = self.tensors.remove(name);
         taken.ok_or_else(|| tensor_error(name, "is missing"))
     }
@@ -513,23 +512,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn numbers(name: &str, dtype: Dtype, data: &[u8]) -> Result<Numbers, FileError> {
-    let four = || data.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
-    let two = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
+fn numbers(name: &str, dtype: Stored, data: &[u8]) -> Result<Numbers, FileError> {
+    let ints = |size: usize, number: fn(&[u8]) -> i64| {
+        Numbers::Ints(data.chunks_exact(size).map(number).collect())
+    };
     Ok(match dtype {
-        Dtype::F32 => Numbers::Floats(four().map(f32::from_le_bytes).collect()),
-        Dtype::F16 => Numbers::Floats(two().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Numbers::Floats(two().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::I32 => Numbers::Ints(four().map(|b| i32::from_le_bytes(b).into()).collect()),
-        Dtype::I64 => {
-            let eight = data.chunks_exact(8);
-            let number = |b: &[u8]| {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(b);
-                i64::from_le_bytes(bytes)
-            };
-            Numbers::Ints(eight.map(number).collect())
-        }
+        Stored::F32 => Numbers::Floats(floats(Dtype::F32, data)),
+        Stored::F16 => Numbers::Floats(floats(Dtype::F16, data)),
+        Stored::BF16 => Numbers::Floats(floats(Dtype::Bf16, data)),
+        Stored::I32 => ints(4, |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()),
+        Stored::I64 => ints(8, |b| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(b);
+            i64::from_le_bytes(bytes)
+        }),
         other => {
             return Err(tensor_error(
                 name,

@@ -108,10 +108,7 @@ impl Theta {
                 tensors.push((name("bias"), vec![classes], Data::Floats(bias)));
                 saved = json!(["classifier", "score"]);
             } else {
-                beside = Some(file(vec![
-                    ("weight".into(), vec![classes, width], Data::Floats(weight)),
-                    ("bias".into(), vec![classes], Data::Floats(bias)),
-                ])?);
+                beside = self.head_file(values)?;
             }
         }
         let mut config = json!({
@@ -248,7 +245,7 @@ impl Parts<'_> {
     }
 
     /// A low-rank pair at a site: A `[rank, in]`, B `[out, rank]`, scale.
-    fn pair(&self, site: &Site, weights: &[&Weight]) -> Option<(Vec<f32>, Vec<f32>, usize, f64)> {
+    fn pair(&self, weights: &[&Weight]) -> Option<(Vec<f32>, Vec<f32>, usize, f64)> {
         match weights {
             [a, b] => match b.structure {
                 Structure::LowRankB { scale } => {
@@ -256,25 +253,12 @@ impl Parts<'_> {
                 }
                 _ => None,
             },
-            [scalars] => match &scalars.structure {
-                Structure::LowRankScalars {
-                    rank, scale, a, b, ..
-                } => {
-                    let (of_a, of_b) = self.of(scalars).split_at(a.len());
-                    let number = self
-                        .theta
-                        .weights()
-                        .iter()
-                        .position(|w| w.name == scalars.name)?;
-                    let mut whole_a = self.theta.fixed_values(number)?;
-                    let mut whole_b = vec![0.0; site.shape[0] * rank];
-                    for (&at, value) in a.iter().zip(of_a) {
-                        whole_a[at as usize] += value;
-                    }
-                    for (&at, value) in b.iter().zip(of_b) {
-                        whole_b[at as usize] = *value;
-                    }
-                    Some((whole_a, whole_b, *rank, *scale))
+            [scalars] => match scalars.structure {
+                Structure::LowRankScalars { rank, scale, .. } => {
+                    let weights = self.theta.weights();
+                    let number = weights.iter().position(|w| w.name == scalars.name)?;
+                    let (a, b) = self.theta.factors(number, self.of(scalars))?;
+                    Some((a, b, rank, scale))
                 }
                 _ => None,
             },
@@ -291,7 +275,7 @@ impl Parts<'_> {
                 .iter()
                 .filter_map(|(id, weights)| {
                     let site = self.site(*id);
-                    Some((site, self.pair(site, weights)?))
+                    Some((site, self.pair(weights)?))
                 })
                 .collect();
             let (outputs, inputs) = (self.rows(&module), pairs[0].0.shape[1]);
