@@ -6,16 +6,12 @@
     reason = "a test fails where its preparation does"
 )]
 
-#[path = "support/random.rs"]
-mod random;
-
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
-use apet_plm::{Config, Dtype, Outline, Weights};
-use random::Random;
+use apet_plm::{Config, Dtype, Outline, Random, Weights};
 use serde_json::{Map, Value, json};
 
 /// Bytes of a shard, about.

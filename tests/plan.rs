@@ -8,16 +8,13 @@
 
 #[path = "support/counting.rs"]
 mod counting;
-#[path = "support/random.rs"]
-mod random;
 
-use apet_plm::{Config, Outline, Plm, PlmFiles};
+use apet_plm::{Config, Outline, Plm, PlmFiles, Random};
 use apet_record::{Dtype, Method, Objective, RunSpec};
 use apet_tasks::{Example, Task};
 use apet_train::{Plan, Trainer};
 use burn::tensor::Device;
 use counting::Counting;
-use random::Random;
 use serde_json::json;
 
 #[global_allocator]

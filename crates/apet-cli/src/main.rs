@@ -1,5 +1,6 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
 
+mod bench;
 mod convert;
 mod device;
 mod export;
@@ -8,6 +9,7 @@ mod forward;
 mod generate;
 mod import;
 mod mapped;
+mod memory;
 mod model;
 mod models;
 mod pytorch;
@@ -22,6 +24,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::store::Store;
+
+#[global_allocator]
+static ALLOCATOR: memory::Counted = memory::Counted;
 
 /// Tune a pretrained language model with as few parameters as you like.
 ///
@@ -52,6 +57,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Make a Hugging Face directory of a GGUF file or another checkpoint
     Convert(convert::ConvertArgs),
+    /// Measure a step's time and memory on a device
+    Bench(Box<bench::BenchArgs>),
     /// List the devices of this machine
     Devices,
     /// Compare every operation and gradient on a device with double precision
@@ -89,6 +96,7 @@ fn run(command: Command) -> Result<()> {
         Command::Export(args) => export::export(&store, &args),
         Command::Import(args) => import::import(&store, &args),
         Command::Convert(args) => convert::convert(&args),
+        Command::Bench(args) => bench::bench(&store, &args),
         Command::Devices => {
             device::list();
             Ok(())

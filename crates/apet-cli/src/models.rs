@@ -131,20 +131,36 @@ fn table(store: &Store, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The model of a plan, from the table, the store or a directory.
-fn outline(store: &Store, name: &str) -> Result<Outline> {
-    let folder = match crate::model::find(store, name) {
-        Ok(folder) => folder,
-        Err(not_there) => {
-            let known = published(name)?;
-            return known
-                .map(|known| known.outline())
-                .unwrap_or_else(|| Err(not_there.context("apet models lists the known ones")));
+/// The config.json of a model from the table, the store or a directory, and its name in errors.
+fn config(store: &Store, name: &str) -> Result<(String, String)> {
+    match crate::model::find(store, name) {
+        Ok(folder) => {
+            let path = folder.join("config.json");
+            let file = path.display().to_string();
+            let text = std::fs::read_to_string(&path).with_context(|| file.clone())?;
+            Ok((file, text))
         }
-    };
-    let path = folder.join("config.json");
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(&path).with_context(|| file.clone())?;
+        Err(not_there) => match published(name)? {
+            Some(known) => Ok(("catalogue.json".into(), known.config())),
+            None => Err(not_there.context("apet models lists the known ones")),
+        },
+    }
+}
+
+/// The text of a model's config.json, from the table, the store or a directory.
+///
+/// # Errors
+/// When it is in none of them.
+pub(crate) fn config_of(store: &Store, name: &str) -> Result<String> {
+    Ok(config(store, name)?.1)
+}
+
+/// The same as an outline.
+///
+/// # Errors
+/// When it is in none of them, or is not supported.
+pub(crate) fn outline(store: &Store, name: &str) -> Result<Outline> {
+    let (file, text) = config(store, name)?;
     Ok(Outline::of(name, Config::read(&file, &text)?))
 }
 

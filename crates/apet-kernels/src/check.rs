@@ -11,8 +11,8 @@ use burn::{
 };
 
 use crate::{
-    SparseIndex, cross_entropy, gelu, gelu_tanh, linear as linear_of, normalize, rms_normalize,
-    softmax, sparse_embed, sparse_linear,
+    Normalization, SparseIndex, attention, cross_entropy, gelu, gelu_tanh, linear as linear_of,
+    linear_with_sparse, norm, sparse_embed, sparse_linear,
 };
 
 /// One comparison.
@@ -72,7 +72,18 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
         linear(device, tokens, rows, cols, share, &mut checks).await?;
         embed(device, tokens, rows, cols, share, &mut checks).await?;
     }
+    for (count, biased) in [(1, true), (2, false), (90, true), (480, false)] {
+        whole(device, count, biased, &mut checks).await?;
+    }
     elementwise(device, &mut checks).await?;
+    for (rows, width) in [(9, 21), (140, 64)] {
+        for (centered, biased) in [(true, true), (false, false)] {
+            norms(device, rows, width, centered, biased, &mut checks).await?;
+        }
+    }
+    for (length, keys) in [(5, 5), (3, 7), (130, 40)] {
+        attend(device, length, keys, &mut checks).await?;
+    }
     for rows in [1, 3, 4, 11, 16, 17, 40] {
         product(device, rows, &mut checks).await?;
     }
@@ -122,6 +133,66 @@ async fn linear(
         checks,
     )
     .await
+}
+
+/// A layer with a sparse delta on its weight, frozen and tuned: few values, and so many that the whole
+/// matrix is multiplied.
+async fn whole(
+    device: &Device,
+    count: usize,
+    biased: bool,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let (tokens, rows, cols) = (35, 24, 20);
+    let mut stream = Stream::new("check whole", count as u64);
+    let positions = stream.sample((rows * cols) as u64, count as u64);
+    let index = SparseIndex::new(rows, cols, &positions, device);
+    let x = Host::random(tokens, cols, &mut stream);
+    let w = Host::random(rows, cols, &mut stream);
+    let v = Host::random(1, count, &mut stream);
+    let b = Host::random(1, rows, &mut stream);
+    let weight = Host::random(tokens, rows, &mut stream);
+    let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let mut sum = inputs[1].clone();
+        for (v, &p) in inputs[2].iter().zip(&positions) {
+            sum[p as usize] += v;
+        }
+        let of_token = |x: &[f64]| -> Vec<f64> {
+            let dot = |w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+            let bias = |row: usize| if biased { b.data[row] } else { 0.0 };
+            let rows = sum.chunks_exact(cols).enumerate();
+            rows.map(|(row, w)| dot(w) + bias(row)).collect()
+        };
+        inputs[0].chunks_exact(cols).flat_map(of_token).collect()
+    };
+    let bias = biased.then(|| b.tensor(device).reshape([rows]).autodiff());
+    for tuned in [false, true] {
+        let [tx, tv] = [&x, &v].map(|h| h.tensor(device).autodiff().require_grad());
+        let tw = w.tensor(device).autodiff();
+        let tw = if tuned { tw.require_grad() } else { tw };
+        let values = tv.clone().reshape([count]);
+        let out = linear_with_sparse(tx.clone(), tw.clone(), bias.clone(), values, &index);
+        let what = format!("linear with {count} sparse, bias {biased}, tuned {tuned},");
+        let inputs = [&x, &v, &w];
+        // The weight last, so that it can be left out.
+        let reorder = |values: &[Vec<f64>]| {
+            let w = values.get(2).unwrap_or(&w.data).clone();
+            forward(&[values[0].clone(), w, values[1].clone()])
+        };
+        let some = if tuned { 3 } else { 2 };
+        compare(
+            &what,
+            &["dx", "dv", "dw"][..some],
+            &inputs[..some],
+            &[tx, tv, tw][..some],
+            out,
+            &weight,
+            reorder,
+            checks,
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 async fn embed(
@@ -187,30 +258,6 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
         let gelu = |&v: &f64| 0.5 * v * (1.0 + (c * (v + 0.044715 * v * v * v)).tanh());
         inputs[0].iter().map(gelu).collect()
     };
-    let by_row = |inputs: &[Vec<f64>], f: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<f64> {
-        inputs[0].chunks_exact(cols).flat_map(f).collect()
-    };
-    let host_normalize = |inputs: &[Vec<f64>]| {
-        by_row(inputs, &|row| {
-            let mean = row.iter().sum::<f64>() / cols as f64;
-            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;
-            row.iter()
-                .map(|v| (v - mean) / (variance + 1e-5).sqrt())
-                .collect()
-        })
-    };
-    let host_rms = |inputs: &[Vec<f64>]| {
-        by_row(inputs, &|row| {
-            let square = row.iter().map(|v| v * v).sum::<f64>() / cols as f64;
-            row.iter().map(|v| v / (square + 1e-5).sqrt()).collect()
-        })
-    };
-    let host_softmax = |inputs: &[Vec<f64>]| {
-        by_row(inputs, &|row| {
-            let sum: f64 = row.iter().map(|v| v.exp()).sum();
-            row.iter().map(|v| v.exp() / sum).collect()
-        })
-    };
     // Far out the tanh form meets its ends, and must stay a number.
     let far = Host {
         rows: 1,
@@ -232,17 +279,130 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
     ));
     type OnHost<'a> = &'a dyn Fn(&[Vec<f64>]) -> Vec<f64>;
     type OnDevice<'a> = &'a dyn Fn(Tensor<2>) -> Tensor<2>;
-    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 5] = [
+    let operations: [(&str, OnHost<'_>, OnDevice<'_>); 2] = [
         ("gelu", &host_gelu, &gelu),
         ("gelu_tanh", &host_gelu_tanh, &gelu_tanh),
-        ("normalize", &host_normalize, &|x| normalize(x, 1e-5)),
-        ("rms_normalize", &host_rms, &|x| rms_normalize(x, 1e-5)),
-        ("softmax", &host_softmax, &softmax),
     ];
     for (what, on_host, on_device) in operations {
         let leaves = [x.tensor(device).autodiff().require_grad()];
         let out = on_device(leaves[0].clone());
         compare(what, &["dx"], &[&x], &leaves, out, &weight, on_host, checks).await?;
+    }
+    Ok(())
+}
+
+async fn norms(
+    device: &Device,
+    rows: usize,
+    width: usize,
+    centered: bool,
+    biased: bool,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let mut stream = Stream::new("check norm", (rows * width) as u64);
+    let x = Host::random(rows, width, &mut stream);
+    let [scale, bias] = [1, 1].map(|rows| Host::random(rows, width, &mut stream));
+    let weight = Host::random(rows, width, &mut stream);
+    let kind = Normalization {
+        epsilon: 1e-5,
+        centered,
+    };
+    let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+        let of_row = |x: &[f64]| -> Vec<f64> {
+            let mean = match centered {
+                true => x.iter().sum::<f64>() / width as f64,
+                false => 0.0,
+            };
+            let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+            let r = 1.0 / (variance + 1e-5).sqrt();
+            let scaled = x.iter().zip(&inputs[1]).map(|(v, s)| (v - mean) * r * s);
+            match biased {
+                true => scaled.zip(&inputs[2]).map(|(y, b)| y + b).collect(),
+                false => scaled.collect(),
+            }
+        };
+        inputs[0].chunks_exact(width).flat_map(of_row).collect()
+    };
+    let leaves = [&x, &scale, &bias].map(|h| h.tensor(device).autodiff().require_grad());
+    let [tx, scales, biases] = leaves.clone();
+    let biases = biased.then(|| biases.reshape([width]));
+    let out = norm(tx, scales.reshape([width]), biases, kind);
+    let count = if biased { 3 } else { 2 };
+    let kind = if centered { "layer" } else { "rms" };
+    compare(
+        &format!("{kind} norm {rows}x{width}"),
+        &["dx", "dscale", "dbias"][..count],
+        &[&x, &scale, &bias][..count],
+        &leaves[..count],
+        out,
+        &weight,
+        forward,
+        checks,
+    )
+    .await
+}
+
+/// Attention of two rows with two heads; a bias for every row and key, and for every head and pair.
+async fn attend(
+    device: &Device,
+    length: usize,
+    keys: usize,
+    checks: &mut Vec<Check>,
+) -> Result<(), String> {
+    let (rows, heads, width, factor) = (2, 2, 6, 0.4);
+    for biases in [[rows, 1, 1, keys], [1, heads, length, keys]] {
+        let mut stream = Stream::new("check attention", (length * keys) as u64);
+        let [q, weight] = [length; 2].map(|n| Host::random(rows * n, heads * width, &mut stream));
+        let [k, v] = [keys; 2].map(|n| Host::random(rows * n, heads * width, &mut stream));
+        let count: usize = biases.iter().product();
+        let bias = Host::random(1, count, &mut stream);
+        let forward = |inputs: &[Vec<f64>]| -> Vec<f64> {
+            let mut y = vec![0.0; rows * length * heads * width];
+            let vector = |of: &[f64], row: usize, tokens: usize, token: usize, head: usize| {
+                let from = ((row * tokens + token) * heads + head) * width;
+                of[from..from + width].to_vec()
+            };
+            for at in 0..rows * heads * length {
+                let (row, head, i) = (at / (heads * length), at / length % heads, at % length);
+                let query = vector(&inputs[0], row, length, i, head);
+                let of_key = |j: usize| {
+                    let key = vector(&inputs[1], row, keys, j, head);
+                    let dot: f64 = query.iter().zip(&key).map(|(q, k)| q * k).sum();
+                    let place = [row, head, i, j].into_iter().zip(biases);
+                    let place = place.fold(0, |p, (at, n)| p * n + at.min(n - 1));
+                    (factor * dot + inputs[3][place]).exp()
+                };
+                let weights: Vec<f64> = (0..keys).map(of_key).collect();
+                let sum: f64 = weights.iter().sum();
+                let from = ((row * length + i) * heads + head) * width;
+                for (j, w) in weights.iter().enumerate() {
+                    let value = vector(&inputs[2], row, keys, j, head);
+                    for (y, v) in y[from..from + width].iter_mut().zip(value) {
+                        *y += w / sum * v;
+                    }
+                }
+            }
+            y
+        };
+        let leaves = [&q, &k, &v, &bias].map(|h| h.tensor(device).autodiff().require_grad());
+        let [tq, tk, tv, tb] = leaves.clone();
+        let split = |x: Tensor<2>| {
+            let tokens = x.dims()[0] / rows;
+            x.reshape([rows, tokens, heads, width]).swap_dims(1, 2)
+        };
+        let out = attention(split(tq), split(tk), split(tv), tb.reshape(biases), factor);
+        let out = out.swap_dims(1, 2).reshape([rows * length, heads * width]);
+        compare(
+            &format!("attention {length}x{keys}, bias {biases:?},"),
+            &["dq", "dk", "dv", "dbias"],
+            &[&q, &k, &v, &bias],
+            &leaves,
+            out,
+            &weight,
+            forward,
+            checks,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -253,24 +413,37 @@ async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Resul
     let mut stream = Stream::new("check product", rows as u64);
     let x = Host::random(rows, inputs, &mut stream);
     let w = Host::random(outputs, inputs, &mut stream);
+    let b = Host::random(1, outputs, &mut stream);
     let weight = Host::random(rows, outputs, &mut stream);
     let forward = |values: &[Vec<f64>]| -> Vec<f64> {
         let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
-        let rows = values[0].chunks_exact(inputs);
-        rows.flat_map(|x| values[1].chunks_exact(inputs).map(move |w| dot(x, w)))
-            .collect()
+        let of_row = |x: &[f64]| -> Vec<f64> {
+            let weights = values[1].chunks_exact(inputs).zip(&values[2]);
+            weights.map(|(w, b)| dot(x, w) + b).collect()
+        };
+        values[0].chunks_exact(inputs).flat_map(of_row).collect()
     };
+    let bias = |h: &Host| h.tensor(device).reshape([outputs]);
+    let none = vec![0.0; outputs];
     // Without gradients, as in generation.
-    let alone = linear_of(x.tensor(device), w.tensor(device));
-    let expected = forward(&[x.data.clone(), w.data.clone()]);
+    let (tx, tw) = (x.tensor(device), w.tensor(device));
+    let alone = linear_of(tx.clone(), tw.clone(), None);
+    let expected = forward(&[x.data.clone(), w.data.clone(), none]);
     checks.push(measure(
         format!("linear {rows} rows"),
         &floats(alone).await?,
         &expected,
     ));
+    let biased = linear_of(tx, tw, Some(bias(&b)));
+    let expected = forward(&[x.data.clone(), w.data.clone(), b.data.clone()]);
+    checks.push(measure(
+        format!("linear {rows} rows, bias"),
+        &floats(biased).await?,
+        &expected,
+    ));
     let leaf = x.tensor(device).autodiff().require_grad();
     let frozen = w.tensor(device).autodiff();
-    let out = linear_of(leaf.clone(), frozen);
+    let out = linear_of(leaf.clone(), frozen, Some(bias(&b).autodiff()));
     compare(
         &format!("linear {rows} rows, frozen,"),
         &["dx"],
@@ -278,16 +451,17 @@ async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Resul
         &[leaf],
         out,
         &weight,
-        |values| forward(&[values[0].clone(), w.data.clone()]),
+        |values| forward(&[values[0].clone(), w.data.clone(), b.data.clone()]),
         checks,
     )
     .await?;
-    let leaves = [&x, &w].map(|h| h.tensor(device).autodiff().require_grad());
-    let out = linear_of(leaves[0].clone(), leaves[1].clone());
+    let leaves = [&x, &w, &b].map(|h| h.tensor(device).autodiff().require_grad());
+    let [tx, tw, tb] = leaves.clone();
+    let out = linear_of(tx, tw, Some(tb.reshape([outputs])));
     compare(
         &format!("linear {rows} rows, tracked,"),
-        &["dx", "dw"],
-        &[&x, &w],
+        &["dx", "dw", "db"],
+        &[&x, &w, &b],
         &leaves,
         out,
         &weight,

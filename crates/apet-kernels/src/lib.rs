@@ -1,24 +1,31 @@
 //! The operations APET needs beyond burn's own, each with its gradient:
 //!
-//! * [`sparse_linear`], [`sparse_embed`]: a sparse delta on a linear layer or a table,
+//! * [`linear_with_sparse`], [`sparse_linear`], [`sparse_embed`]: a sparse delta on a linear layer or a table,
 //!   never densified (design decision 3);
-//! * [`gelu`], [`gelu_tanh`], [`normalize`], [`rms_normalize`], [`softmax`], [`cross_entropy`]: with exact gradients that keep no more than they need.
-//!   (burn's own GELU differentiates the tanh approximation on the Cube backends.)
+//! * [`linear`], [`norm`], [`attention`], [`gelu`], [`gelu_tanh`], [`cross_entropy`]: whole layers as one
+//!   operation, with exact gradients that keep no more than they need.
 //!
 //! Each has a path for burn-flex (`cpu`, native and wasm) and one for CubeCL (every GPU);
 //! the sparse ones also have WGSL in `shaders/`, used where CubeCL compiles to WGSL.
 
-mod activation;
+mod attention;
 mod check;
+mod cube;
 mod flex;
+mod gelu;
 mod linear;
 mod loss;
+mod math;
+mod norm;
 mod sparse;
 
-pub use activation::{gelu, gelu_tanh, normalize, rms_normalize, softmax};
+pub use attention::attention;
 pub use check::{Check, check};
+pub use gelu::{gelu, gelu_tanh};
 pub use linear::{WIDE_NUMBERS, embed, linear};
 pub use loss::cross_entropy;
+pub use norm::{Normalization, norm};
 pub use sparse::{
-    Dims, KernelLanguage, SparseIndex, set_kernel_language, sparse_embed, sparse_linear,
+    Dims, KernelLanguage, SparseIndex, linear_with_sparse, set_kernel_language, sparse_embed,
+    sparse_linear,
 };

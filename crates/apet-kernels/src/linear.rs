@@ -25,7 +25,10 @@ use burn_flex::FlexTensor;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::flex::Floats;
+use crate::{
+    flex::{Floats, Matrix, Write, map_rows, multiply, zeros},
+    norm::Norms,
+};
 
 /// Up to so many rows the weights' way from memory is what counts.
 const FEW: usize = 16;
@@ -34,21 +37,34 @@ pub const WIDE_NUMBERS: usize = 1 << 22;
 /// Rows of a weight that a thread takes at once.
 const CHUNK: usize = 64;
 
-/// Products of a backend, on primitives. Use [`linear`].
+/// Products of a backend, on primitives: x `[rows, in]` f32, weight `[out, in]`, bias `[out]` f32, dy
+/// `[rows, out]` f32. Use [`linear`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Products: Backend {
-    /// x Wᵀ: x `[rows, in]` f32, weight `[out, in]`; result `[rows, out]` f32.
-    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// x Wᵀ + bias, without bias where not `biased`: `[rows, out]` f32.
+    fn product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        biased: bool,
+    ) -> FloatTensor<Self> {
         let dtype = weight.dtype();
         let weight = Self::float_transpose(weight);
-        if dtype == DType::F32 {
-            return Self::float_matmul(x, weight);
+        let y = match dtype {
+            DType::F32 => Self::float_matmul(x, weight),
+            _ => {
+                let x = Self::float_cast(x, dtype.into());
+                Self::float_cast(Self::float_matmul(x, weight), DType::F32.into())
+            }
+        };
+        if !biased {
+            return y;
         }
-        let x = Self::float_cast(x, dtype.into());
-        Self::float_cast(Self::float_matmul(x, weight), DType::F32.into())
+        let width = bias.shape()[0];
+        Self::float_add(y, Self::float_reshape(bias, Shape::from([1, width])))
     }
 
-    /// The gradient of its x: dy `[rows, out]` f32, weight `[out, in]`; result `[rows, in]` f32.
+    /// The gradient of its x, dy W: `[rows, in]` f32.
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let dtype = weight.dtype();
         if dtype == DType::F32 {
@@ -57,12 +73,21 @@ pub(crate) trait Products: Backend {
         let dy = Self::float_cast(dy, dtype.into());
         Self::float_cast(Self::float_matmul(dy, weight), DType::F32.into())
     }
+
+    /// The gradient of its weight where that is tuned, and so f32: dyᵀ x, `[out, in]`.
+    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(Self::float_transpose(dy), x)
+    }
 }
 
-/// x Wᵀ: x `[tokens, in]` f32, weight `[out, in]` f32, f16 or bf16; result `[tokens, out]` f32.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let y = <Dispatch as Products>::product(x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(y)
+/// x Wᵀ + bias: x `[tokens, in]` f32, weight `[out, in]` f32, f16 or bf16, bias `[out]` f32; result
+/// `[tokens, out]` f32.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let biased = bias.is_some();
+    // Where there is no bias, the weight stands in its place unread.
+    let bias = bias.map_or_else(|| weight.clone(), |bias| bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Products>::product(x, weight, bias, biased))
 }
 
 /// Rows of a table: table `[rows, width]` f32, f16 or bf16, ids `[tokens]`; result
@@ -77,92 +102,162 @@ pub fn embed(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 
 impl Products for CubeBackend {}
 
-impl<B: Backend + Products, C: CheckpointStrategy> Products for Autodiff<B, C> {
-    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff<B, C> {
+    fn product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        biased: bool,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
-        struct FrozenLinear;
-        impl<B: Backend + Products> Backward<B, 1> for FrozenLinear {
-            type State = FloatTensor<B>;
+        struct Product;
+        impl<B: Backend + Products + Norms> Backward<B, 3> for Product {
+            /// The weight where x is tracked, x where the weight is; whether there is a bias.
+            type State = ([Option<FloatTensor<B>>; 2], bool);
             fn backward(
                 self,
-                ops: Ops<Self::State, 1>,
+                ops: Ops<Self::State, 3>,
                 grads: &mut Gradients,
                 _checkpointer: &mut Checkpointer,
             ) {
                 let dy = grads.consume::<B>(&ops.node);
-                if let [Some(node)] = ops.parents {
-                    grads.register::<B>(node.id, B::product_dx(dy, ops.state));
+                let ([weight, x], biased) = ops.state;
+                let [of_x, of_weight, of_bias] = ops.parents;
+                if let Some(node) = of_bias.filter(|_| biased) {
+                    grads.register::<B>(node.id, B::column_sums(dy.clone()));
+                }
+                if let (Some(node), Some(x)) = (of_weight, x) {
+                    grads.register::<B>(node.id, B::product_dw(x, dy.clone()));
+                }
+                if let (Some(node), Some(weight)) = (of_x, weight) {
+                    grads.register::<B>(node.id, B::product_dx(dy, weight));
                 }
             }
         }
-        if weight.is_tracked() {
-            // A weight that is tuned is f32: operations that have both gradients.
-            return Self::float_matmul(x, Self::float_transpose(weight));
-        }
-        let weight = weight.into_primitive();
-        match FrozenLinear
-            .prepare::<C>([x.node()])
-            .compute_bound()
-            .stateful()
-        {
+        let tracked = [x.is_tracked(), weight.is_tracked()];
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
+        let y = B::product(x.clone(), weight.clone(), bias, biased);
+        match Product.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let y = B::product(x.into_primitive(), weight.clone());
-                prep.finish(weight, y)
+                let kept = [tracked[0].then_some(weight), tracked[1].then_some(x)];
+                prep.finish((kept, biased), y)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::product(x.into_primitive(), weight)),
+            OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 
-    // The gradient itself is not differentiated: it enters no graph.
+    // The gradients themselves are not differentiated: they enter no graph.
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::from_inner(B::product_dx(dy.into_primitive(), weight.into_primitive()))
+    }
+
+    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::product_dw(x.into_primitive(), dy.into_primitive()))
     }
 }
 
 impl Products for Flex {
-    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        biased: bool,
+    ) -> FloatTensor<Self> {
         let (rows, dtype) = (x.shape()[0], weight.dtype());
         let shape = weight.shape();
         let [outputs, inputs] = [shape[0], shape[1]];
-        let known = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
-        if rows == 0 || rows > FEW || inputs == 0 || !known || x.dtype() != DType::F32 {
-            if dtype == DType::F32 {
-                return Self::float_matmul(x, Self::float_transpose(weight));
-            }
-            let parts = wide_parts(weight)
-                .map(|(_, part)| Self::float_matmul(x.clone(), Self::float_transpose(part)));
-            return Self::float_cat(parts.collect(), 1);
+        let few = rows <= FEW && rows * inputs > 0;
+        let x = Floats::new(x);
+        let bias = biased.then(|| Floats::new(bias));
+        let bias = bias.as_ref().map(Floats::get);
+        let y = zeros([rows, outputs]);
+        if few {
+            let weight = weight.to_contiguous();
+            let few = Few {
+                x: x.get(),
+                rows,
+                inputs,
+            };
+            let by_output = match dtype {
+                DType::F16 => few.by_output(weight.as_slice::<f16>(), outputs),
+                DType::BF16 => few.by_output(weight.as_slice::<bf16>(), outputs),
+                _ => few.by_output(weight.as_slice::<f32>(), outputs),
+            };
+            return map_rows(y, outputs, |row, y| {
+                for (y, all) in y.iter_mut().zip(by_output.chunks_exact(rows)) {
+                    *y = all[row];
+                }
+                add(y, bias);
+            });
         }
-        let (x, weight) = (Floats::new(x), weight.to_contiguous());
-        let few = Few {
-            x: x.get(),
-            rows,
-            inputs,
+        // The product is added to the bias: one way through the memory of y.
+        let mut y = match bias {
+            Some(bias) => map_rows(y, outputs, |_, y| y.copy_from_slice(bias)),
+            None => y,
         };
-        let by_output = match dtype {
-            DType::F16 => few.by_output(weight.as_slice::<f16>(), outputs),
-            DType::BF16 => few.by_output(weight.as_slice::<bf16>(), outputs),
-            _ => few.by_output(weight.as_slice::<f32>(), outputs),
+        let write = if bias.is_some() {
+            Write::Add
+        } else {
+            Write::Replace
         };
-        let y = FlexTensor::zeros(Shape::from([rows, outputs]), DType::F32);
-        crate::flex::map_rows(y, outputs, |row, y| {
-            for (y, all) in y.iter_mut().zip(by_output.chunks_exact(rows)) {
-                *y = all[row];
-            }
+        let x = Matrix::rows(x.get(), rows, inputs);
+        if dtype == DType::F32 {
+            let weight = Floats::new(weight);
+            let weight = Matrix::rows(weight.get(), outputs, inputs).transposed();
+            multiply(y.storage_mut(), write, x, weight, true);
+            return y;
+        }
+        let parts = wide_parts(weight).map(|(first, part)| {
+            let columns = part.shape()[0];
+            let part = Floats::new(part);
+            let part = Matrix::rows(part.get(), columns, inputs).transposed();
+            let mut some = vec![0f32; rows * columns];
+            multiply(&mut some, Write::Replace, x, part, true);
+            (first, columns, some)
+        });
+        parts.fold(y, |y, (first, columns, some)| {
+            map_rows(y, outputs, |row, y| {
+                let some = &some[row * columns..][..columns];
+                add(&mut y[first..][..columns], Some(some));
+            })
         })
     }
 
+    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (rows, inputs, outputs) = (x.shape()[0], x.shape()[1], dy.shape()[1]);
+        let [x, dy] = [x, dy].map(Floats::new);
+        let mut dw = zeros([outputs, inputs]);
+        let dy = Matrix::rows(dy.get(), rows, outputs).transposed();
+        let x = Matrix::rows(x.get(), rows, inputs);
+        multiply(dw.storage_mut(), Write::Replace, dy, x, true);
+        dw
+    }
+
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (rows, outputs, inputs) = (dy.shape()[0], weight.shape()[0], weight.shape()[1]);
         if weight.dtype() == DType::F32 {
-            return Self::float_matmul(dy, weight);
+            let [dy, weight] = [dy, weight].map(Floats::new);
+            let mut dx = zeros([rows, inputs]);
+            let dy = Matrix::rows(dy.get(), rows, outputs);
+            let weight = Matrix::rows(weight.get(), outputs, inputs);
+            multiply(dx.storage_mut(), Write::Replace, dy, weight, true);
+            return dx;
         }
-        let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
+        let shape = Shape::from([rows, inputs]);
         let rows = Slice::from(0..shape[0]);
-        wide_parts(weight).fold(FlexTensor::zeros(shape, DType::F32), |dx, (first, part)| {
+        wide_parts(weight).fold(zeros(shape), |dx, (first, part)| {
             let columns = Slice::from(first..first + part.shape()[0]);
             let dy = Self::float_slice(dy.clone(), &[rows, columns]);
             Self::float_add(dx, Self::float_matmul(dy, part))
         })
+    }
+}
+
+/// y + more, where there is more.
+fn add(y: &mut [f32], more: Option<&[f32]>) {
+    for (y, more) in y.iter_mut().zip(more.into_iter().flatten()) {
+        *y += more;
     }
 }
 
@@ -337,7 +432,7 @@ mod tests {
             let half = weight.clone().cast(dtype);
             let [found, expected] = [half.clone(), half.cast(DType::F32)].map(|weight| {
                 let x = x.clone().autodiff().require_grad();
-                let y = linear(x.clone(), weight);
+                let y = linear(x.clone(), weight, None);
                 let mut gradients = (y.clone() * dy.clone()).sum().backward();
                 let dx = x.grad_remove(&mut gradients).unwrap();
                 [floats(y.inner()), floats(dx)]

@@ -13,16 +13,15 @@ use burn::{
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, Int, Shape},
+    tensor::{Int, Shape},
 };
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_cubecl::CubeBackend;
-use burn_flex::FlexTensor;
 use cubecl::prelude::*;
 
 use crate::{
-    activation::elementwise,
-    flex::{Floats, Ints, map_rows},
+    cube::elementwise,
+    flex::{Floats, Ints, map_rows, zeros},
 };
 
 /// The loss of a backend, on primitives. Use [`cross_entropy`].
@@ -76,7 +75,7 @@ impl Losses for Flex {
         let (logits, norm) = (Floats::new(logits), Floats::new(norm));
         let (targets, dy) = (Ints::new(targets), Floats::new(dy));
         let (logits, norm, targets, dy) = (logits.get(), norm.get(), targets.get(), dy.get());
-        let dx = FlexTensor::zeros(shape, DType::F32);
+        let dx = zeros(shape);
         map_rows(dx, classes, |row, dx| {
             let logits = &logits[row * classes..][..classes];
             for (dx, logit) in dx.iter_mut().zip(logits) {

@@ -1,7 +1,7 @@
 //! What the families' attention has in common: heads, the cache of generation,
 //! relative positions.
 
-use apet_kernels::softmax;
+use apet_kernels::attention;
 use burn::{Tensor, tensor::Device};
 
 use crate::{Batch, Table, Tap};
@@ -13,21 +13,19 @@ pub(crate) fn split(x: Tensor<2>, rows: usize, heads: usize) -> Tensor<4> {
         .swap_dims(1, 2)
 }
 
-/// softmax(q kᵀ + bias) v, with heads of keys repeated where queries have more:
+/// softmax(scale q kᵀ + bias) v, with heads of keys repeated where queries have more:
 /// query `[rows, heads, length, width]`, key and value `[rows, key heads, keys, width]`,
 /// bias broadcast to `[rows, heads, length, keys]`; result `[rows * length, heads * width]`.
-/// Scaling is the caller's, in the query.
 pub(crate) fn attend(
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
     bias: Tensor<4>,
+    scale: f64,
 ) -> Tensor<2> {
     let [rows, heads, length, width] = query.dims();
     let (key, value) = (repeat(key, heads), repeat(value, heads));
-    let scores = query.matmul(key.swap_dims(2, 3)) + bias;
-    softmax(scores)
-        .matmul(value)
+    attention(query, key, value, bias, scale)
         .swap_dims(1, 2)
         .reshape([rows * length, heads * width])
 }

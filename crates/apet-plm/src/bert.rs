@@ -171,9 +171,9 @@ impl Block {
         let split = |x: Tensor<2>| split(x, rows, self.heads);
         let width = x.dims()[1] / self.heads;
         let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&self.query, x.clone()) * scale);
+        let query = split(tap.linear(&self.query, x.clone()));
         let key = split(tap.linear(&self.key, x.clone()));
         let value = split(tap.linear(&self.value, x));
-        attend(query, key, value, bias.clone())
+        attend(query, key, value, bias.clone(), scale)
     }
 }

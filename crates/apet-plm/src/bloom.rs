@@ -102,13 +102,13 @@ impl Bloom {
         let split = |x: Tensor<2>| split(x, rows, self.heads);
         let width = x.dims()[1] / self.heads;
         let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&block.query, x.clone()) * scale);
+        let query = split(tap.linear(&block.query, x.clone()));
         let mut key = split(tap.linear(&block.key, x.clone()));
         let mut value = split(tap.linear(&block.value, x));
         if let Some(cache) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(&block.dense, attend(query, key, value, bias.clone()))
+        tap.linear(&block.dense, attend(query, key, value, bias.clone(), scale))
     }
 
     /// What keeps each token from later ones and from padding, and ALiBi:

@@ -37,8 +37,6 @@ pub struct Footprint {
     pub kept: usize,
     /// Numbers a source token, whatever is tuned: keys and values of cross-attention.
     pub kept_of_source: usize,
-    /// Heads of each of its attentions, and the tokens that are its keys.
-    pub attentions: Vec<(usize, Tokens)>,
     /// Inputs of its linear layers.
     pub inputs: Vec<Input>,
     /// Width of its states.
@@ -47,7 +45,7 @@ pub struct Footprint {
     pub inner: usize,
     /// Numbers a token that its feed-forward layer holds at once, without gradients.
     pub through_inner: usize,
-    /// Numbers a token beside the scores while it attends: its input, queries, keys, values.
+    /// Numbers a token while it attends: its input, queries, keys, values.
     pub through_attention: usize,
     /// Heads whose bias of every query and key is held for all blocks.
     pub bias_heads: usize,
@@ -58,7 +56,6 @@ struct Shape {
     hidden: usize,
     /// All heads together.
     width: usize,
-    heads: usize,
     inner: usize,
     activation: Activation,
     /// Whether its feed-forward layer multiplies two products.
@@ -85,11 +82,10 @@ impl Shape {
         Footprint {
             block,
             tokens,
-            // The normalized states of both norms; queries, keys and values; what the
+            // The inputs of both norms; queries, keys and values; what the
             // activation keeps, and both sides of a gate.
             kept: 2 * self.hidden + 3 * self.width + (activation + 2 * gate) * self.inner,
             kept_of_source: 0,
-            attentions: vec![(self.heads, tokens)],
             inputs: inputs
                 .map(|(layers, width)| Input {
                     layers,
@@ -99,7 +95,7 @@ impl Shape {
                 .collect(),
             hidden: self.hidden,
             inner: self.inner,
-            through_inner: (2 + gate) * self.inner + (1 + norm) * self.hidden,
+            through_inner: 2 * self.inner + (1 + norm) * self.hidden,
             through_attention: self.hidden + 3 * self.width,
             bias_heads: self.bias_heads,
         }
@@ -110,7 +106,6 @@ impl Shape {
         let mut footprint = self.block(block, Tokens::Target);
         footprint.kept += self.hidden + self.width;
         footprint.kept_of_source = 2 * self.width;
-        footprint.attentions.push((self.heads, Tokens::Source));
         let cross: [(&[&str], usize); 2] = [
             (&["EncDecAttention.q.weight"], self.hidden),
             (&["EncDecAttention.o.weight"], self.width),
@@ -147,7 +142,6 @@ impl Outline {
             Config::Bert(c) => Shape {
                 hidden: c.hidden_size,
                 width: c.hidden_size,
-                heads: c.num_attention_heads,
                 inner: c.intermediate_size,
                 activation: c.hidden_act,
                 gated: false,
@@ -163,7 +157,6 @@ impl Outline {
             Config::Mpnet(c) => Shape {
                 hidden: c.hidden_size,
                 width: c.hidden_size,
-                heads: c.num_attention_heads,
                 inner: c.intermediate_size,
                 activation: c.hidden_act,
                 gated: false,
@@ -179,7 +172,6 @@ impl Outline {
             Config::Bloom(c) => Shape {
                 hidden: c.hidden_size,
                 width: c.hidden_size,
-                heads: c.n_head,
                 inner: 4 * c.hidden_size,
                 activation: Activation::GeluTanh,
                 gated: false,
@@ -196,7 +188,6 @@ impl Outline {
                 hidden: c.hidden_size,
                 // Keys and values are repeated to as many heads as queries have.
                 width: c.num_attention_heads * c.width(),
-                heads: c.num_attention_heads,
                 inner: c.intermediate_size,
                 activation: c.hidden_act,
                 gated: true,
@@ -212,7 +203,6 @@ impl Outline {
             Config::T5(c) => Shape {
                 hidden: c.d_model,
                 width: c.inner(),
-                heads: c.num_heads,
                 inner: c.d_ff,
                 activation: c.feed_forward_proj.activation,
                 gated: c.feed_forward_proj.gated,

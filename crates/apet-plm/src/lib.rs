@@ -19,6 +19,7 @@ mod loader;
 mod model;
 mod mpnet;
 mod outline;
+mod random;
 mod t5;
 mod tap;
 
@@ -33,4 +34,5 @@ pub use footprint::{Footprint, Input, Tokens};
 pub use language::{Prompted, TargetLogits};
 pub use model::{Plm, PlmFiles};
 pub use outline::{Kind, Outline};
+pub use random::Random;
 pub use tap::{Frozen, INPUT, Linear, Norm, Param, Place, PlaceId, Rows, Site, SiteId, Table, Tap};

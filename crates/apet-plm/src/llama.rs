@@ -116,7 +116,7 @@ impl Llama {
         let block = &self.blocks[number];
         let [rows, ..] = bias.dims();
         let scale = ((2 * self.turns.len()) as f64).powf(-0.5);
-        let query = tap.linear(&block.query, x.clone()) * scale;
+        let query = tap.linear(&block.query, x.clone());
         let query = angles.turn(split(query, rows, self.heads));
         let key = tap.linear(&block.key, x.clone());
         let mut key = angles.turn(split(key, rows, self.key_heads));
@@ -124,7 +124,10 @@ impl Llama {
         if let Some(cache) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(&block.output, attend(query, key, value, bias.clone()))
+        tap.linear(
+            &block.output,
+            attend(query, key, value, bias.clone(), scale),
+        )
     }
 
     fn angles(&self, batch: &Batch) -> Angles {

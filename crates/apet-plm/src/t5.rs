@@ -192,7 +192,10 @@ impl T5 {
         if let Some((number, cache)) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(&attention.output, attend(query, key, value, bias.clone()))
+        tap.linear(
+            &attention.output,
+            attend(query, key, value, bias.clone(), 1.0),
+        )
     }
 
     /// Attention of x `[tokens, hidden]` to the encoder's output, shape kept.
@@ -216,7 +219,10 @@ impl T5 {
             Some((number, cache)) => cache.once(number, make),
             None => make(),
         };
-        tap.linear(&attention.output, attend(query, key, value, bias.clone()))
+        tap.linear(
+            &attention.output,
+            attend(query, key, value, bias.clone(), 1.0),
+        )
     }
 
     fn feed_forward(&self, block: &Block, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {

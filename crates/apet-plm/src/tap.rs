@@ -1,7 +1,7 @@
 //! Sites: the places of a model where something may be added, and the trait that
 //! is called there.
 
-use apet_kernels::{linear, normalize, rms_normalize};
+use apet_kernels::{Normalization, linear, norm};
 use apet_record::{Module, Part, SubLayer};
 use burn::{Tensor, tensor::Int};
 
@@ -130,13 +130,13 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// x̂: x `[tokens, width]`, shape kept.
-    pub fn normalize(&self, x: Tensor<2>) -> Tensor<2> {
-        if self.centered {
-            normalize(x, self.epsilon)
-        } else {
-            rms_normalize(x, self.epsilon)
-        }
+    /// x̂ · scale + bias: x `[tokens, width]`, shape kept.
+    pub fn apply(&self, x: Tensor<2>, scale: Tensor<1>, bias: Option<Tensor<1>>) -> Tensor<2> {
+        let kind = Normalization {
+            epsilon: self.epsilon,
+            centered: self.centered,
+        };
+        norm(x, scale, bias, kind)
     }
 }
 
@@ -152,20 +152,14 @@ pub struct Table {
 pub trait Tap {
     /// A linear layer: x `[tokens, in]` to `[tokens, out]`.
     fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let y = linear(x, layer.weight.value.clone());
-        match &layer.bias {
-            Some(bias) => y + bias.value.clone().unsqueeze(),
-            None => y,
-        }
+        let bias = layer.bias.as_ref().map(|bias| bias.value.clone());
+        linear(x, layer.weight.value.clone(), bias)
     }
 
     /// LayerNorm or RMSNorm: x `[tokens, width]`, shape kept.
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
-        let y = norm.normalize(x) * norm.scale.value.clone().unsqueeze();
-        match &norm.bias {
-            Some(bias) => y + bias.value.clone().unsqueeze(),
-            None => y,
-        }
+        let bias = norm.bias.as_ref().map(|bias| bias.value.clone());
+        norm.apply(x, norm.scale.value.clone(), bias)
     }
 
     /// Looks up rows: ids `[tokens]` to `[tokens, width]`.
@@ -181,7 +175,7 @@ pub trait Tap {
 
     /// Multiplies with every row of a table: x `[tokens, width]` to `[tokens, rows]`.
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
-        linear(x, table.rows.value.clone())
+        linear(x, table.rows.value.clone(), None)
     }
 
     /// Between two sub-layers: h `[tokens, width]`, shape kept.

@@ -367,7 +367,7 @@ impl ManyTuned<'_> {
                 let own = own.reshape([self.many.count, rows, columns]);
                 self.flat(self.parts(x).matmul(own.swap_dims(1, 2)))
             }
-            None => linear(x, param.value.clone()),
+            None => linear(x, param.value.clone(), None),
         }
     }
 }
@@ -397,20 +397,22 @@ impl Tap for ManyTuned<'_> {
     }
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
-        let normalized = norm.normalize(x);
         let own = self.owned(norm.scale.site).map(|own| {
             let [count, width] = own.dims();
             own.reshape([count, 1, width])
         });
-        let frozen = || norm.scale.value.clone().unsqueeze::<3>();
+        let frozen = || norm.scale.value.clone();
         let scales = match (own, self.vectors(&norm.scale)) {
             (None, None) => None,
             (Some(own), None) => Some(own),
-            (own, Some(deltas)) => Some(own.unwrap_or_else(frozen) + deltas),
+            (own, Some(deltas)) => Some(own.unwrap_or_else(|| frozen().unsqueeze()) + deltas),
         };
         let y = match scales {
-            Some(scales) => self.flat(self.parts(normalized) * scales),
-            None => normalized * norm.scale.value.clone().unsqueeze(),
+            Some(scales) => {
+                let normalized = norm.apply(x, frozen().ones_like(), None);
+                self.flat(self.parts(normalized) * scales)
+            }
+            None => norm.apply(x, frozen(), None),
         };
         match &norm.bias {
             Some(bias) => self.add_bias(bias, y),

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use apet_kernels::{SparseIndex, embed, gelu_tanh, linear, sparse_embed, sparse_linear};
+use apet_kernels::{
+    SparseIndex, embed, gelu_tanh, linear, linear_with_sparse, sparse_embed, sparse_linear,
+};
 use apet_plm::{Linear, Norm, Param, PlaceId, SiteId, Table, Tap};
 use burn::{Tensor, tensor::Int};
 
@@ -157,33 +159,41 @@ impl<'a> Tuned<'a> {
         }
     }
 
-    /// Adds a site's sparse deltas, acting on `x`.
-    fn add(&self, site: SiteId, mut y: Tensor<2>, x: impl Fn() -> Tensor<2>) -> Tensor<2> {
-        for (values, index) in self.at(site).into_iter().flat_map(|at| &at.sparse) {
-            y = sparse_linear(y, x(), (*values).clone(), index);
-        }
-        y
+    /// A bias or a scale with its sparse deltas, which are a column and a diagonal: they act on a
+    /// constant input of 1, the same for every token.
+    fn vector(&self, param: &Param<1>) -> Tensor<1> {
+        let own = self.tensor(param);
+        let width = own.dims()[0];
+        let Some(at) = self.at(param.site).filter(|at| !at.sparse.is_empty()) else {
+            return own;
+        };
+        let sum = at
+            .sparse
+            .iter()
+            .fold(own.unsqueeze(), |y, (values, index)| {
+                let ones = Tensor::ones([1, index.dims().cols], &param.value.device());
+                sparse_linear(y, ones, (*values).clone(), index)
+            });
+        Tensor::<2>::reshape(sum, [width])
     }
 
-    /// Adds a bias and its sparse deltas: a column on a constant input of 1.
-    fn add_bias(&self, bias: &Param<1>, y: Tensor<2>) -> Tensor<2> {
-        let y = y + self.tensor(bias).unsqueeze();
-        let ones = [y.dims()[0], 1];
-        let device = bias.value.device();
-        self.add(bias.site, y, || Tensor::ones(ones, &device))
+    /// The bias of a linear layer, with all that theta adds to it.
+    fn bias(&self, layer: &Linear) -> Option<Tensor<1>> {
+        let own = layer.bias.as_ref().map(|bias| self.vector(bias));
+        let new = self
+            .at(layer.weight.site)
+            .into_iter()
+            .flat_map(|at| &at.biases);
+        own.into_iter()
+            .chain(new.map(|bias| (*bias).clone()))
+            .reduce(|sum, bias| sum + bias)
     }
 
-    /// All that theta, and the layer's bias, add to the product y of x.
+    /// What theta adds to a layer's output y of x.
     fn add_to_linear(&self, layer: &Linear, x: Tensor<2>, mut y: Tensor<2>) -> Tensor<2> {
-        if let Some(bias) = &layer.bias {
-            y = self.add_bias(bias, y);
-        }
         let Some(at) = self.at(layer.weight.site) else {
             return y;
         };
-        for bias in &at.biases {
-            y = y + (*bias).clone().unsqueeze();
-        }
         for LowRank { a, b, scale } in &at.low_rank {
             // On the activation side: x Aᵀ Bᵀ, never a dense B A (design decision 4).
             let narrow = x.clone().matmul(a.clone().transpose());
@@ -204,7 +214,9 @@ impl<'a> Tuned<'a> {
             }
             y = sparse_linear(y, narrow * *scale, of_b.clone(), &index[1]);
         }
-        y = self.add(layer.weight.site, y, || x.clone());
+        for (values, index) in at.sparse.iter().skip(1) {
+            y = sparse_linear(y, x.clone(), (*values).clone(), index);
+        }
         for scale in &at.scale_output {
             y = y * (*scale).clone().unsqueeze();
         }
@@ -218,17 +230,21 @@ impl Tap for Tuned<'_> {
         for scale in at.into_iter().flat_map(|at| &at.scale_input) {
             x = x * (*scale).clone().unsqueeze();
         }
-        let y = linear(x.clone(), self.tensor(&layer.weight));
+        let (weight, bias) = (self.tensor(&layer.weight), self.bias(layer));
+        // The first sparse delta is one operation with the layer.
+        let first = at.and_then(|at| at.sparse.first());
+        let y = match first {
+            Some((values, index)) => {
+                linear_with_sparse(x.clone(), weight, bias, (*values).clone(), index)
+            }
+            None => linear(x.clone(), weight, bias),
+        };
         self.add_to_linear(layer, x, y)
     }
 
     fn norm(&self, norm: &Norm, x: Tensor<2>) -> Tensor<2> {
-        let normalized = norm.normalize(x);
-        let mut y = normalized.clone() * self.tensor(&norm.scale).unsqueeze();
-        if let Some(bias) = &norm.bias {
-            y = self.add_bias(bias, y);
-        }
-        self.add(norm.scale.site, y, || normalized.clone())
+        let bias = norm.bias.as_ref().map(|bias| self.vector(bias));
+        norm.apply(x, self.vector(&norm.scale), bias)
     }
 
     fn embed(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<2> {
@@ -241,8 +257,13 @@ impl Tap for Tuned<'_> {
     }
 
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
-        let y = linear(x.clone(), self.tensor(&table.rows));
-        self.add(table.rows.site, y, || x.clone())
+        let at = self.at(table.rows.site);
+        let y = linear(x.clone(), self.tensor(&table.rows), None);
+        at.into_iter()
+            .flat_map(|at| &at.sparse)
+            .fold(y, |y, (values, index)| {
+                sparse_linear(y, x.clone(), (*values).clone(), index)
+            })
     }
 
     fn plug(&self, place: PlaceId, mut h: Tensor<2>) -> Tensor<2> {

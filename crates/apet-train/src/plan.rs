@@ -29,7 +29,8 @@ pub struct Plan {
     /// AdamW's two means.
     pub optimizer: u64,
     /// What a step, or an evaluation, holds beside all that at its worst moment: states
-    /// that the gradients need, and the gradients.
+    /// that the gradients need, and the gradients. On a GPU one block's attention scores come
+    /// on top; `cpu` never has them all.
     pub step: u64,
 }
 
@@ -148,8 +149,7 @@ impl<'a> Step<'a> {
     fn forward(&self, blocks: &[Footprint]) -> u128 {
         let widest = blocks.iter().map(|block| {
             let states = self.rows * self.tokens(block.tokens);
-            let attention = states * block.through_attention as u128 + 2 * self.scores(block);
-            attention.max(states * block.through_inner as u128)
+            states * block.through_attention.max(block.through_inner) as u128
         });
         widest.max().unwrap_or(0).max(self.head()) + self.bias(blocks)
     }
@@ -217,13 +217,10 @@ impl<'a> Step<'a> {
             if weight.layer(self.outline) != Some(block.block) {
                 continue;
             }
-            let is_bias = |site: SiteId| self.outline.sites[site].is_bias();
             let numbers = match &weight.structure {
                 // What lies between A and B.
                 Structure::LowRankA => weight.shape[0],
                 Structure::LowRankScalars { rank, .. } => *rank,
-                // The constant input of a bias.
-                Structure::Sparse { .. } if weight.site().is_some_and(is_bias) => 1,
                 // What is scaled.
                 Structure::ScaleOutput | Structure::ScaleInput => weight.len(),
                 // An adapter's input, and its narrow states before and after GELU.
@@ -233,22 +230,14 @@ impl<'a> Step<'a> {
             };
             kept += own * numbers as u128;
         }
-        self.rows * kept + self.scores(block)
+        self.rows * kept
     }
 
-    /// Attention scores of a block.
-    fn scores(&self, block: &Footprint) -> u128 {
-        let of = |&(heads, keys): &(usize, Tokens)| heads as u128 * self.tokens(keys);
-        let heads: u128 = block.attentions.iter().map(of).sum();
-        self.rows * self.tokens(block.tokens) * heads
-    }
-
-    /// What passes through a block at its widest: the feed-forward layer's inner states, or
-    /// the scores, with their gradient.
+    /// What passes through a block at its widest: the feed-forward layer's inner states with
+    /// their gradient.
     fn passing(&self, block: &Footprint) -> u128 {
         let states = self.rows * self.tokens(block.tokens);
-        let inner = states * (2 * block.inner + block.hidden) as u128;
-        inner.max(2 * self.scores(block))
+        states * (2 * block.inner + block.hidden) as u128
     }
 
     /// What stands at the end of the forward pass: scores of classes, or of the vocabulary,

@@ -129,6 +129,38 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the spec does not fit the model or the task.
     pub fn of(plm: &'a Plm, task: &Task, spec: &RunSpec, theta: Theta) -> Result<Self, TrainError> {
+        let rows = |examples: &[Example]| Rows::new(plm, task, examples, spec);
+        let [train, dev, test] = [&task.train, &task.dev, &task.test].map(|of| rows(of));
+        Self::with(plm, spec, theta, words(plm, task)?, [train?, dev?, test?])
+    }
+
+    /// A trainer on rows of token ids, each with a class below `classes`, for measurements: it has
+    /// nothing else to score.
+    ///
+    /// # Errors
+    /// When the spec does not fit the model.
+    pub fn on(
+        plm: &'a Plm,
+        spec: &RunSpec,
+        classes: usize,
+        rows: Vec<(Encoded, usize)>,
+    ) -> Result<Self, TrainError> {
+        spec.check()?;
+        let theta = Theta::new(plm, spec, classes, None)?;
+        let (texts, labels) = rows.into_iter().unzip();
+        let words = (0..classes as u32).map(|word| vec![word]).collect();
+        let none = Rows::default;
+        let rows = [Rows { texts, labels }, none(), none()];
+        Self::with(plm, spec, theta, words, rows)
+    }
+
+    fn with(
+        plm: &'a Plm,
+        spec: &RunSpec,
+        theta: Theta,
+        words: Vec<Vec<u32>>,
+        [train, dev, test]: [Rows; 3],
+    ) -> Result<Self, TrainError> {
         let ahead = theta.virtual_tokens();
         if spec.task.max_length + ahead > plm.max_length() {
             let ahead = match ahead {
@@ -157,13 +189,12 @@ impl<'a> Trainer<'a> {
                 ),
             }));
         }
-        let rows = |examples: &[Example]| Rows::new(plm, task, examples, spec);
         Ok(Self {
             plm,
-            words: words(plm, task)?,
-            train: rows(&task.train)?,
-            dev: rows(&task.dev)?,
-            test: rows(&task.test)?,
+            words,
+            train,
+            dev,
+            test,
             optimizer: AdamW::new(&spec.optimizer, theta.weights(), plm.device()),
             theta,
             spec: spec.clone(),
@@ -260,6 +291,14 @@ impl<'a> Trainer<'a> {
             )
         };
         Ok(sum.unwrap_or_else(none))
+    }
+
+    /// The loss of training rows, `[1]`, without what its gradient would need.
+    ///
+    /// # Errors
+    /// When the model can not be asked for the rows' labels.
+    pub fn forward(&self, rows: &[usize]) -> Result<Tensor<1>, TrainError> {
+        self.loss(rows, &self.theta.constants())
     }
 
     /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of their labels' words.

@@ -29,6 +29,11 @@ impl Published {
         let config = Config::read("catalogue.json", self.config.get())?;
         Ok(Outline::of(&self.name, config))
     }
+
+    /// Its config.json.
+    pub(crate) fn config(&self) -> String {
+        self.config.get().to_owned()
+    }
 }
 
 /// Every model, families together, small ones first.

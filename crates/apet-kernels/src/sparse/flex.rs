@@ -6,15 +6,16 @@ use burn::{
         Flex,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, Shape},
+    tensor::DType,
 };
 use burn_flex::FlexTensor;
 
-use super::{Dims, SparseOps};
-use crate::flex::{Floats, Ints, map_rows};
-
-/// Tokens summed at a time for dv: the partial sums are then added in order.
-const CHUNK: usize = 128;
+use super::{Dims, SparseOps, product::SparseProducts};
+use crate::{
+    flex::{Floats, Ints, map_rows, sum_rows, zeros},
+    linear::Products,
+};
+use burn_backend::TensorMetadata;
 
 impl SparseOps for Flex {
     fn sparse_linear(
@@ -44,20 +45,9 @@ impl SparseOps for Flex {
         index: IntTensor<Self>,
         dims: Dims,
     ) -> FloatTensor<Self> {
-        let (dy, values, index) = (Floats::new(dy), Floats::new(values), Ints::new(index));
-        let (cols, rows) = (
-            index.part(dims.col_of(), dims),
-            index.part(dims.row_of(), dims),
-        );
-        let (dy, values) = (dy.get(), values.get());
-        let tokens = dy.len() / dims.rows;
-        let dx = FlexTensor::zeros(Shape::from([tokens, dims.cols]), DType::F32);
-        map_rows(dx, dims.cols, |token, dx| {
-            let dy = &dy[token * dims.rows..][..dims.rows];
-            for ((&row, &col), &value) in rows.iter().zip(cols).zip(values) {
-                dx[col as usize] += value * dy[row as usize];
-            }
-        })
+        let tokens = dy.shape().num_elements() / dims.rows;
+        let dx = zeros([tokens, dims.cols]);
+        add_dx(dx, dy, values, index, dims)
     }
 
     fn sparse_linear_dv(
@@ -72,7 +62,7 @@ impl SparseOps for Flex {
             index.part(dims.row_of(), dims),
         );
         let (x, dy) = (x.get(), dy.get());
-        sum_tokens(dy.len() / dims.rows, dims.count, |token, dv| {
+        sum_rows(dy.len() / dims.rows, dims.count, |token, dv| {
             let x = &x[token * dims.cols..][..dims.cols];
             let dy = &dy[token * dims.rows..][..dims.rows];
             for ((&row, &col), dv) in rows.iter().zip(cols).zip(dv) {
@@ -107,12 +97,107 @@ impl SparseOps for Flex {
         let (dy, ids, index) = (Floats::new(dy), Ints::new(ids), Ints::new(index));
         let (dy, ids) = (dy.get(), ids.get());
         let cols = index.part(dims.col_of(), dims);
-        sum_tokens(dy.len() / dims.cols, dims.count, |token, dv| {
+        sum_rows(dy.len() / dims.cols, dims.count, |token, dv| {
             let dy = &dy[token * dims.cols..][..dims.cols];
             for entry in index.row(ids[token]) {
                 dv[entry] += dy[cols[entry] as usize];
             }
         })
+    }
+}
+
+/// dx + dy S.
+fn add_dx(
+    dx: FlexTensor,
+    dy: FlexTensor,
+    values: FlexTensor,
+    index: FlexTensor,
+    dims: Dims,
+) -> FlexTensor {
+    let (dy, values, index) = (Floats::new(dy), Floats::new(values), Ints::new(index));
+    let (cols, rows) = (
+        index.part(dims.col_of(), dims),
+        index.part(dims.row_of(), dims),
+    );
+    let (dy, values) = (dy.get(), values.get());
+    map_rows(dx, dims.cols, |token, dx| {
+        let dy = &dy[token * dims.rows..][..dims.rows];
+        for ((&row, &col), &value) in rows.iter().zip(cols).zip(values) {
+            dx[col as usize] += value * dy[row as usize];
+        }
+    })
+}
+
+/// A value and a token take as long as so many products of a dense matrix (docs/performance.md).
+const DENSE_PRODUCTS: usize = 160;
+
+/// Whether the products of the whole matrix cost less than those of the values.
+fn dense_pays(dims: Dims) -> bool {
+    dims.count.saturating_mul(DENSE_PRODUCTS) > dims.rows * dims.cols
+}
+
+/// W + S.
+fn sum(weight: FlexTensor, values: FlexTensor, index: FlexTensor, dims: Dims) -> FlexTensor {
+    let (values, index) = (Floats::new(values), Ints::new(index));
+    let (cols, values) = (index.part(dims.col_of(), dims), values.get());
+    map_rows(weight, dims.cols, |row, weight| {
+        for entry in index.row(row as i32) {
+            weight[cols[entry] as usize] += values[entry];
+        }
+    })
+}
+
+impl SparseProducts for Flex {
+    fn sparse_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        biased: bool,
+        values: FloatTensor<Self>,
+        index: IntTensor<Self>,
+        dims: Dims,
+    ) -> FloatTensor<Self> {
+        if weight.dtype() == DType::F32 && dense_pays(dims) {
+            let weight = sum(weight, values, index, dims);
+            // Without a bias, what stands in its place is not read.
+            return Self::product(x, weight, bias, biased);
+        }
+        let y = Self::product(x.clone(), weight, bias, biased);
+        Self::sparse_linear(y, x, values, index, dims)
+    }
+
+    fn sparse_product_dx(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        index: IntTensor<Self>,
+        dims: Dims,
+    ) -> FloatTensor<Self> {
+        if weight.dtype() == DType::F32 && dense_pays(dims) {
+            return Self::product_dx(dy, sum(weight, values, index, dims));
+        }
+        let dx = Self::product_dx(dy.clone(), weight);
+        add_dx(dx, dy, values, index, dims)
+    }
+
+    fn sparse_product_dv(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        index: IntTensor<Self>,
+        dims: Dims,
+    ) -> FloatTensor<Self> {
+        if !dense_pays(dims) {
+            return Self::sparse_linear_dv(x, dy, index, dims);
+        }
+        let dw = Floats::new(Self::product_dw(x, dy));
+        let index = Ints::new(index);
+        let (rows, cols) = (
+            index.part(dims.row_of(), dims),
+            index.part(dims.col_of(), dims),
+        );
+        let at = |entry: usize| rows[entry] as usize * dims.cols + cols[entry] as usize;
+        let dv = zeros([dims.count]);
+        map_rows(dv, 1, |entry, dv| dv[0] = dw.get()[at(entry)])
     }
 }
 
@@ -127,34 +212,4 @@ impl Ints {
         let start = self.get();
         start[row as usize] as usize..start[row as usize + 1] as usize
     }
-}
-
-/// Sums what each token adds to a vector of `len`, chunk by chunk, in the order of tokens.
-fn sum_tokens(
-    tokens: usize,
-    len: usize,
-    add: impl Fn(usize, &mut [f32]) + Send + Sync,
-) -> FlexTensor {
-    let chunk = |start: usize| {
-        let mut sum = vec![0f32; len];
-        for token in start..(start + CHUNK).min(tokens) {
-            add(token, &mut sum);
-        }
-        sum
-    };
-    let starts: Vec<usize> = (0..tokens).step_by(CHUNK).collect();
-    #[cfg(not(target_arch = "wasm32"))]
-    let parts: Vec<Vec<f32>> = {
-        use rayon::prelude::*;
-        starts.into_par_iter().map(chunk).collect()
-    };
-    #[cfg(target_arch = "wasm32")]
-    let parts: Vec<Vec<f32>> = starts.into_iter().map(chunk).collect();
-    let mut total = FlexTensor::zeros(Shape::from([len]), DType::F32);
-    for part in &parts {
-        for (sum, add) in total.storage_mut::<f32>().iter_mut().zip(part) {
-            *sum += add;
-        }
-    }
-    total
 }

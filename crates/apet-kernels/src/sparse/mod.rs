@@ -12,6 +12,7 @@ mod autodiff;
 mod cube;
 mod flex;
 mod index;
+mod product;
 
 use burn::{
     Tensor,
@@ -24,6 +25,7 @@ use burn::{
 
 pub use cube::{KernelLanguage, set_kernel_language};
 pub use index::{Dims, SparseIndex};
+pub use product::linear_with_sparse;
 
 /// The sparse operations of a backend, on primitives. Use [`sparse_linear`] and [`sparse_embed`].
 ///

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::{Dtype, Outline, TensorInfo, Weights};
+use apet_checkpoint::{Dtype, TensorInfo, Weights};
+
+use crate::Outline;
 
 /// Numbers like a pretrained model's: matrices and tables around ±0.01 to 0.03, scales of
 /// norms 1, biases 0. The same name and place always has the same number.
 #[derive(Debug)]
-pub(crate) struct Random {
+pub struct Random {
     dtype: Dtype,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl Random {
     /// The tensors of a model; parts of a fused tensor make one.
-    pub(crate) fn of(outline: &Outline, dtype: Dtype) -> Self {
+    pub fn of(outline: &Outline, dtype: Dtype) -> Self {
         let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for site in outline.sites.clone() {
             match shapes.get_mut(&site.tensor) {
@@ -48,7 +50,7 @@ impl Weights for Random {
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<(), String> {
         let size = self.dtype.size();
-        let vector = self.shapes[name].len() == 1;
+        let vector = self.shapes.get(name).is_some_and(|shape| shape.len() == 1);
         let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });

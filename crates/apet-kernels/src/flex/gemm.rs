@@ -1,0 +1,137 @@
+//! Products of matrices on slices, by the crate gemm that burn-flex has, too.
+
+use gemm::Parallelism;
+
+/// A matrix in a slice: element (i, j) is at `i * strides[0] + j * strides[1]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    /// # Panics
+    /// When an element would be behind the end of the slice.
+    pub(crate) fn new(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Self {
+        let last: usize = (0..2)
+            .map(|d| shape[d].saturating_sub(1) * strides[d])
+            .sum();
+        assert!(
+            shape.contains(&0) || last < data.len(),
+            "a matrix in its slice"
+        );
+        Self {
+            data,
+            shape,
+            strides,
+        }
+    }
+
+    /// One row after another.
+    pub(crate) fn rows(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, [rows, cols], [cols, 1])
+    }
+
+    /// Rows for columns.
+    pub(crate) fn transposed(self) -> Self {
+        let flip = |[a, b]: [usize; 2]| [b, a];
+        Self {
+            shape: flip(self.shape),
+            strides: flip(self.strides),
+            ..self
+        }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn some_rows(self, first: usize, rows: usize) -> Self {
+        let from = (first * self.strides[0]).min(self.data.len());
+        Self::new(&self.data[from..], [rows, self.shape[1]], self.strides)
+    }
+}
+
+/// What a product does with what its place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Replaces it.
+    Replace,
+    /// Adds to it.
+    Add,
+}
+
+/// a b into `out`, one row after another; on all cores where it is large.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub(crate) fn multiply(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>, spread: bool) {
+    let [m, k] = a.shape;
+    let [inner, n] = b.shape;
+    assert!(inner == k && out.len() == m * n, "shapes of a product fit");
+    let parallelism = match spread {
+        #[cfg(not(target_arch = "wasm32"))]
+        true if m * n * k >= LARGE => Parallelism::Rayon(0),
+        _ => Parallelism::None,
+    };
+    let of = |strides: [usize; 2]| strides.map(|stride| stride as isize);
+    let ([a_rows, a_cols], [b_rows, b_cols]) = (of(a.strides), of(b.strides));
+    #[expect(
+        unsafe_code,
+        reason = "gemm takes pointers; every element was checked to be in its slice"
+    )]
+    // SAFETY: `Matrix::new` holds every element of a and b within its slice, `out` holds m x n, and is
+    // borrowed mutably, so that it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            write == Write::Add,
+            a.data.as_ptr(),
+            a_cols,
+            a_rows,
+            b.data.as_ptr(),
+            b_cols,
+            b_rows,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Products of numbers from which on threads pay.
+#[cfg(not(target_arch = "wasm32"))]
+const LARGE: usize = 192 * 192 * 192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_views_are_those_of_their_elements() {
+        let a: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        // 3 x 2 of 3 x 4, and its transpose.
+        let view = Matrix::new(&a[1..], [3, 2], [4, 1]);
+        let mut out = vec![1.0; 4];
+        multiply(&mut out, Write::Replace, view.transposed(), view, false);
+        assert_eq!(out, [1. + 25. + 81., 2. + 30. + 90., 122., 4. + 36. + 100.]);
+        multiply(&mut out, Write::Add, view.transposed(), view, true);
+        assert_eq!(out[0], 2.0 * 107.0);
+        let mut row = vec![0.0; 2];
+        let one = Matrix::rows(&[1.0], 1, 1);
+        multiply(&mut row, Write::Replace, one, view.some_rows(2, 1), false);
+        assert_eq!(row, [9.0, 10.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "in its slice")]
+    fn a_matrix_that_is_not_in_its_slice_is_refused() {
+        Matrix::new(&[0.0; 5], [2, 3], [3, 1]);
+    }
+}
