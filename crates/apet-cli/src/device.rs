@@ -108,6 +108,7 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
         anyhow::anyhow!("device {name:?} can not be opened: {e}; apet devices lists what is there")
     })?;
     let adapter = setup.adapter.get_info();
+    apet_kernels::set_software_adapter(adapter.device_type == wgpu::DeviceType::Cpu);
     // WGSL has no bf16.
     let mut dtypes = vec![Dtype::F32];
     if setup.device.features().contains(wgpu::Features::SHADER_F16) {

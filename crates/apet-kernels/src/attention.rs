@@ -21,6 +21,8 @@ use burn_flex::FlexTensor;
 use crate::{
     flex::{Matrix, Write, multiply, zeros},
     math::{dot, exp, largest, multiply_add, sum, vectorize},
+    multiply::{Product, multiply as multiply_on_gpu},
+    rows,
 };
 
 /// Attention of a backend, on primitives: q `[rows, heads, length, width]`, k and v
@@ -34,9 +36,7 @@ pub(crate) trait Attention: Backend {
         v: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         scale: f64,
-    ) -> FloatTensor<Self> {
-        Self::float_matmul(weights::<Self>(q, k, bias, scale), v)
-    }
+    ) -> FloatTensor<Self>;
 
     /// The gradients of q, k and v.
     fn attend_backward(
@@ -46,14 +46,7 @@ pub(crate) trait Attention: Backend {
         bias: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         scale: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let p = weights::<Self>(q.clone(), k.clone(), bias, scale);
-        let dv = Self::float_matmul(Self::float_swap_dims(p.clone(), 2, 3), dy.clone());
-        let ds = Self::float_mul_scalar(dscores::<Self>(p, v, dy), scale.into());
-        let dq = Self::float_matmul(ds.clone(), k);
-        let dk = Self::float_matmul(Self::float_swap_dims(ds, 2, 3), q);
-        (dq, dk, dv)
-    }
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient of the bias.
     fn attend_dbias(
@@ -106,7 +99,37 @@ pub fn attention(
     Tensor::from_dispatch(<Dispatch as Attention>::attend(q, k, v, bias, scale))
 }
 
-impl Attention for CubeBackend {}
+impl Attention for CubeBackend {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        let scores = multiply_on_gpu(Product::Nt, q, k, None, false);
+        let p = rows::softmax(scores, bias, scale);
+        multiply_on_gpu(Product::Nn, p, v, None, true)
+    }
+
+    fn attend_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let scores = multiply_on_gpu(Product::Nt, q.clone(), k.clone(), None, false);
+        let p = rows::softmax(scores, bias, scale);
+        let dv = multiply_on_gpu(Product::Tn, p.clone(), dy.clone(), None, true);
+        let dp = multiply_on_gpu(Product::Nt, dy, v, None, false);
+        let ds = rows::softmax_dx(p, dp, scale);
+        let dq = multiply_on_gpu(Product::Nn, ds.clone(), k, None, true);
+        let dk = multiply_on_gpu(Product::Tn, ds, q, None, true);
+        (dq, dk, dv)
+    }
+}
 
 /// Queries whose scores are there at once: they stay in a core's own memory.
 const QUERIES: usize = 128;

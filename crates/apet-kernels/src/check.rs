@@ -81,8 +81,8 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
             norms(device, rows, width, centered, biased, &mut checks).await?;
         }
     }
-    for (length, keys) in [(5, 5), (3, 7), (130, 40)] {
-        attend(device, length, keys, &mut checks).await?;
+    for (length, keys, width) in [(5, 5, 6), (3, 7, 8), (6, 8, 4), (130, 40, 8)] {
+        attend(device, length, keys, width, &mut checks).await?;
     }
     for rows in [1, 3, 4, 11, 16, 17, 40] {
         product(device, rows, &mut checks).await?;
@@ -347,9 +347,10 @@ async fn attend(
     device: &Device,
     length: usize,
     keys: usize,
+    width: usize,
     checks: &mut Vec<Check>,
 ) -> Result<(), String> {
-    let (rows, heads, width, factor) = (2, 2, 6, 0.4);
+    let (rows, heads, factor) = (2, 2, 0.4);
     for biases in [[rows, 1, 1, keys], [1, heads, length, keys]] {
         let mut stream = Stream::new("check attention", (length * keys) as u64);
         let [q, weight] = [length; 2].map(|n| Host::random(rows * n, heads * width, &mut stream));
@@ -393,7 +394,7 @@ async fn attend(
         let out = attention(split(tq), split(tk), split(tv), tb.reshape(biases), factor);
         let out = out.swap_dims(1, 2).reshape([rows * length, heads * width]);
         compare(
-            &format!("attention {length}x{keys}, bias {biases:?},"),
+            &format!("attention {length}x{keys}x{width}, bias {biases:?},"),
             &["dq", "dk", "dv", "dbias"],
             &[&q, &k, &v, &bias],
             &leaves,

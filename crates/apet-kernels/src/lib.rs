@@ -16,16 +16,17 @@ mod gelu;
 mod linear;
 mod loss;
 mod math;
+mod multiply;
 mod norm;
+mod rows;
 mod sparse;
 
 pub use attention::attention;
 pub use check::{Check, check};
+pub use cube::{KernelLanguage, set_kernel_language};
 pub use gelu::{gelu, gelu_tanh};
 pub use linear::{WIDE_NUMBERS, embed, linear};
 pub use loss::cross_entropy;
+pub use multiply::set_software_adapter;
 pub use norm::{Normalization, norm};
-pub use sparse::{
-    Dims, KernelLanguage, SparseIndex, linear_with_sparse, set_kernel_language, sparse_embed,
-    sparse_linear,
-};
+pub use sparse::{Dims, SparseIndex, linear_with_sparse, sparse_embed, sparse_linear};

@@ -20,13 +20,14 @@ use burn::{
     tensor::{DType, Int, Shape, Slice},
 };
 use burn_backend::{AutodiffBackend, TensorMetadata, ops::FloatTensorOps};
-use burn_cubecl::CubeBackend;
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::FlexTensor;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{
     flex::{Floats, Matrix, Write, map_rows, multiply, zeros},
+    multiply::{Product, multiply as multiply_on_gpu},
     norm::Norms,
 };
 
@@ -47,37 +48,13 @@ pub(crate) trait Products: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         biased: bool,
-    ) -> FloatTensor<Self> {
-        let dtype = weight.dtype();
-        let weight = Self::float_transpose(weight);
-        let y = match dtype {
-            DType::F32 => Self::float_matmul(x, weight),
-            _ => {
-                let x = Self::float_cast(x, dtype.into());
-                Self::float_cast(Self::float_matmul(x, weight), DType::F32.into())
-            }
-        };
-        if !biased {
-            return y;
-        }
-        let width = bias.shape()[0];
-        Self::float_add(y, Self::float_reshape(bias, Shape::from([1, width])))
-    }
+    ) -> FloatTensor<Self>;
 
     /// The gradient of its x, dy W: `[rows, in]` f32.
-    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let dtype = weight.dtype();
-        if dtype == DType::F32 {
-            return Self::float_matmul(dy, weight);
-        }
-        let dy = Self::float_cast(dy, dtype.into());
-        Self::float_cast(Self::float_matmul(dy, weight), DType::F32.into())
-    }
+    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The gradient of its weight where that is tuned, and so f32: dyᵀ x, `[out, in]`.
-    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_matmul(Self::float_transpose(dy), x)
-    }
+    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// x Wᵀ + bias: x `[tokens, in]` f32, weight `[out, in]` f32, f16 or bf16, bias `[out]` f32; result
@@ -100,7 +77,43 @@ pub fn embed(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     rows.cast(DType::F32)
 }
 
-impl Products for CubeBackend {}
+impl Products for CubeBackend {
+    fn product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        biased: bool,
+    ) -> FloatTensor<Self> {
+        if weight.dtype() == DType::F32 {
+            let bias = biased.then_some(bias);
+            return multiply_on_gpu(Product::Nt, x, weight, bias, false);
+        }
+        let y = in_halves(Product::Nt, x, weight);
+        if !biased {
+            return y;
+        }
+        let row = Shape::from([1, bias.shape()[0]]);
+        Self::float_add(y, Self::float_reshape(bias, row))
+    }
+
+    fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        match weight.dtype() {
+            DType::F32 => multiply_on_gpu(Product::Nn, dy, weight, None, false),
+            _ => in_halves(Product::Nn, dy, weight),
+        }
+    }
+
+    fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        multiply_on_gpu(Product::Tn, dy, x, None, false)
+    }
+}
+
+/// A product with a half-precision weight, computed as such: f32 in and out.
+fn in_halves(product: Product, x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+    let x = CubeBackend::float_cast(x, weight.dtype().into());
+    let y = multiply_on_gpu(product, x, weight, None, false);
+    CubeBackend::float_cast(y, DType::F32.into())
+}
 
 impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff<B, C> {
     fn product(

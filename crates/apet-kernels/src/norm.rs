@@ -13,14 +13,15 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::Shape,
+    tensor::{DType, Shape},
 };
-use burn_backend::{AutodiffBackend, TensorMetadata};
+use burn_backend::{AutodiffBackend, TensorMetadata, ops::FloatTensorOps};
 use burn_cubecl::CubeBackend;
 
 use crate::{
     flex::{Floats, map_rows, row_width, sum_rows, zeros_like},
     math::{dot, squares, sum},
+    rows,
 };
 
 /// Which normalization.
@@ -43,14 +44,7 @@ pub(crate) trait Norms: Backend {
         bias: FloatTensor<Self>,
         kind: Normalization,
         biased: bool,
-    ) -> FloatTensor<Self> {
-        let (normalized, _) = normalize::<Self>(x, kind);
-        let y = Self::float_mul(normalized, row::<Self>(scale));
-        match biased {
-            true => Self::float_add(y, row::<Self>(bias)),
-            false => y,
-        }
-    }
+    ) -> FloatTensor<Self>;
 
     /// r (g - mean(g) - x̂ mean(g x̂)) with g = dy scale; without mean(g) where not centered.
     fn norm_dx(
@@ -58,53 +52,17 @@ pub(crate) trait Norms: Backend {
         scale: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         kind: Normalization,
-    ) -> FloatTensor<Self> {
-        let (normalized, r) = normalize::<Self>(x, kind);
-        let g = Self::float_mul(dy, row::<Self>(scale));
-        let product = Self::float_mul(g.clone(), normalized.clone());
-        let mut off = Self::float_mul(normalized, Self::float_mean_dim(product, 1));
-        if kind.centered {
-            off = Self::float_add(off, Self::float_mean_dim(g.clone(), 1));
-        }
-        Self::float_mul(Self::float_sub(g, off), r)
-    }
+    ) -> FloatTensor<Self>;
 
     /// The sum of dy x̂ over the rows, `[width]`.
     fn norm_dscale(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         kind: Normalization,
-    ) -> FloatTensor<Self> {
-        let (normalized, _) = normalize::<Self>(x, kind);
-        Self::column_sums(Self::float_mul(dy, normalized))
-    }
+    ) -> FloatTensor<Self>;
 
     /// The sum over the rows: `[rows, width]` to `[width]`.
-    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let width = Shape::from([x.shape()[1]]);
-        Self::float_reshape(Self::float_sum_dim(x, 0), width)
-    }
-}
-
-/// x̂ and r.
-fn normalize<B: Backend>(
-    x: FloatTensor<B>,
-    kind: Normalization,
-) -> (FloatTensor<B>, FloatTensor<B>) {
-    let x = match kind.centered {
-        true => B::float_sub(x.clone(), B::float_mean_dim(x, 1)),
-        false => x,
-    };
-    let variance = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), 1);
-    let root = B::float_sqrt(B::float_add_scalar(variance, kind.epsilon.into()));
-    let r = B::float_recip(root);
-    (B::float_mul(x, r.clone()), r)
-}
-
-/// A vector as a matrix of one row.
-fn row<B: Backend>(vector: FloatTensor<B>) -> FloatTensor<B> {
-    let width = vector.shape()[0];
-    B::float_reshape(vector, Shape::from([1, width]))
+    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// LayerNorm or RMSNorm: x `[rows, width]`, scale and bias `[width]`; shape of x.
@@ -122,7 +80,40 @@ pub fn norm(
     Tensor::from_dispatch(y)
 }
 
-impl Norms for CubeBackend {}
+impl Norms for CubeBackend {
+    fn norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        kind: Normalization,
+        biased: bool,
+    ) -> FloatTensor<Self> {
+        rows::norm(x, scale, bias, kind, biased)
+    }
+
+    fn norm_dx(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        kind: Normalization,
+    ) -> FloatTensor<Self> {
+        rows::norm_dx(x, scale, dy, kind)
+    }
+
+    fn norm_dscale(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        kind: Normalization,
+    ) -> FloatTensor<Self> {
+        let one = Self::float_ones(Shape::from([x.shape()[1]]), &x.device(), DType::F32.into());
+        let normalized = rows::norm(x, one.clone(), one, kind, false);
+        rows::column_sums(Self::float_mul(dy, normalized))
+    }
+
+    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        rows::column_sums(x)
+    }
+}
 
 impl Norms for Flex {
     fn norm(

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
 
-use apet_kernels::{KernelLanguage, check, set_kernel_language};
+use apet_kernels::{KernelLanguage, check, set_kernel_language, set_software_adapter};
 use burn::tensor::Device;
 use futures_lite::future::block_on;
 
@@ -24,6 +24,10 @@ fn wgpu_in_wgsl_and_cubecl() {
     let device = Device::wgpu_options()
         .init()
         .expect("no Vulkan adapter: install the Debian package mesa-vulkan-drivers");
+    // The products for processors, then burn's, and then nothing in WGSL.
+    set_software_adapter(true);
+    suite(&device);
+    set_software_adapter(false);
     suite(&device);
     set_kernel_language(KernelLanguage::CubeCl);
     suite(&device);

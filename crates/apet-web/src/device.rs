@@ -68,6 +68,8 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                     ))
                 })?;
             watch(&setup, lost.clone());
+            let (adapter, software) = describe(&setup.adapter.get_info()).await;
+            apet_kernels::set_software_adapter(software);
             let limits = setup.device.limits();
             let binding = limits.max_storage_buffer_binding_size;
             Ok(Opened {
@@ -77,7 +79,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                     memory: MEMORY,
                     holds_all: false, // how much memory the GPU has, no browser says
                 },
-                info: info(describe(&setup.adapter.get_info()).await.0),
+                info: info(adapter),
                 read_every: 8,
                 lost,
             })

@@ -1,49 +1,26 @@
 //! The sparse operations on GPUs: a CubeCL kernel each, and the WGSL of `shaders/`
 //! where CubeCL compiles to WGSL (the browser, the default native build).
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use burn::{
     backend::tensor::{FloatTensor, IntTensor},
-    tensor::{DType, Shape},
+    tensor::Shape,
 };
 use burn_backend::{TensorMetadata, ops::FloatTensorOps};
 use burn_cubecl::{
     CubeBackend,
     kernel::into_contiguous,
-    ops::numeric::empty_device_contiguous_dtype,
-    template::{KernelSource, SourceKernel, SourceTemplate},
+    template::{KernelSource, SourceTemplate},
     tensor::CubeTensor,
 };
-use cubecl::{calculate_cube_count_elemwise, prelude::*, server::KernelArguments};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{Dims, SparseOps};
+use crate::cube::{launch_wgsl, like, of_shape, takes_wgsl};
 
 /// Tokens one thread sums for dv; the partial sums are then added.
 const CHUNK: usize = 64;
 /// Threads of a WGSL workgroup; the shaders say the same.
 const WORKGROUP: u32 = 64;
-
-/// In which language the sparse kernels are launched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KernelLanguage {
-    /// WGSL where CubeCL compiles to WGSL, CubeCL elsewhere.
-    Auto,
-    /// CubeCL everywhere; for tests and comparisons.
-    CubeCl,
-}
-
-static LANGUAGE: AtomicU8 = AtomicU8::new(0);
-
-/// Chooses the language of the sparse kernels for the whole process.
-pub fn set_kernel_language(language: KernelLanguage) {
-    LANGUAGE.store(language as u8, Ordering::Relaxed);
-}
-
-fn takes_wgsl(tensor: &CubeTensor) -> bool {
-    LANGUAGE.load(Ordering::Relaxed) == KernelLanguage::Auto as u8
-        && tensor.client.name() == "wgpu<wgsl>"
-}
 
 impl SparseOps for CubeBackend {
     fn sparse_linear(
@@ -53,7 +30,7 @@ impl SparseOps for CubeBackend {
         index: IntTensor<Self>,
         dims: Dims,
     ) -> FloatTensor<Self> {
-        let out = like(&y, y.shape());
+        let out = like(&y);
         let size = out.shape().num_elements();
         run(
             [y, x, values, index],
@@ -79,7 +56,7 @@ impl SparseOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let tokens = dy.shape().num_elements() / dims.rows;
         let size = tokens * dims.cols;
-        let dx = like(&dy, Shape::from([tokens, dims.cols]));
+        let dx = of_shape(&dy, Shape::from([tokens, dims.cols]));
         run(
             [dy, values, index],
             &dx,
@@ -105,7 +82,7 @@ impl SparseOps for CubeBackend {
         let tokens = dy.shape().num_elements() / dims.rows;
         let chunks = tokens.div_ceil(CHUNK);
         let size = chunks * dims.count;
-        let parts = like(&dy, Shape::from([chunks, dims.count]));
+        let parts = of_shape(&dy, Shape::from([chunks, dims.count]));
         run(
             [x, dy, index],
             &parts,
@@ -129,7 +106,7 @@ impl SparseOps for CubeBackend {
         index: IntTensor<Self>,
         dims: Dims,
     ) -> FloatTensor<Self> {
-        let out = like(&y, y.shape());
+        let out = like(&y);
         let size = out.shape().num_elements();
         run(
             [y, values, ids, index],
@@ -155,7 +132,7 @@ impl SparseOps for CubeBackend {
         let tokens = dy.shape().num_elements() / dims.cols;
         let chunks = tokens.div_ceil(CHUNK);
         let size = chunks * dims.count;
-        let parts = like(&dy, Shape::from([chunks, dims.count]));
+        let parts = of_shape(&dy, Shape::from([chunks, dims.count]));
         run(
             [dy, ids, index],
             &parts,
@@ -171,15 +148,6 @@ impl SparseOps for CubeBackend {
         );
         sum_parts(parts, dims.count)
     }
-}
-
-fn like(tensor: &CubeTensor, shape: Shape) -> CubeTensor {
-    empty_device_contiguous_dtype(
-        tensor.client.clone(),
-        tensor.device.clone(),
-        shape,
-        DType::F32,
-    )
 }
 
 fn sum_parts(parts: CubeTensor, count: usize) -> CubeTensor {
@@ -202,20 +170,11 @@ fn run<const N: usize>(
         return;
     }
     if takes_wgsl(out) {
-        let params: Vec<u8> = params
-            .iter()
-            .flat_map(|&p| (p as u32).to_le_bytes())
-            .collect();
-        let mut arguments = KernelArguments::new();
-        for input in inputs {
-            arguments = arguments.with_buffer(input.handle.binding());
-        }
-        let arguments = arguments
-            .with_buffer(out.handle.clone().binding())
-            .with_buffer(client.create_from_slice(&params).binding());
         let dim = CubeDim::new_1d(WORKGROUP);
         let count = calculate_cube_count_elemwise(&client, size, dim);
-        client.launch(Box::new(SourceKernel::new(wgsl, dim)), count, arguments);
+        let buffers: Vec<&CubeTensor> = inputs.iter().chain([out]).collect();
+        let params = params.map(|param| param as u32);
+        launch_wgsl(wgsl, dim, count, &buffers, &params);
         return;
     }
     let dim = CubeDim::new(&client, size);

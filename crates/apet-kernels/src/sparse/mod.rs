@@ -23,7 +23,6 @@ use burn::{
     tensor::Int,
 };
 
-pub use cube::{KernelLanguage, set_kernel_language};
 pub use index::{Dims, SparseIndex};
 pub use product::linear_with_sparse;
 
