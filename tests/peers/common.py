@@ -161,12 +161,13 @@ def adapter(method, seed, pairs):
     return None
 
 
-def build(model_dir, method, seed, attention="eager", labels=LABELS, pairs=False):
+def build(model, method, seed, attention="eager", labels=LABELS, pairs=False):
     """A Classifier whose tuned parameters, and no others, require a gradient.
 
-    The head's initial values are drawn first, so they are the same for every method of a seed.
+    `model` is a directory, or a BertModel that is there already. The head's initial values are
+    drawn first, so they are the same for every method of a seed.
     """
-    bert = load_bert(model_dir, attention)
+    bert = model if isinstance(model, torch.nn.Module) else load_bert(model, attention)
     width = bert.config.hidden_size
     torch.manual_seed(seed)
     model = Classifier(bert, width, labels)

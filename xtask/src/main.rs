@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: set-up, build and test, as README has it.
 
+mod bench;
 mod build;
 mod fuzz;
 mod lab;
@@ -18,6 +19,7 @@ cargo xtask lab [--check] [--port N]   build everything, fetch the default model
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
+cargo xtask bench [--rounds N]           time steps beside transformers and peft (6 GB), in turn; 3 rounds
 cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
@@ -39,6 +41,11 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab"] => lab::lab(None)?,
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
+        ["bench"] => bench::bench(3)?,
+        ["bench", "--rounds", rounds] => {
+            let found = || format!("--rounds: found {rounds}, expected a number");
+            bench::bench(rounds.parse().with_context(found)?)?;
+        }
         ["fuzz"] => fuzz::fuzz(3600, None)?,
         ["fuzz", name] => fuzz::fuzz(3600, Some(name))?,
         ["fuzz", "--seconds", seconds] => {

@@ -105,7 +105,10 @@ pub(crate) fn peers() -> Result<()> {
 }
 
 /// A Python of its own with the pinned packages, made anew when they change.
-fn environment() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is no Python, or the packages can not be installed.
+pub(crate) fn environment() -> Result<PathBuf> {
     let folder = target()?.join("peers");
     let python = folder.join(if cfg!(windows) {
         "Scripts/python.exe"

@@ -15,7 +15,7 @@ use apet_train::RunInput;
 pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
 use crate::{
-    device, model, models,
+    device, memory, model, models,
     store::{Store, check_name, write_atomic},
 };
 
@@ -68,8 +68,10 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     {
         eprintln!("note: {note}");
     }
+    memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
-    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming)?;
+    let on_cpu = opened.info.name == "cpu";
+    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming, on_cpu)?;
     let input = RunInput {
         plm: &plm,
         task: &task,
@@ -217,6 +219,9 @@ fn show(record: &RunRecord, json: bool) -> Result<()> {
         ));
         rows.push(("dev", format!("{} at step {}", score(s.dev), s.best_step)));
         rows.push(("test", score(s.test)));
+        if let Some(peak) = s.peak_bytes {
+            rows.push(("memory", format!("at most {}", indicatif::HumanBytes(peak))));
+        }
         if !s.message.is_empty() {
             rows.push(("message", s.message.clone()));
         }

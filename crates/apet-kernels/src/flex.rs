@@ -55,7 +55,7 @@ pub(crate) fn row_width(x: &FlexTensor) -> usize {
 }
 
 /// The tensor as a buffer of its own, one row after another.
-fn own(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     let size = tensor.shape().num_elements() * size_of::<f32>();
     let tensor = tensor.to_contiguous();
     // A view into a larger buffer is copied, so that the whole buffer is the tensor.
@@ -104,6 +104,29 @@ pub(crate) fn map_pieces<const N: usize>(
     piece(whole / PIECE, rest);
     each_row(pieces, PIECE, 1, piece);
     tensor
+}
+
+/// Calls `change` on pieces of slices of one length, side by side, with the place where they begin; on
+/// all cores.
+pub(crate) fn each_piece<const N: usize>(
+    all: [&mut [f32]; N],
+    change: impl Fn(usize, [&mut [f32]; N]) + Send + Sync,
+) {
+    let count = all[0].len().div_ceil(PIECE);
+    let mut pieces = all.map(|slice| slice.chunks_mut(PIECE));
+    let tasks: Vec<[&mut [f32]; N]> = (0..count)
+        .map(|_| std::array::from_fn(|n| pieces[n].next().unwrap_or_default()))
+        .collect();
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        let tasks = tasks.into_par_iter().enumerate();
+        tasks.for_each(|(at, pieces)| change(at * PIECE, pieces));
+    }
+    #[cfg(target_arch = "wasm32")]
+    for (at, pieces) in tasks.into_iter().enumerate() {
+        change(at * PIECE, pieces);
+    }
 }
 
 /// Calls `change` on each row of `width` numbers, on all cores; at least `together` rows a core.

@@ -8,6 +8,7 @@
 //! Each has a path for burn-flex (`cpu`, native and wasm) and one for CubeCL (every GPU);
 //! the sparse ones also have WGSL in `shaders/`, used where CubeCL compiles to WGSL.
 
+mod adamw;
 mod attention;
 mod check;
 mod cube;
@@ -21,6 +22,7 @@ mod norm;
 mod rows;
 mod sparse;
 
+pub use adamw::{Update, adamw, norm_of};
 pub use attention::attention;
 pub use check::{Check, check};
 pub use cube::{KernelLanguage, set_kernel_language};

@@ -102,6 +102,9 @@ pub struct Summary {
     pub test: Option<f64>,
     /// Seconds in all, pauses not counted.
     pub seconds: f64,
+    /// The most bytes that were held at once, weights included, where that is known: on `cpu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
     /// One sentence where the run did not end as planned.
     #[serde(default)]
     pub message: String,

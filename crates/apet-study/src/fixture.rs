@@ -122,6 +122,7 @@ impl Run {
                 dev: self.dev,
                 test: self.test,
                 seconds: 1.5,
+                peak_bytes: None,
                 message: String::new(),
                 extra: Default::default(),
             }));

@@ -237,6 +237,14 @@ impl Theta {
         self.values = values;
     }
 
+    /// Changes all values, where they lie if nothing else holds them; gives what `change` gives beside.
+    pub fn change<R>(&mut self, change: impl FnOnce(Tensor<1>) -> (Tensor<1>, R)) -> R {
+        let none = Tensor::empty([0], &self.values.device());
+        let (values, beside) = change(std::mem::replace(&mut self.values, none));
+        self.values = values;
+        beside
+    }
+
     /// The weights for a forward pass without gradients.
     pub fn constants(&self) -> Leaves {
         Leaves(self.parts(&self.values).collect())

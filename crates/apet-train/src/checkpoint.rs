@@ -24,12 +24,14 @@ pub(crate) struct Progress {
     pub(crate) seconds: f64,
 }
 
-/// The tensors of a checkpoint, each `[parameters]`.
+/// The tensors of a checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
+    /// `[parameters]`
     pub(crate) values: Tensor<1>,
-    pub(crate) first: Tensor<1>,
-    pub(crate) second: Tensor<1>,
+    /// As [`crate::AdamW`] has them, `[2 parameters]`.
+    pub(crate) moments: Tensor<1>,
+    /// `[parameters]`
     pub(crate) best: Tensor<1>,
 }
 
@@ -44,11 +46,12 @@ pub(crate) async fn write(
     chosen: Option<&Placed>,
 ) -> Result<Vec<u8>, TrainError> {
     let wrong = |e: String| TrainError::Checkpoint(e);
+    let parameters = state.values.dims()[0];
     let mut data = Vec::new();
     for (name, tensor) in [
         ("values", state.values),
-        ("first", state.first),
-        ("second", state.second),
+        ("first", state.moments.clone().slice(0..parameters)),
+        ("second", state.moments.slice(parameters..2 * parameters)),
         ("best", state.best),
     ] {
         let bytes: Vec<u8> = read(tensor)
@@ -150,8 +153,7 @@ pub(crate) fn parse(
     };
     let state = State {
         values: tensor("values")?,
-        first: tensor("first")?,
-        second: tensor("second")?,
+        moments: Tensor::cat(vec![tensor("first")?, tensor("second")?], 0),
         best: tensor("best")?,
     };
     Ok((state, progress))
@@ -166,8 +168,7 @@ mod tests {
         let device = Device::flex();
         let state = || State {
             values: Tensor::zeros([3], &device),
-            first: Tensor::zeros([3], &device),
-            second: Tensor::zeros([3], &device),
+            moments: Tensor::zeros([6], &device),
             best: Tensor::zeros([3], &device),
         };
         let placed: Placed = vec![(4, vec![0, 7]), (9, vec![1 << 40])];

@@ -34,6 +34,11 @@ pub trait Host {
     /// When it can not be kept; the last one must then still be there.
     fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), String>;
 
+    /// The most bytes that were held at once, weights included, where that is known.
+    fn peak_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Says what is being done, for a line that is overwritten.
     fn progress(&mut self, _what: &str) {}
 

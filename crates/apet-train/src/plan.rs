@@ -140,8 +140,8 @@ impl<'a> Step<'a> {
             Dtype::F32 => 0,
             _ => self.largest().min(WIDE_NUMBERS as u128),
         };
-        // Theta's own gradient: by weight, as one vector, and what the update makes of it.
-        let update = 3 * self.layout.len() as u128;
+        // Theta's own gradient: by weight, and as one vector.
+        let update = 2 * self.layout.len() as u128;
         u64::try_from(u128::from(F32) * (worst + half).max(update)).unwrap_or(u64::MAX)
     }
 

@@ -134,8 +134,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
             progress.seconds = recorder.seconds();
             let state = State {
                 values: trainer.theta.values(),
-                first: trainer.optimizer.first.clone(),
-                second: trainer.optimizer.second.clone(),
+                moments: trainer.optimizer.moments.clone(),
                 best: best.clone(),
             };
             let bytes = checkpoint::write(state, &progress, chosen.as_ref()).await?;
@@ -199,6 +198,7 @@ async fn finish<H: Host>(
         dev: progress.best_dev,
         test,
         seconds: recorder.seconds(),
+        peak_bytes: recorder.host.peak_bytes(),
         message,
         extra: Default::default(),
     };
@@ -223,8 +223,7 @@ fn restore(
     let values = trainer.theta.values();
     let (state, progress) = checkpoint::parse(bytes, run, values.dims()[0], &values.device())?;
     trainer.theta.set_values(state.values.clone());
-    trainer.optimizer.first = state.first.clone();
-    trainer.optimizer.second = state.second.clone();
+    trainer.optimizer.moments = state.moments.clone();
     trainer.optimizer.updates = progress.step;
     Ok((state, progress))
 }

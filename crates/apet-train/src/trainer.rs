@@ -230,9 +230,10 @@ impl<'a> Trainer<'a> {
     ) -> StepResult {
         let texts = batches.iter().flat_map(|rows| self.texts(rows));
         let tokens = texts.map(|text| text.ids.len() as u64).sum();
-        let (gradient, grad_norm) = self.optimizer.clip(gradient);
-        let values = self.optimizer.update(self.theta.values(), gradient, rate);
-        self.theta.set_values(values);
+        let optimizer = &mut self.optimizer;
+        let grad_norm = self
+            .theta
+            .change(|values| optimizer.update(values, gradient, rate));
         StepResult {
             loss,
             grad_norm,

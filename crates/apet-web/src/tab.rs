@@ -51,6 +51,8 @@ pub(crate) struct Tab<'a> {
     asked: &'a Cell<Asked>,
     lost: Lost,
     paused: f64,
+    /// Whether all that the run holds is the module's memory.
+    on_cpu: bool,
 }
 
 impl<'a> Tab<'a> {
@@ -77,6 +79,7 @@ impl<'a> Tab<'a> {
             asked,
             lost: opened.lost.clone(),
             paused: 0.0,
+            on_cpu: opened.info.name == "cpu",
         })
     }
 
@@ -161,6 +164,13 @@ impl Host for Tab<'_> {
         file.truncate(0.0)?;
         file.write(bytes, 0.0)?;
         file.flush()
+    }
+
+    /// A module's memory never shrinks: its size is the most it was, since the Worker began.
+    fn peak_bytes(&self) -> Option<u64> {
+        let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().dyn_into().ok()?;
+        let buffer: js_sys::ArrayBuffer = memory.buffer().dyn_into().ok()?;
+        self.on_cpu.then(|| u64::from(buffer.byte_length()))
     }
 
     fn progress(&mut self, what: &str) {

@@ -14,7 +14,10 @@ use apet_record::Line;
 use apet_train::{Control, Host, Outcome, TrainError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::store::{Store, write_atomic};
+use crate::{
+    memory,
+    store::{Store, write_atomic},
+};
 
 /// The host of a native run.
 pub(crate) struct Terminal {
@@ -26,12 +29,20 @@ pub(crate) struct Terminal {
     begun: Instant,
     stop: Arc<AtomicBool>,
     last_dev: String,
+    /// Whether all that the run holds is this process's.
+    on_cpu: bool,
 }
 
 impl Terminal {
     /// Opens the run's files; a record that is gone on with keeps its lines.
     /// `name` is that of the record, see [`apet_record::record_name`].
-    pub(crate) fn new(store: &Store, name: &str, steps: usize, resuming: bool) -> Result<Self> {
+    pub(crate) fn new(
+        store: &Store,
+        name: &str,
+        steps: usize,
+        resuming: bool,
+        on_cpu: bool,
+    ) -> Result<Self> {
         let runs = store.runs();
         fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
         let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
@@ -63,6 +74,7 @@ impl Terminal {
             begun: Instant::now(),
             stop,
             last_dev: String::new(),
+            on_cpu,
         })
     }
 
@@ -154,6 +166,10 @@ impl Host for Terminal {
             .map_err(|e| format!("{}: {e}", self.record_path.display()))?;
         write_atomic(&self.checkpoint, |out| Ok(out.write_all(bytes)?))
             .map_err(|e| format!("{e:#}; free some space and go on with --resume"))
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        self.on_cpu.then(memory::peak)
     }
 
     fn progress(&mut self, what: &str) {
