@@ -46,7 +46,7 @@ const METHODS: [(&str, &[&str], &str); 4] = [
     ("LoRA", &["--method", "lora"], "lora"),
     ("BitFit", &["--method", "bitfit"], "bitfit"),
     (
-        "APET 10,000 | SHIRA",
+        "APET 10,000 / SHIRA",
         &["--method", "apet", "--count", "10000"],
         "shira",
     ),
