@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use mimalloc::MiMalloc;
 
 /// mimalloc, counted. It keeps the memory of a step's tensors for the next step, where the system's
-/// allocator would give it back and have it cleared anew: a step takes a third less (docs/performance.md).
+/// allocator would give it back and have it cleared anew (docs/performance.md).
 #[derive(Debug)]
 pub(crate) struct Counted;
 

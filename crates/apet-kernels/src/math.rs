@@ -140,13 +140,19 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
 /// The sum of the products.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_from(a, b, 0.0)
+}
+
+/// The sum of a (b - middle).
+#[inline(always)]
+pub(crate) fn dot_from(a: &[f32], b: &[f32], middle: f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest = a.remainder().iter().zip(b.remainder());
-    let rest = rest.fold(0.0, |sum, (&a, &b)| multiply_add(a, b, sum));
+    let rest = rest.fold(0.0, |sum, (&a, &b)| multiply_add(a, b - middle, sum));
     for (a, b) in a.zip(b) {
         for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = multiply_add(a, b, *lane);
+            *lane = multiply_add(a, b - middle, *lane);
         }
     }
     lanes.into_iter().fold(rest, |sum, lane| sum + lane)

@@ -1,5 +1,5 @@
 //! Products of matrices on adapters that compute on the processor (lavapipe, SwiftShader): there the
-//! routines for GPUs, with their memory of a workgroup and their barriers, are ten times slower than
+//! routines for GPUs, with their memory of a workgroup and their barriers, cost more than
 //! the plain ones of `shaders/multiply_*.wgsl`. On a GPU, and where a shape does not fit, burn's are taken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,7 +137,9 @@ impl Plain {
         };
         let same = rank == 2 || of_a[..2] == of_b[..2];
         let some = sizes.iter().chain(&batches).all(|&size| size > 0);
-        (same && some && fours.is_multiple_of(4)).then_some(())?;
+        // What WebGPU launches along one axis.
+        let few = batches[0] * batches[1] <= 65_535;
+        (same && some && few && fours.is_multiple_of(4)).then_some(())?;
         Some(Self {
             product,
             batches,

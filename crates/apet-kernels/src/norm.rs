@@ -20,7 +20,7 @@ use burn_cubecl::CubeBackend;
 
 use crate::{
     flex::{Floats, map_rows, row_width, sum_rows, zeros_like},
-    math::{dot, squares, sum},
+    math::{dot_from, squares, sum},
     rows,
 };
 
@@ -166,8 +166,7 @@ impl Norms for Flex {
                 }
                 let share = 1.0 / width as f32;
                 let total = sum(dy);
-                // Σ g x̂ = r (Σ g x - mean Σ g)
-                let slope = (dot(dy, x) - row.mean * total) * row.r * share;
+                let slope = dot_from(dy, x, row.mean) * row.r * share;
                 let mean = if kind.centered { total * share } else { 0.0 };
                 for (g, &x) in dy.iter_mut().zip(x) {
                     *g = (*g - mean - row.normalize(x) * slope) * row.r;

@@ -77,7 +77,8 @@ pub(crate) fn norm_dx(
 /// softmax(factor s + bias) over the last axis, in place of scores s `[rows, heads, length, keys]`, whose
 /// memory must be theirs alone; the bias is broadcast to their shape.
 pub(crate) fn softmax(scores: CubeTensor, bias: CubeTensor, factor: f64) -> CubeTensor {
-    let bias = into_contiguous(bias);
+    // A product's rows may lie apart on some devices.
+    let [scores, bias] = [scores, bias].map(into_contiguous);
     let (client, shape, of_bias) = (scores.client.clone(), scores.shape(), bias.shape());
     let rows = shape[0] * shape[1] * shape[2];
     let mut strides = [0; 4];
@@ -109,6 +110,7 @@ pub(crate) fn softmax(scores: CubeTensor, bias: CubeTensor, factor: f64) -> Cube
 /// factor p (dp - Σ dp p) over the last axis, in place of dp, whose memory must be its alone: p and dp
 /// `[rows, heads, length, keys]`.
 pub(crate) fn softmax_dx(p: CubeTensor, dp: CubeTensor, factor: f64) -> CubeTensor {
+    let [p, dp] = [p, dp].map(into_contiguous);
     let (client, shape) = (p.client.clone(), p.shape());
     let rows = shape[0] * shape[1] * shape[2];
     let (count, dim) = spread(&client, rows);
@@ -125,13 +127,13 @@ pub(crate) fn softmax_dx(p: CubeTensor, dp: CubeTensor, factor: f64) -> CubeTens
     dp
 }
 
-/// The sum over the rows: `[rows, width]` to `[width]`; of x, or of x times the normalized y.
+/// The sum over the rows: `[rows, width]` to `[width]`.
 pub(crate) fn column_sums(x: CubeTensor) -> CubeTensor {
     let x = into_contiguous(x);
     let (client, shape) = (x.client.clone(), x.shape());
     let (rows, width) = (shape[0], shape[1]);
     // Some rows a thread, and then the sums of those.
-    let chunks = rows.div_ceil(CHUNK);
+    let chunks = rows.div_ceil(CHUNK).max(1);
     let parts = of_shape(&x, [chunks, width]);
     let (count, dim) = spread(&client, chunks * width);
     column_sums_kernel::launch(

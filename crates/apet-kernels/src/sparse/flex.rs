@@ -8,6 +8,7 @@ use burn::{
     },
     tensor::DType,
 };
+use burn_backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
 use super::{Dims, SparseOps, product::SparseProducts};
@@ -15,7 +16,6 @@ use crate::{
     flex::{Floats, Ints, map_rows, sum_rows, zeros},
     linear::Products,
 };
-use burn_backend::TensorMetadata;
 
 impl SparseOps for Flex {
     fn sparse_linear(
@@ -129,7 +129,7 @@ fn add_dx(
 }
 
 /// A value and a token take as long as so many products of a dense matrix (docs/performance.md).
-const DENSE_PRODUCTS: usize = 160;
+const DENSE_PRODUCTS: usize = 250;
 
 /// Whether the products of the whole matrix cost less than those of the values.
 fn dense_pays(dims: Dims) -> bool {
