@@ -4,6 +4,7 @@
 mod device;
 mod files;
 mod lab;
+mod memory;
 mod model;
 mod tab;
 
@@ -12,8 +13,28 @@ use wasm_bindgen::prelude::*;
 pub use device::webgpu_status;
 pub use lab::Lab;
 
+#[cfg(target_arch = "wasm32")]
+#[expect(
+    unsafe_code,
+    reason = "the linker's function can not be called otherwise"
+)]
+unsafe extern "C" {
+    /// Runs what registers itself before a program begins: CubeCL's compiler does. Where a module does not call
+    /// it, the linker does at every call from JavaScript, hundreds of times a step.
+    fn __wasm_call_ctors();
+}
+
 #[wasm_bindgen(start)]
 fn start() {
+    #[cfg(target_arch = "wasm32")]
+    #[expect(
+        unsafe_code,
+        reason = "the linker's function can not be called otherwise"
+    )]
+    // SAFETY: it is called once, before anything else of the module.
+    unsafe {
+        __wasm_call_ctors();
+    }
     // A trap says only "unreachable"; this leaves the reason in the console.
     std::panic::set_hook(Box::new(|info| {
         web_sys::console::error_1(&info.to_string().into());
