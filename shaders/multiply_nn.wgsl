@@ -3,7 +3,7 @@
 // Two axes of batches (for attention: rows and heads), each with a stride of its own; the rows of a, b and
 // c lie as far apart as params say, what lies in a row lies together, in fours.
 //
-// Buffers (all f32 but params; read_write throughout, because CubeCL may place several
+// Buffers (all f32 but params; read_write but for params, because CubeCL may place several
 // tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
 //   0  a
 //   1  b
@@ -18,7 +18,7 @@
 @group(0) @binding(1) var<storage, read_write> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bias: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> params: array<u32>;
+@group(0) @binding(4) var<storage, read> params: array<u32>;
 
 @compute @workgroup_size(8, 8)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

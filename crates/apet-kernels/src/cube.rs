@@ -10,7 +10,11 @@ use burn_cubecl::{
     template::{KernelSource, SourceKernel},
     tensor::CubeTensor,
 };
-use cubecl::{calculate_cube_count_elemwise, prelude::*, server::KernelArguments};
+use cubecl::{
+    calculate_cube_count_elemwise,
+    prelude::*,
+    server::{KernelArguments, MetadataBindingInfo},
+};
 
 /// In which language the kernels that have both are launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +47,16 @@ pub(crate) fn launch_wgsl(
     params: &[u32],
 ) {
     let client = buffers[0].client.clone();
-    let params: Vec<u8> = params.iter().flat_map(|p| p.to_le_bytes()).collect();
+    // In pairs, as CubeCL keeps a launch's numbers: equal ones are sent once, and no launch waits for them.
+    let pair =
+        |pair: &[u32]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
+    let params = params.chunks(2).map(pair).collect();
     let arguments = buffers
         .iter()
         .fold(KernelArguments::new(), |arguments, buffer| {
             arguments.with_buffer(buffer.handle.clone().binding())
         })
-        .with_buffer(client.create_from_slice(&params).binding());
+        .with_info(MetadataBindingInfo::custom(params));
     client.launch(Box::new(SourceKernel::new(shader, dim)), count, arguments);
 }
 

@@ -1,6 +1,6 @@
 //! Products of matrices on adapters that compute on the processor (lavapipe, SwiftShader): there the
 //! routines for GPUs, with their memory of a workgroup and their barriers, cost more than
-//! the plain ones of `shaders/multiply_*.wgsl`. On a GPU, and where a shape does not fit, burn's are taken.
+//! the plain ones of `shaders/multiply_*.wgsl`. On a GPU burn's are taken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,13 +9,12 @@ use burn_backend::{TensorMetadata, ops::FloatTensorOps};
 use burn_cubecl::{
     CubeBackend,
     kernel::into_contiguous,
-    ops::numeric::empty_device_contiguous_dtype,
     template::{KernelSource, SourceTemplate},
     tensor::CubeTensor,
 };
 use cubecl::prelude::*;
 
-use crate::cube::{launch_wgsl, takes_wgsl};
+use crate::cube::{launch_wgsl, of_shape, takes_wgsl};
 
 static SOFTWARE: AtomicBool = AtomicBool::new(false);
 
@@ -49,8 +48,9 @@ pub(crate) fn multiply(
     bias: Option<CubeTensor>,
     by_token: bool,
 ) -> CubeTensor {
-    match Plain::new(product, &a, &b, by_token) {
-        Some(plain) => plain.run(a, b, bias),
+    let plain = Plain::fours(product, &a, &b).or_else(|| Plain::any(product, &a, &b));
+    match plain {
+        Some(plain) => plain.run(a, b, bias, by_token),
         None => by_burn(product, a, b, bias),
     }
 }
@@ -75,133 +75,170 @@ fn by_burn(product: Product, a: CubeTensor, b: CubeTensor, bias: Option<CubeTens
     }
 }
 
-/// How a factor lies in its buffer, in fours: from row to row, and from batch to batch.
-#[derive(Clone, Copy)]
-struct Strides {
-    row: usize,
-    batches: [usize; 2],
-}
-
-impl Strides {
-    /// None where a row's elements do not lie together in fours.
-    fn of(tensor: &CubeTensor) -> Option<Self> {
-        let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
-        let rank = shape.num_dims();
-        let fits = tensor.dtype == DType::F32
-            && strides[rank - 1] == 1
-            && shape[rank - 1].is_multiple_of(4)
-            && strides[..rank - 1].iter().all(|s| s.is_multiple_of(4));
-        // An axis of one element is never stepped along.
-        let step = |d: usize| if shape[d] == 1 { 0 } else { strides[d] / 4 };
-        fits.then(|| Self {
-            row: step(rank - 2),
-            batches: if rank == 4 {
-                [step(0), step(1)]
-            } else {
-                [0, 0]
-            },
-        })
-    }
-}
-
-/// A product that fits the plain shaders.
+/// A product that one of the shaders makes.
 struct Plain {
-    product: Product,
+    shader: Shader,
     batches: [usize; 2],
     /// m, n, k.
     sizes: [usize; 3],
-    a: Strides,
-    b: Strides,
-    four: bool,
-    by_token: bool,
+    /// Whether the factors have axes of batches.
+    batched: bool,
+    /// How a and b lie in their buffers, as the shader takes it.
+    steps: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Shader {
+    /// For rows that lie in fours.
+    Fours(Product),
+    Any,
 }
 
 impl Plain {
-    fn new(product: Product, a: &CubeTensor, b: &CubeTensor, by_token: bool) -> Option<Self> {
+    /// What all shaders ask for; nothing of how the factors lie yet.
+    fn new(product: Product, a: &CubeTensor, b: &CubeTensor, shader: Shader) -> Option<Self> {
         let (of_a, of_b) = (a.meta.shape(), b.meta.shape());
         let rank = of_a.num_dims();
         let plain = SOFTWARE.load(Ordering::Relaxed) && takes_wgsl(a);
-        if !plain || of_b.num_dims() != rank || !matches!(rank, 2 | 4) {
+        let floats = a.dtype == DType::F32 && b.dtype == DType::F32;
+        if !plain || !floats || of_b.num_dims() != rank || !matches!(rank, 2 | 4) {
             return None;
         }
         let (rows, cols) = (rank - 2, rank - 1);
-        let (sizes, fours) = match product {
-            Product::Nn => ([of_a[rows], of_b[cols], of_a[cols]], of_b[cols]),
-            Product::Nt => ([of_a[rows], of_b[rows], of_a[cols]], of_b[rows]),
-            Product::Tn => ([of_a[cols], of_b[cols], of_a[rows]], of_b[cols]),
+        let sizes = match product {
+            Product::Nn => [of_a[rows], of_b[cols], of_a[cols]],
+            Product::Nt => [of_a[rows], of_b[rows], of_a[cols]],
+            Product::Tn => [of_a[cols], of_b[cols], of_a[rows]],
         };
-        let batches = if rank == 4 {
-            [of_a[0], of_a[1]]
-        } else {
-            [1, 1]
+        let batches = match rank {
+            4 => [of_a[0], of_a[1]],
+            _ => [1, 1],
         };
         let same = rank == 2 || of_a[..2] == of_b[..2];
         let some = sizes.iter().chain(&batches).all(|&size| size > 0);
         // What WebGPU launches along one axis.
         let few = batches[0] * batches[1] <= 65_535;
-        (same && some && few && fours.is_multiple_of(4)).then_some(())?;
-        Some(Self {
-            product,
+        (same && some && few).then_some(Self {
+            shader,
             batches,
             sizes,
-            a: Strides::of(a)?,
-            b: Strides::of(b)?,
-            four: rank == 4,
-            by_token,
+            batched: rank == 4,
+            steps: Vec::new(),
         })
     }
 
-    fn run(self, a: CubeTensor, b: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
-        let ([m, n, k], [outer, inner]) = (self.sizes, self.batches);
-        let new = |shape: &[usize]| {
-            let shape = Shape::from(shape.to_vec());
-            empty_device_contiguous_dtype(a.client.clone(), a.device.clone(), shape, DType::F32)
+    /// Where rows lie together and in fours.
+    fn fours(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
+        let mut plain = Self::new(product, a, b, Shader::Fours(product))?;
+        plain.sizes[1].is_multiple_of(4).then_some(())?;
+        for of in [a, b] {
+            let Steps { row, col, batches } = Steps::of(of);
+            let steps = [row, batches[0], batches[1]];
+            let fits = col == 1 && of.meta.shape()[of.rank() - 1].is_multiple_of(4);
+            (fits && steps.iter().all(|step| step.is_multiple_of(4))).then_some(())?;
+            plain.steps.extend(steps.map(|step| step / 4));
+        }
+        Some(plain)
+    }
+
+    /// However they lie.
+    fn any(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
+        let mut plain = Self::new(product, a, b, Shader::Any)?;
+        let (of_a, of_b) = (Steps::of(a), Steps::of(b));
+        let along_a = match product {
+            Product::Tn => [of_a.col, of_a.row],
+            _ => [of_a.row, of_a.col],
         };
-        let (c, of_c) = match (self.four, self.by_token) {
-            (false, _) => (new(&[m, n]), [n / 4, 0, 0]),
+        let along_b = match product {
+            Product::Nt => [of_b.row, of_b.col],
+            _ => [of_b.col, of_b.row],
+        };
+        for (along, of) in [(along_a, of_a), (along_b, of_b)] {
+            plain.steps.extend(along.into_iter().chain(of.batches));
+        }
+        Some(plain)
+    }
+
+    fn run(
+        self,
+        a: CubeTensor,
+        b: CubeTensor,
+        bias: Option<CubeTensor>,
+        by_token: bool,
+    ) -> CubeTensor {
+        let ([m, n, k], [outer, inner]) = (self.sizes, self.batches);
+        let (c, of_c) = match (self.batched, by_token) {
+            (false, _) => (of_shape(&a, [m, n]), [n, 0, 0]),
             (true, false) => {
-                let c = new(&[outer, inner, m, n]);
-                (c, [n, inner * m * n, m * n].map(|stride| stride / 4))
+                let c = of_shape(&a, [outer, inner, m, n]);
+                (c, [n, inner * m * n, m * n])
             }
             (true, true) => {
-                let c = new(&[outer, m, inner, n]);
-                (c, [inner * n, m * inner * n, n].map(|stride| stride / 4))
+                let c = of_shape(&a, [outer, m, inner, n]);
+                (c, [inner * n, m * inner * n, n])
             }
         };
-        let steps = |of: Strides| [of.row, of.batches[0], of.batches[1]];
-        let biased = bias.is_some();
+        let (tile, unit) = match self.shader {
+            Shader::Fours(_) => (TILE, 4),
+            Shader::Any => ([1, 1], 1),
+        };
         let sizes = [m, n, k, inner];
-        let steps = [steps(self.a), steps(self.b), of_c].into_iter().flatten();
-        let params: Vec<u32> = sizes
-            .into_iter()
-            .chain(steps)
-            .chain([usize::from(biased)])
+        let numbers = sizes.into_iter().chain(self.steps);
+        let numbers = numbers.chain(of_c.map(|step| step / unit));
+        let params: Vec<u32> = numbers
+            .chain([usize::from(bias.is_some())])
             .map(|number| number as u32)
             .collect();
         // Without a bias, the shader reads nothing of what stands in its place. It is no other of
         // the buffers: WebGPU binds none twice where it may be written.
-        let bias = bias.map_or_else(|| new(&[4]), into_contiguous);
+        let bias = bias.map_or_else(|| of_shape(&a, [4]), into_contiguous);
         let groups = |size: usize, tile: usize| size.div_ceil(tile * GROUP as usize) as u32;
         let count = CubeCount::Static(
-            groups(n, TILE[0]),
-            groups(m, TILE[1]),
+            groups(n, tile[0]),
+            groups(m, tile[1]),
             (outer * inner) as u32,
         );
         let dim = CubeDim::new_2d(GROUP, GROUP);
-        launch_wgsl(self.product, dim, count, &[&a, &b, &bias, &c], &params);
-        match self.four && self.by_token {
+        launch_wgsl(self.shader, dim, count, &[&a, &b, &bias, &c], &params);
+        match self.batched && by_token {
             true => <CubeBackend as FloatTensorOps<CubeBackend>>::float_swap_dims(c, 1, 2),
             false => c,
         }
     }
 }
 
-impl KernelSource for Product {
+/// How a factor lies in its buffer: elements from row to row, from column to column, and from batch to batch.
+#[derive(Clone, Copy)]
+struct Steps {
+    row: usize,
+    col: usize,
+    batches: [usize; 2],
+}
+
+impl Steps {
+    fn of(tensor: &CubeTensor) -> Self {
+        let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+        let rank = shape.num_dims();
+        // An axis of one element is never stepped along.
+        let step = |d: usize| if shape[d] == 1 { 0 } else { strides[d] };
+        Self {
+            row: step(rank - 2),
+            col: strides[rank - 1],
+            batches: match rank {
+                4 => [step(0), step(1)],
+                _ => [0, 0],
+            },
+        }
+    }
+}
+
+impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
         SourceTemplate::new(match self {
-            Self::Nn => include_str!("../../../shaders/multiply_nn.wgsl"),
-            Self::Nt => include_str!("../../../shaders/multiply_nt.wgsl"),
-            Self::Tn => include_str!("../../../shaders/multiply_tn.wgsl"),
+            Self::Fours(Product::Nn) => include_str!("../../../shaders/multiply_nn.wgsl"),
+            Self::Fours(Product::Nt) => include_str!("../../../shaders/multiply_nt.wgsl"),
+            Self::Fours(Product::Tn) => include_str!("../../../shaders/multiply_tn.wgsl"),
+            Self::Any => include_str!("../../../shaders/multiply_any.wgsl"),
         })
     }
 

@@ -278,8 +278,8 @@ impl Plm {
             (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), tap),
             (Pooling::First | Pooling::Pooler, _) => first(last),
             (Pooling::Mean, _) => {
-                let weights = batch.mean_weights().reshape([rows, 1, length]);
-                weights.matmul(last).reshape([rows, hidden])
+                let weights = batch.mean_weights().reshape([rows, length, 1]);
+                (last * weights).sum_dim(1).reshape([rows, hidden])
             }
         }
     }

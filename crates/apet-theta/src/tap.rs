@@ -139,9 +139,7 @@ impl<'a> Tuned<'a> {
     /// Class scores of pooled states: `[batch, hidden]` to `[batch, classes]`.
     pub fn head(&self, pooled: Tensor<2>) -> Tensor<2> {
         match &self.head {
-            Some((weight, bias)) => {
-                pooled.matmul(weight.clone().transpose()) + (*bias).clone().unsqueeze()
-            }
+            Some((weight, bias)) => linear(pooled, weight.clone(), Some((*bias).clone())),
             None => pooled,
         }
     }
@@ -196,8 +194,8 @@ impl<'a> Tuned<'a> {
         };
         for LowRank { a, b, scale } in &at.low_rank {
             // On the activation side: x Aᵀ Bᵀ, never a dense B A (design decision 4).
-            let narrow = x.clone().matmul(a.clone().transpose());
-            y = y + narrow.matmul(b.clone().transpose()) * *scale;
+            let narrow = linear(x.clone(), a.clone(), None) * *scale;
+            y = y + linear(narrow, b.clone(), None);
         }
         for Scalars {
             a,
@@ -208,7 +206,7 @@ impl<'a> Tuned<'a> {
         {
             // B is 0 but where it is tuned: without that, nothing is added.
             let Some(of_b) = of_b else { continue };
-            let mut narrow = x.clone().matmul((*a).clone().transpose());
+            let mut narrow = linear(x.clone(), (*a).clone(), None);
             if let Some(of_a) = of_a {
                 narrow = sparse_linear(narrow, x.clone(), of_a.clone(), &index[0]);
             }
@@ -270,7 +268,7 @@ impl Tap for Tuned<'_> {
         let at = self.places.get(&place);
         for Adapter { down, up } in at.into_iter().flat_map(|at| &at.adapters) {
             let product = |x: Tensor<2>, (weight, bias): &(Tensor<2>, Tensor<1>)| {
-                x.matmul(weight.clone().transpose()) + bias.clone().unsqueeze()
+                linear(x, weight.clone(), Some(bias.clone()))
             };
             let narrow = gelu_tanh(product(h.clone(), down));
             h = h + product(narrow, up);
