@@ -248,7 +248,7 @@ fn minilm_learns_as_peft_does() {
         deviation: 0.1,
     };
     for (name, method) in [
-        ("full", Method::Full {}),
+        ("full", Method::full()),
         ("lora", Method::lora()),
         ("bitfit", Method::Bitfit {}),
         ("head", Method::Head {}),

@@ -561,7 +561,7 @@ fn merged_models_are_the_tuned_ones() {
     };
     let mut methods = methods();
     methods.retain(|(name, _)| *name != "prompt");
-    methods.push(("full", Method::Full {}));
+    methods.push(("full", Method::full()));
     methods.push(("element", apet(900, everywhere, Select::Element)));
     methods.push(("bitfit", Method::Bitfit {}));
     for model in ["bert-tiny", "t5-tiny", "bloom-tiny", "llama-tiny"] {

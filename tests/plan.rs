@@ -135,7 +135,7 @@ fn a_plan_is_what_a_run_takes() {
         ("llama", words),
         ("t5", words),
     ] {
-        let methods = [Method::default(), Method::lora(), Method::Full {}];
+        let methods = [Method::default(), Method::lora(), Method::full()];
         for method in methods {
             for (rows, length) in [(16, 64), (2, 512), (1, 64)] {
                 let spec = spec(method.clone(), objective, rows, length, Dtype::F32);

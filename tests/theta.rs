@@ -84,7 +84,7 @@ fn methods() -> Vec<Method> {
         units: units.to_vec(),
     };
     vec![
-        Method::Full {},
+        Method::full(),
         Method::Bitfit {},
         Method::LayerNorm {},
         Method::Prompt {
@@ -273,7 +273,7 @@ fn what_is_added_equals_dense_weights() {
                     continue;
                 }
             };
-            let mut dense = theta(&plm, &Method::Full {});
+            let mut dense = theta(&plm, &Method::full());
             let mut all = values(dense.values());
             for weight in dense.weights() {
                 if let Some(tensor) = weight.site().and_then(|site| merged.get(&site)) {
@@ -791,7 +791,7 @@ fn training_moves_theta_and_nothing_else() {
 fn informed_selectors_take_the_best() {
     let (plm, task) = (load("bert-tiny"), task());
     let dense = {
-        let trainer = Trainer::new(&plm, &task, &run_spec(Method::Full {}), None).unwrap();
+        let trainer = Trainer::new(&plm, &task, &run_spec(Method::full()), None).unwrap();
         let batches = trainer.first_batches(2);
         let gradient = values(trainer.gradient(&batches).unwrap().0);
         let value = values(trainer.theta().values());

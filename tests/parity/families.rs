@@ -184,7 +184,7 @@ struct Everything {
 impl Everything {
     fn new(plm: &Plm, pooling: Pooling, classes: usize) -> Self {
         let mut spec = RunSpec::new("golden", "golden");
-        spec.method = Method::Full {};
+        spec.method = Method::full();
         spec.head.pooling = pooling;
         // A language model's own loss uses every site, a pooler only where it is asked for.
         let used = |site: &Site| {

@@ -57,7 +57,7 @@ export type Method =
   | { name: "layer_norm" }
   | { name: "bitfit" }
   | { name: "head" }
-  | { name: "full" };
+  | { name: "full"; pool?: Pool };
 export type MethodName = Method["name"];
 
 export interface ModelInfo {

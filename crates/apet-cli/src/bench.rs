@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use apet_plm::{Encoded, Plm, PlmFiles, Random};
-use apet_record::{RunSpec, Stream};
-use apet_train::Trainer;
-use burn::Tensor;
+use anyhow::Result;
+use apet_plm::{Plm, PlmFiles, Random};
+use apet_record::RunSpec;
+use apet_train::{Part, Trainer, measure, random_rows};
 use futures_lite::future::block_on;
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -43,34 +42,33 @@ const CLASSES: usize = 2;
 const NO_TOKENIZER: &str =
     r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}"#;
 
-/// Milliseconds of the same work, done several times.
-struct Times(Vec<f64>);
+/// Median, least and most.
+struct Times {
+    median: f64,
+    least: f64,
+    most: f64,
+}
 
 impl Times {
-    fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
+    fn of(all: &[f64]) -> Self {
+        let mut sorted = all.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        match sorted.len() {
-            0 => 0.0,
-            n if n % 2 == 0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
-            _ => sorted[middle],
+        let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
+        let last = sorted.len().saturating_sub(1);
+        Self {
+            median: f64::midpoint(at(last / 2), at(last.div_ceil(2))),
+            least: at(0),
+            most: at(last),
         }
     }
 
-    fn ends(&self) -> (f64, f64) {
-        let all = self.0.iter().copied();
-        (
-            all.clone().fold(f64::INFINITY, f64::min),
-            all.fold(0.0, f64::max),
-        )
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
-        let (least, most) = self.ends();
-        let all: Vec<f64> = self.0.iter().copied().map(round).collect();
-        json!({ "median": round(self.median()), "min": round(least), "max": round(most), "all": all })
+    fn json(all: &[f64]) -> serde_json::Value {
+        let Self {
+            median,
+            least,
+            most,
+        } = Self::of(all);
+        json!({ "median": median, "min": least, "max": most, "all": all })
     }
 }
 
@@ -85,40 +83,16 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
     let opened = device::open(&args.device)?;
     let base = memory::watch();
     let (plm, random) = load(store, &args.model, &spec, &opened)?;
-    let mut trainer = Trainer::on(&plm, &spec, CLASSES, rows(&plm, &spec))?;
-    let batch: Vec<usize> = (0..spec.train.batch_size).collect();
-    let rate = spec.optimizer.learning_rate;
-
-    // A read of the loss waits for the device.
-    let begun = Instant::now();
-    let mut losses = vec![number(
-        trainer.step(std::slice::from_ref(&batch), rate)?.loss,
-    )?];
-    let first = begun.elapsed().as_secs_f64() * 1000.0;
-    for _ in 1..args.warmup {
-        losses.push(number(
-            trainer.step(std::slice::from_ref(&batch), rate)?.loss,
-        )?);
-    }
-    let held = memory::watch();
-    let [mut forward, mut gradient, mut step] = [(); 3].map(|()| Times(Vec::new()));
-    let mut peak = 0;
-    for _ in 0..spec.train.steps {
-        let begun = Instant::now();
-        number(trainer.forward(&batch)?)?;
-        forward.0.push(begun.elapsed().as_secs_f64() * 1000.0);
-        let begun = Instant::now();
-        let (gradients, _) = trainer.gradient(std::slice::from_ref(&batch))?;
-        number(gradients.slice(0..1))?;
-        gradient.0.push(begun.elapsed().as_secs_f64() * 1000.0);
-        memory::watch();
-        let begun = Instant::now();
-        losses.push(number(
-            trainer.step(std::slice::from_ref(&batch), rate)?.loss,
-        )?);
-        step.0.push(begun.elapsed().as_secs_f64() * 1000.0);
-        peak = peak.max(memory::peak());
-    }
+    let rows = random_rows(&plm, &spec, CLASSES);
+    let mut trainer = Trainer::on(&plm, &spec, CLASSES, rows)?;
+    let clock = Instant::now();
+    let now = || clock.elapsed().as_secs_f64() * 1000.0;
+    let (mut held, mut peak) = (0, 0);
+    let done = |part| match part {
+        Part::Step => peak = peak.max(memory::peak()),
+        _ => held = memory::watch(),
+    };
+    let measured = block_on(measure(&mut trainer, args.warmup, now, done))?;
 
     let theta = trainer.theta().info();
     let tokens = spec.train.batch_size * spec.task.max_length;
@@ -127,8 +101,10 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
             "model": plm.info().name, "random_weights": random, "parameters": plm.info().parameters,
             "spec": spec, "theta": theta, "device": opened.info,
             "rows": spec.train.batch_size, "length": spec.task.max_length,
-            "first_step_ms": first, "forward_ms": forward.json(),
-            "gradient_ms": gradient.json(), "step_ms": step.json(), "losses": losses,
+            "first_step_ms": measured.first_step_ms,
+            "forward_ms": Times::json(&measured.forward_ms),
+            "gradient_ms": Times::json(&measured.gradient_ms),
+            "step_ms": Times::json(&measured.step_ms), "losses": measured.losses,
             "held_bytes": held.saturating_sub(base), "peak_bytes": peak.saturating_sub(base),
         });
         println!("{value}");
@@ -144,22 +120,23 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
         theta.realised,
         opened.info.adapter
     );
-    println!("{:<10} {first:9.1} ms", "first step");
-    for (what, times) in [
-        ("forward", &forward),
-        ("gradient", &gradient),
-        ("step", &step),
+    println!("{:<10} {:9.1} ms", "first step", measured.first_step_ms);
+    for (what, all) in [
+        ("forward", &measured.forward_ms),
+        ("gradient", &measured.gradient_ms),
+        ("step", &measured.step_ms),
     ] {
-        let (least, most) = times.ends();
-        println!(
-            "{what:<10} {:9.1} ms ({least:.1} to {most:.1})",
-            times.median()
-        );
+        let Times {
+            median,
+            least,
+            most,
+        } = Times::of(all);
+        println!("{what:<10} {median:9.1} ms ({least:.1} to {most:.1})");
     }
     println!(
         "{:<10} {:9.0} a second",
         "tokens",
-        tokens as f64 / step.median() * 1000.0
+        tokens as f64 / Times::of(&measured.step_ms).median * 1000.0
     );
     println!(
         "{:<10} {}, at most {} in a step (of the process, without a GPU's own)",
@@ -167,12 +144,9 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
         HumanBytes(held.saturating_sub(base)),
         HumanBytes(peak.saturating_sub(base))
     );
-    println!(
-        "{:<10} {:9.4} to {:.4}",
-        "loss",
-        losses[0],
-        losses[losses.len() - 1]
-    );
+    if let [first, .., last] = measured.losses[..] {
+        println!("{:<10} {first:9.4} to {last:.4}", "loss");
+    }
     Ok(())
 }
 
@@ -192,27 +166,4 @@ fn load(store: &Store, name: &str, spec: &RunSpec, opened: &device::Opened) -> R
         weights: &weights,
     };
     Ok((Plm::load(files, spec.dtype, &opened.device)?, true))
-}
-
-/// Rows of random tokens, as long as the spec has them, in turn of each class.
-fn rows(plm: &Plm, spec: &RunSpec) -> Vec<(Encoded, usize)> {
-    let mut stream = Stream::new("bench", spec.seeds.batches);
-    let vocabulary = plm.outline().config.vocabulary() as u64;
-    let mut row = |at: usize| {
-        let ids = std::iter::repeat_with(|| stream.below(vocabulary) as u32);
-        let encoded = Encoded {
-            ids: ids.take(spec.task.max_length).collect(),
-            types: vec![0; spec.task.max_length],
-        };
-        (encoded, at % CLASSES)
-    };
-    (0..spec.train.batch_size).map(&mut row).collect()
-}
-
-fn number(tensor: Tensor<1>) -> Result<f32> {
-    let data = block_on(tensor.into_data_async())?;
-    let numbers = data.try_to_vec::<f32>().ok();
-    numbers
-        .and_then(|numbers| numbers.first().copied())
-        .context("the device gave no number")
 }

@@ -70,8 +70,12 @@ pub enum Method {
     Bitfit {},
     /// The head alone, on a frozen model.
     Head {},
-    /// Every tensor of the model.
-    Full {},
+    /// Every tensor of the model, or every tensor of a pool.
+    Full {
+        /// Which; all, embeddings too, where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<Pool>,
+    },
     /// Several methods at once, in one theta.
     Combined {
         /// They; none of them combined itself.
@@ -132,7 +136,7 @@ impl Method {
             Self::LayerNorm {} => "layer_norm",
             Self::Bitfit {} => "bitfit",
             Self::Head {} => "head",
-            Self::Full {} => "full",
+            Self::Full { .. } => "full",
             Self::Combined { .. } => "combined",
         }
     }
@@ -149,6 +153,11 @@ impl Method {
             }
             other => other.name().into(),
         }
+    }
+
+    /// Every tensor of the model.
+    pub fn full() -> Self {
+        Self::Full { pool: None }
     }
 
     /// LoRA as the paper has it: rank 8, alpha 16, on queries and values.
@@ -233,6 +242,7 @@ impl Method {
                 pool.check(field)?;
                 select.check(field)
             }
+            Self::Full { pool: Some(pool) } => pool.check(field),
             Self::Lora { rank: 0, .. } => refuse(".rank", "found 0, expected at least 1".into()),
             Self::Lora { targets, .. } if targets.is_empty() => refuse(
                 ".targets",

@@ -51,7 +51,7 @@ impl Run {
                 select: Default::default(),
             },
             "head" => Method::Head {},
-            _ => Method::Full {},
+            _ => Method::full(),
         };
         spec
     }

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use crate::{
     apet::{self, Placed},
     budget,
+    pool::Pool,
     weight::{AdapterPart, At, Initial, Structure, Weight},
 };
 
@@ -315,7 +316,13 @@ fn add(
 ) -> Result<(), SpecError> {
     match method {
         Method::Head {} | Method::Combined { .. } => {}
-        Method::Full {} => ground.sites().for_each(|(id, site)| recipe.own(id, site)),
+        Method::Full { pool: None } => ground.sites().for_each(|(id, site)| recipe.own(id, site)),
+        Method::Full { pool: Some(pool) } => {
+            let sites = &ground.outline.sites;
+            for &(id, _) in Pool::new(sites, ground.site, pool)?.sites() {
+                recipe.own(id, &sites[id]);
+            }
+        }
         Method::LayerNorm {} => ground
             .sites()
             .filter(|(_, site)| site.part == apet_record::Part::Norm)

@@ -73,7 +73,7 @@ async fn by_gradient(
         .map(|&(id, _)| outline.sites[id].name.as_str())
         .collect();
     let mut full = spec.clone();
-    full.method = Method::Full {};
+    full.method = Method::full();
     let classes = match spec.objective {
         Objective::ClassHead => Some(task.labels.len()),
         Objective::LabelWords => None,

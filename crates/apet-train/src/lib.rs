@@ -4,6 +4,7 @@
 //! and no clock of its own; a [`Host`] gives it those. The step itself is
 //! [`Trainer::step`], the loop around it [`run`].
 
+mod bench;
 mod checkpoint;
 mod choose;
 mod host;
@@ -13,6 +14,7 @@ mod run;
 mod together;
 mod trainer;
 
+pub use bench::{Measured, Part, measure, random_rows};
 pub use checkpoint::newest as newest_checkpoint;
 pub use choose::choose;
 pub use host::{Control, Host};

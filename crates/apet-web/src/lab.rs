@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use apet_plm::{Dtype, Frozen, Plm};
-use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, record_name};
+use apet_plm::{Dtype, Encoded, Frozen, Plm};
+use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Layout;
-use apet_train::{RunInput, TrainError};
+use apet_train::{Measured, RunInput, TrainError, Trainer, measure};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -19,6 +19,12 @@ use crate::{
     object, recoverable,
     tab::{Asked, Tab},
 };
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn milliseconds() -> f64;
+}
 
 /// A device of the tab with a model and a task on it.
 #[wasm_bindgen]
@@ -204,6 +210,54 @@ impl Lab {
     /// Ends the run after the present step; it can be resumed.
     pub fn stop(&self) {
         self.asked.set(Asked::Stop);
+    }
+
+    /// Measures steps of a spec on the loaded model with rows of its own, `[{ids, label}]`: `warmup` of them, then
+    /// `train.steps` times a forward pass, a gradient and a step. Gives what they took, the
+    /// losses, and theta's initial values in the order of its flat vector. `on_part` gets the name of
+    /// each part that is done.
+    pub async fn bench(
+        &self,
+        spec: String,
+        rows: JsValue,
+        warmup: usize,
+        on_part: Function,
+    ) -> Result<JsValue, JsValue> {
+        #[derive(Deserialize)]
+        struct Row {
+            ids: Vec<u32>,
+            label: usize,
+        }
+        #[derive(Serialize)]
+        struct Benched<'a> {
+            #[serde(flatten)]
+            measured: Measured,
+            theta: &'a ThetaInfo,
+        }
+        let spec = RunSpec::from_json(&spec).map_err(error)?;
+        let rows: Vec<Row> = serde_wasm_bindgen::from_value(rows).map_err(error)?;
+        let plm = self.model()?;
+        let classes = rows.iter().map(|row| row.label + 1).max().unwrap_or(1);
+        let rows = rows.into_iter().map(|Row { ids, label }| {
+            let types = vec![0; ids.len()];
+            (Encoded { ids, types }, label)
+        });
+        let mut trainer = Trainer::on(&plm, &spec, classes, rows.collect()).map_err(error)?;
+        let initial = trainer.theta().values().into_data_async().await;
+        let initial = initial.map_err(error)?.try_to_vec::<f32>();
+        let done = |part| {
+            // A page that can not listen is no reason to stop.
+            let _ = object(&part).map(|part| on_part.call1(&JsValue::NULL, &part));
+        };
+        let measured = measure(&mut trainer, warmup, milliseconds, done).await;
+        let found = object(&Benched {
+            measured: measured.map_err(error)?,
+            theta: trainer.theta().info(),
+        })?;
+        let initial = initial.map_err(|e| error(format!("{e:?}")))?;
+        let initial = js_sys::Float32Array::from(&initial[..]);
+        js_sys::Reflect::set(&found, &"initial".into(), &initial)?;
+        Ok(found)
     }
 
     /// Compares every operation and gradient on this device with double precision:

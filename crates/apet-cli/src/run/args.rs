@@ -77,16 +77,16 @@ pub(crate) struct Settings {
     /// Takes them from a mask file (apet): safetensors with a mask or positions for each tensor
     #[arg(long, value_name = "FILE", conflicts_with = "select")]
     mask: Option<PathBuf>,
-    /// Where they may lie (apet): attention,ffn,norm,bias,embedding, or all
+    /// Where they may lie (apet, full): attention,ffn,norm,bias,embedding, or all
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modules: Vec<String>,
-    /// Parts of the blocks they may lie in (apet), such as query,value
+    /// Parts of the blocks they may lie in (apet, full), such as query,value
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     parts: Vec<String>,
-    /// Regular expression that is found in the names of their tensors (apet)
+    /// Regular expression that is found in the names of their tensors (apet, full)
     #[arg(long, value_name = "REGEX")]
     sites: Option<String>,
-    /// Blocks they may lie in (apet), from 0: 4..5 is the fifth and the sixth
+    /// Blocks they may lie in (apet, full), from 0: 4..5 is the fifth and the sixth
     #[arg(long, value_name = "FIRST..LAST")]
     layers: Option<String>,
     /// Rank of the deltas (lora)
@@ -265,7 +265,7 @@ impl Settings {
                 MethodName::LayerNorm => Method::LayerNorm {},
                 MethodName::Bitfit => Method::Bitfit {},
                 MethodName::Head => Method::Head {},
-                MethodName::Full => Method::Full {},
+                MethodName::Full => Method::full(),
             };
         }
         let only = |option: &str, given: bool, fits: bool, of: &str| -> Result<()> {
@@ -279,8 +279,6 @@ impl Settings {
         only("--count", self.count.is_some(), apet, "apet")?;
         only("--select", self.select.is_some(), apet, "apet")?;
         only("--mask", self.mask.is_some(), apet, "apet")?;
-        only("--parts", !self.parts.is_empty(), apet, "apet")?;
-        only("--sites", self.sites.is_some(), apet, "apet")?;
         let prompt = matches!(method, Method::Prompt { .. });
         only("--tokens", self.tokens.is_some(), prompt, "prompt")?;
         let adapter = matches!(method, Method::Adapter { .. });
@@ -290,8 +288,16 @@ impl Settings {
             adapter,
             "adapter",
         )?;
-        only("--modules", !self.modules.is_empty(), apet, "apet")?;
-        only("--layers", self.layers.is_some(), apet, "apet")?;
+        let pooled = apet || matches!(method, Method::Full { .. });
+        only(
+            "--modules",
+            !self.modules.is_empty(),
+            pooled,
+            "apet or full",
+        )?;
+        only("--parts", !self.parts.is_empty(), pooled, "apet or full")?;
+        only("--sites", self.sites.is_some(), pooled, "apet or full")?;
+        only("--layers", self.layers.is_some(), pooled, "apet or full")?;
         only("--rank", self.rank.is_some(), lora, "lora")?;
         only("--alpha", self.alpha.is_some(), lora, "lora")?;
         only("--targets", !self.targets.is_empty(), lora, "lora")?;
@@ -328,9 +334,17 @@ impl Settings {
                     targets.clone_from(&self.targets);
                 }
             }
+            Method::Full { pool } if self.has_pool() => {
+                self.change_pool(pool.get_or_insert_default())?;
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    fn has_pool(&self) -> bool {
+        let lists = [self.modules.is_empty(), self.parts.is_empty()];
+        lists.contains(&false) || self.sites.is_some() || self.layers.is_some()
     }
 
     fn change_pool(&self, pool: &mut Pool) -> Result<()> {
