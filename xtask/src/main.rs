@@ -13,13 +13,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use bench::Where;
+
 const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
                                        (--check: ask the server once and end)
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
-cargo xtask bench [--rounds N]           time steps beside transformers and peft (6 GB), in turn; 3 rounds
+cargo xtask bench [--native|--browser] [--rounds N]
+                                       time steps beside transformers and peft (6 GB), and in Chromium beside
+                                       jax-js and TensorFlow.js, in turn; 3 rounds
 cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
@@ -41,10 +45,20 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab"] => lab::lab(None)?,
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
-        ["bench"] => bench::bench(3)?,
-        ["bench", "--rounds", rounds] => {
-            let found = || format!("--rounds: found {rounds}, expected a number");
-            bench::bench(rounds.parse().with_context(found)?)?;
+        ["bench", options @ ..] => {
+            let (place, options) = match options {
+                ["--native", rest @ ..] => (Where::Native, rest),
+                ["--browser", rest @ ..] => (Where::Browser, rest),
+                all => (Where::Everywhere, all),
+            };
+            let rounds = match options {
+                [] => 3,
+                ["--rounds", rounds] => rounds
+                    .parse()
+                    .with_context(|| format!("--rounds: found {rounds}, expected a number"))?,
+                _ => bail!("\"{}\" is not one of\n{HELP}", words.join(" ")),
+            };
+            bench::bench(rounds, place)?;
         }
         ["fuzz"] => fuzz::fuzz(3600, None)?,
         ["fuzz", name] => fuzz::fuzz(3600, Some(name))?,

@@ -29,8 +29,16 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
         linear(device, tokens, rows, cols, share, &mut checks).await?;
         embed(device, tokens, rows, cols, share, &mut checks).await?;
     }
-    for (count, biased) in [(1, true), (2, false), (90, true), (480, false)] {
-        whole(device, count, biased, &mut checks).await?;
+    for (size, count, biased) in [
+        ([35, 24, 20], 1, true),
+        ([35, 24, 20], 2, false),
+        ([35, 24, 20], 90, true),
+        ([35, 24, 20], 480, false),
+        // Sizes that no shader for fours takes.
+        ([9, 7, 5], 2, true),
+        ([6, 2, 8], 1, false),
+    ] {
+        whole(device, size, count, biased, &mut checks).await?;
     }
     elementwise(device, &mut checks).await?;
     for (rows, width) in [(9, 21), (140, 64)] {
@@ -99,11 +107,11 @@ async fn linear(
 /// matrix is multiplied.
 async fn whole(
     device: &Device,
+    [tokens, rows, cols]: [usize; 3],
     count: usize,
     biased: bool,
     checks: &mut Vec<Check>,
 ) -> Result<(), String> {
-    let (tokens, rows, cols) = (35, 24, 20);
     let mut stream = Stream::new("check whole", count as u64);
     let positions = stream.sample((rows * cols) as u64, count as u64);
     let index = SparseIndex::new(rows, cols, &positions, device);
@@ -132,7 +140,9 @@ async fn whole(
         let tw = if tuned { tw.require_grad() } else { tw };
         let values = tv.clone().reshape([count]);
         let out = linear_with_sparse(tx.clone(), tw.clone(), bias.clone(), values, &index);
-        let what = format!("linear with {count} sparse, bias {biased}, tuned {tuned},");
+        let what = format!(
+            "linear {tokens}x{rows}x{cols} with {count} sparse, bias {biased}, tuned {tuned},"
+        );
         let inputs = [&x, &v, &w];
         // The weight last, so that it can be left out.
         let reorder = |values: &[Vec<f64>]| {

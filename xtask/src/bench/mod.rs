@@ -1,9 +1,14 @@
-//! `cargo xtask bench`: steps of `apet` beside those of transformers and peft, in turn in one run on one
-//! machine, so that what slows one down slows the other.
+//! `cargo xtask bench`: steps of `apet` beside those of transformers and peft, and steps in Chromium beside those of
+//! jax-js and TensorFlow.js, in turn in one run on one machine, so that what slows one down slows
+//! the other.
+
+mod browser;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,7 +16,7 @@ use serde_json::{Value, json};
 use crate::build::{apet, everything};
 use crate::lab::fetch;
 use crate::peers::environment;
-use crate::step::{command, root, step, target};
+use crate::step::{command, output, root, step, target};
 
 /// A model, its rows and their length.
 struct Shape {
@@ -63,10 +68,11 @@ struct Side {
 impl Side {
     fn add(&mut self, result: &Value) -> Result<()> {
         let times = &result["step_ms"];
-        let median = times["median"].as_f64().context("no step_ms.median")?;
-        self.medians.push(median);
-        let all = times["all"].as_array().context("no step_ms.all")?;
-        self.all.extend(all.iter().filter_map(Value::as_f64));
+        let all = times.get("all").unwrap_or(times);
+        let all = all.as_array().context("no times of steps")?;
+        let all: Vec<f64> = all.iter().filter_map(Value::as_f64).collect();
+        self.medians.push(middle(&all));
+        self.all.extend(all);
         let realised = result["theta"]
             .get("realised")
             .unwrap_or(&result["realised"]);
@@ -81,25 +87,56 @@ impl Side {
     }
 
     /// The middle of the rounds' medians, and the least and the most that a step took.
-    fn summary(&self) -> [f64; 3] {
-        let mut sorted = self.medians.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-        let all = self.all.iter().copied();
-        [
-            middle,
-            all.clone().fold(f64::INFINITY, f64::min),
-            all.fold(0.0, f64::max),
-        ]
+    fn shown(&self) -> String {
+        let [least, most] = ends(&self.all);
+        format!("{:.1} ({least:.1} to {most:.1})", middle(&self.medians))
     }
 }
 
-/// Measures every shape and method, prints a table, and keeps all figures as JSON in the target directory.
+/// The median; of an even number of times the mean of the two in the middle.
+fn middle(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
+    let last = sorted.len().saturating_sub(1);
+    f64::midpoint(at(last / 2), at(last.div_ceil(2)))
+}
+
+/// The least and the most.
+fn ends(times: &[f64]) -> [f64; 2] {
+    let all = times.iter().copied();
+    [
+        all.clone().fold(f64::INFINITY, f64::min),
+        all.fold(0.0, f64::max),
+    ]
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    Everywhere,
+    Native,
+    Browser,
+}
+
+/// Measures, prints tables, and adds all figures to the history in the target directory.
 ///
 /// # Errors
 /// What is missing, or what did not learn.
-pub(crate) fn bench(rounds: usize) -> Result<()> {
+pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     everything()?;
+    let mut kept = Vec::new();
+    if place != Where::Browser {
+        kept.extend(native(rounds)?);
+    }
+    if place != Where::Native {
+        kept.extend(browser::browser(rounds)?);
+    }
+    keep(&target()?.join("bench.jsonl"), kept)
+}
+
+/// Measures every shape and method and prints a table; gives all figures.
+fn native(rounds: usize) -> Result<Vec<Value>> {
     let python = step("Python with transformers and peft", environment)?;
     let store = target()?.join("test-store");
     step("the model", || {
@@ -135,13 +172,9 @@ pub(crate) fn bench(rounds: usize) -> Result<()> {
                 .zip(&theirs.medians)
                 .map(|(ours, theirs)| ours / theirs)
                 .collect();
-            let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = ratios.iter().copied().fold(0.0, f64::max);
-            let [a, b] = [&ours, &theirs].map(|side| {
-                let [middle, least, most] = side.summary();
-                format!("{middle:.1} ({least:.1} to {most:.1})")
-            });
-            let ratio = ours.summary()[0] / theirs.summary()[0];
+            let [least, most] = ends(&ratios);
+            let [a, b] = [&ours, &theirs].map(Side::shown);
+            let ratio = middle(&ours.medians) / middle(&theirs.medians);
             table.push(format!(
                 "| {} | {name} | {} | {a} | {} | {b} | {ratio:.2} ({least:.2} to {most:.2}) |",
                 shape.name, ours.realised, theirs.realised
@@ -153,7 +186,7 @@ pub(crate) fn bench(rounds: usize) -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|");
     println!("{}", table.join("\n"));
-    keep(&target()?.join("bench.json"), &kept)
+    Ok(kept)
 }
 
 fn sized(mut command: std::process::Command, shape: &Shape) -> std::process::Command {
@@ -182,9 +215,19 @@ fn measured(mut command: std::process::Command) -> Result<Value> {
     Ok(serde_json::from_str(line)?)
 }
 
-fn keep(path: &Path, results: &[Value]) -> Result<()> {
-    let lines: Vec<String> = results.iter().map(Value::to_string).collect();
-    fs::write(path, lines.join("\n") + "\n").with_context(|| path.display().to_string())?;
+/// Adds figures to the history, each with the time and the commit.
+fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let commit = output("git", &["describe", "--always", "--dirty"]);
+    let mut history = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| path.display().to_string())?;
+    for figures in found {
+        let line = json!({ "unix": seconds.as_secs(), "commit": commit, "found": figures });
+        writeln!(history, "{line}")?;
+    }
     println!("all figures are in {}", path.display());
     Ok(())
 }

@@ -1,0 +1,52 @@
+//! Every shader is WGSL that naga accepts, as WebGPU's own compilers do in the browser tests, and its
+//! head says what its buffers are and what it costs.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
+
+use naga::{
+    AddressSpace, StorageAccess,
+    valid::{Capabilities, ValidationFlags, Validator},
+};
+
+#[test]
+fn shaders_are_valid_and_say_what_they_take() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&source)));
+        // What every WebGPU has: nothing that a browser would have to be asked for.
+        Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&source)));
+        assert_eq!(module.entry_points.len(), 1, "{name}");
+        assert_eq!(module.entry_points[0].name, "main", "{name}");
+        // CubeCL puts a launch's numbers behind its tensors.
+        let mut bindings: Vec<(u32, bool)> = module
+            .global_variables
+            .iter()
+            .filter_map(|(_, variable)| {
+                let AddressSpace::Storage { access } = variable.space else {
+                    return None;
+                };
+                let written = access.contains(StorageAccess::STORE);
+                Some((variable.binding.as_ref()?.binding, written))
+            })
+            .collect();
+        bindings.sort_unstable();
+        let last = bindings.len() - 1;
+        for (place, binding) in bindings.iter().enumerate() {
+            assert_eq!(*binding, (place as u32, place < last), "{name}");
+            assert!(
+                source.contains(&format!("\n//   {place}  ")),
+                "{name}: its head says nothing of buffer {place}"
+            );
+        }
+        assert!(source.contains("Cost: O("), "{name}: its head says no cost");
+        seen += 1;
+    }
+    assert!(seen >= 9, "found {seen} shaders in {folder}");
+}

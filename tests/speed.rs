@@ -1,0 +1,115 @@
+//! What a step on `cpu` costs beside other steps of the same run, with MiniLM-L6's shape: ratios that a clear
+//! regression changes, no absolute time. The figures are in docs/performance.md.
+
+#![expect(
+    clippy::unwrap_used,
+    unsafe_code,
+    reason = "a test's helpers fail by panic; an allocator is unsafe by nature"
+)]
+
+#[path = "support/counting.rs"]
+mod counting;
+
+use std::time::{Duration, Instant};
+
+use apet_plm::{Config, Outline, Plm, PlmFiles, Random};
+use apet_record::{Layers, Method, Pool, RunSpec};
+use apet_train::{Trainer, random_rows};
+use burn::tensor::Device;
+use counting::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CONFIG: &str = r#"{
+    "model_type": "bert", "vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6,
+    "num_attention_heads": 12, "intermediate_size": 1536, "max_position_embeddings": 512
+}"#;
+const TOKENIZER: &str =
+    r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}"#;
+/// Rows of a batch, and their length.
+const SIZE: [usize; 2] = [8, 128];
+const ROUNDS: usize = 4;
+
+fn apet(count: u64, layers: Option<Layers>) -> Method {
+    let pool = Pool {
+        layers,
+        ..Pool::default()
+    };
+    Method::Apet {
+        count: count.into(),
+        pool,
+        select: Default::default(),
+    }
+}
+
+/// The quickest step of each, in turn: whatever else runs makes steps slower, never faster. And the
+/// most bytes that one took beside the model.
+fn measure(plm: &Plm, methods: &[Method]) -> Vec<(Duration, usize)> {
+    let mut spec = RunSpec::new("m", "t");
+    [spec.train.batch_size, spec.task.max_length] = SIZE;
+    let rows = random_rows(plm, &spec, 2);
+    let batch = [(0..SIZE[0]).collect()];
+    let mut best = vec![(Duration::MAX, 0); methods.len()];
+    for _ in 0..ROUNDS {
+        for (method, (least, most)) in methods.iter().zip(&mut best) {
+            spec.method = method.clone();
+            let before = counting::watch();
+            let mut trainer = Trainer::on(plm, &spec, 2, rows.clone()).unwrap();
+            trainer.step(&batch, 1e-3).unwrap();
+            let begun = Instant::now();
+            trainer.step(&batch, 1e-3).unwrap();
+            *least = begun.elapsed().min(*least);
+            *most = (counting::peak() - before).max(*most);
+        }
+    }
+    best
+}
+
+/// One test, so that nothing else runs or allocates meanwhile.
+#[test]
+fn few_parameters_cost_less_than_all() {
+    let outline = Outline::of("m", Config::read("config.json", CONFIG).unwrap());
+    let files = PlmFiles {
+        name: "m",
+        config: CONFIG,
+        tokenizer: TOKENIZER.as_bytes(),
+        weights: &Random::of(&outline, Default::default()),
+    };
+    let model = counting::watch();
+    let plm = Plm::load(files, Default::default(), &Device::flex()).unwrap();
+    let model = counting::held() - model;
+    let top = Layers { first: 4, last: 5 };
+    let names = [
+        "everything",
+        "LoRA",
+        "10",
+        "10,000",
+        "10,000 on top",
+        "1,000,000",
+    ];
+    let methods = [
+        Method::full(),
+        Method::lora(),
+        apet(10, None),
+        apet(10_000, None),
+        apet(10_000, Some(top)),
+        apet(1_000_000, None),
+    ];
+    let found = measure(&plm, &methods);
+    for (name, (time, bytes)) in names.iter().zip(&found) {
+        println!("{name}: {:.0} ms, {bytes} bytes", time.as_secs_f64() * 1e3);
+    }
+    let time = |at: usize| found[at].0.as_secs_f64();
+    let at_most = |what: &str, ratio: f64, most: f64| {
+        println!("{what}: {ratio:.2}, at most {most}");
+        assert!(ratio <= most, "{what}: {ratio:.2} is above {most}");
+    };
+    at_most("LoRA / everything", time(1) / time(0), 0.8);
+    at_most("10,000 / everything", time(3) / time(0), 0.8);
+    at_most("10,000 / 10", time(3) / time(2), 1.4);
+    at_most("10,000 on top / anywhere", time(4) / time(3), 0.8);
+    at_most("1,000,000 / everything", time(5) / time(0), 1.15);
+    let bytes = |at: usize| (model + found[at].1) as f64;
+    at_most("memory, 10,000 / everything", bytes(3) / bytes(0), 0.75);
+}
