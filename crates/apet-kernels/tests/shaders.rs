@@ -1,8 +1,6 @@
 //! Every shader is WGSL that naga accepts, as WebGPU's own compilers do in the browser tests, and its
 //! head says what its buffers are and what it costs.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
-
 use naga::{
     AddressSpace, StorageAccess,
     valid::{Capabilities, ValidationFlags, Validator},

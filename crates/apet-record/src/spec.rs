@@ -168,6 +168,9 @@ pub struct Train {
     pub patience: usize,
     /// Steps between checkpoints; 0 writes them at evaluations only.
     pub checkpoint_every: usize,
+    /// Batches are of rows of like length: less padding, but no longer every order is as likely.
+    #[serde(skip_serializing_if = "is_default")]
+    pub group_by_length: bool,
 }
 
 impl Default for Train {
@@ -179,6 +182,7 @@ impl Default for Train {
             eval_every: 100,
             patience: 0,
             checkpoint_every: 0,
+            group_by_length: false,
         }
     }
 }

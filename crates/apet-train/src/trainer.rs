@@ -435,11 +435,9 @@ impl<'a> Trainer<'a> {
 
     /// The order of training rows, from the seed alone.
     pub(crate) fn sampler(&self) -> Sampler {
-        Sampler {
-            stream: Stream::new("batches", self.spec.seeds.batches),
-            rows: self.train.labels.len(),
-            order: Vec::new(),
-        }
+        let lengths = self.train.texts.iter().map(|text| text.ids.len());
+        let stream = Stream::new("batches", self.spec.seeds.batches);
+        Sampler::new(stream, lengths.collect(), self.spec.train.group_by_length)
     }
 }
 
@@ -465,24 +463,101 @@ pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, 
         .map_err(|e| TrainError::Device(format!("{e:?}")))
 }
 
+/// Batches of which the rows are sorted by length together.
+const WINDOW: usize = 50;
+
 /// Training rows without end, shuffled anew each epoch; a batch may cross into the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Sampler {
     stream: Stream,
-    rows: usize,
+    /// Of every row.
+    lengths: Vec<usize>,
+    grouped: bool,
     order: Vec<usize>,
 }
 
 impl Sampler {
+    /// Rows by their lengths; those of a batch of like length where `grouped`.
+    pub(crate) fn new(stream: Stream, lengths: Vec<usize>, grouped: bool) -> Self {
+        Self {
+            stream,
+            lengths,
+            grouped,
+            order: Vec::new(),
+        }
+    }
+
+    /// Every row once in a new order, the next ones last.
+    fn shuffle(&mut self, size: usize) {
+        self.order = (0..self.lengths.len()).rev().collect();
+        self.stream.shuffle(&mut self.order);
+        if !self.grouped {
+            return;
+        }
+        for window in self.order.chunks_mut(WINDOW * size) {
+            window.sort_by_key(|&row| self.lengths[row]);
+        }
+        // The batch that is not full stays the last of its epoch, which is the first here.
+        let rest = self.order.len() % size;
+        let (rest, full) = self.order.split_at(rest);
+        let mut batches: Vec<&[usize]> = full.chunks(size).collect();
+        self.stream.shuffle(&mut batches);
+        let order = rest.iter().chain(batches.into_iter().flatten());
+        self.order = order.copied().collect();
+    }
+
     pub(crate) fn batch(&mut self, size: usize) -> Vec<usize> {
         let mut batch = Vec::with_capacity(size);
         while batch.len() < size {
             if self.order.is_empty() {
-                self.order = (0..self.rows).rev().collect();
-                self.stream.shuffle(&mut self.order);
+                self.shuffle(size);
             }
             batch.extend(self.order.pop());
         }
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(grouped: bool) -> Sampler {
+        let mut stream = Stream::new("lengths", 0);
+        let lengths = std::iter::repeat_with(|| 3 + stream.below(60) as usize);
+        Sampler::new(
+            Stream::new("batches", 1),
+            lengths.take(1003).collect(),
+            grouped,
+        )
+    }
+
+    /// Tokens of an epoch's batches, padding counted, and its rows.
+    fn epoch(sampler: &mut Sampler) -> (usize, Vec<usize>) {
+        let mut rows = Vec::new();
+        let mut tokens = 0;
+        for _ in 0..1003 / 8 {
+            let batch = sampler.batch(8);
+            let longest = batch.iter().map(|&row| sampler.lengths[row]).max();
+            tokens += 8 * longest.unwrap_or_default();
+            rows.extend(batch);
+        }
+        (tokens, rows)
+    }
+
+    #[test]
+    fn rows_of_like_length_are_padded_less_and_come_once_an_epoch() {
+        let (mut plain, mut grouped) = (sampler(false), sampler(true));
+        let whole: usize = plain.lengths.iter().sum();
+        let (before, _) = epoch(&mut plain);
+        let (after, mut rows) = epoch(&mut grouped);
+        assert!(after < before * 2 / 3, "{after} tokens beside {before}");
+        assert!(after < whole * 21 / 20, "{after} tokens of {whole}");
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(rows.len(), 1000, "no row came twice");
+        // Three are left of this epoch: the next batch has them, and five of the next one.
+        let next = grouped.batch(8);
+        assert!(next[..3].iter().all(|row| !rows.contains(row)));
     }
 }

@@ -128,6 +128,9 @@ pub(crate) struct Settings {
     /// Batches a step
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
+    /// Make batches of rows of like length: less padding
+    #[arg(long)]
+    group_by_length: bool,
     /// Steps between evaluations on dev
     #[arg(long, value_name = "N")]
     eval_every: Option<usize>,
@@ -228,6 +231,7 @@ impl Settings {
         set(&mut spec.train.eval_every, self.eval_every);
         set(&mut spec.train.patience, self.patience);
         set(&mut spec.train.checkpoint_every, self.checkpoint_every);
+        spec.train.group_by_length |= self.group_by_length;
         if let Some(rate) = self.learning_rate {
             spec.optimizer.learning_rate = rate;
         }
