@@ -21,9 +21,9 @@ cargo xtask lab [--check] [--port N]   build everything, fetch the default model
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
-cargo xtask bench [--native|--browser] [--rounds N]
-                                       time steps beside transformers and peft (6 GB), and in Chromium beside
-                                       jax-js and TensorFlow.js, in turn; 3 rounds
+cargo xtask bench [--native|--browser|--scale] [--rounds N]
+                                       time steps beside transformers and peft (6 GB), in Chromium beside
+                                       jax-js and TensorFlow.js, in turn; 3 rounds; and against sizes
 cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
@@ -49,6 +49,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
             let (place, options) = match options {
                 ["--native", rest @ ..] => (Where::Native, rest),
                 ["--browser", rest @ ..] => (Where::Browser, rest),
+                ["--scale", rest @ ..] => (Where::Scale, rest),
                 all => (Where::Everywhere, all),
             };
             let rounds = match options {

@@ -3,6 +3,7 @@
 //! the other.
 
 mod browser;
+mod scale;
 
 use std::fs;
 use std::io::Write;
@@ -117,6 +118,7 @@ pub(crate) enum Where {
     Everywhere,
     Native,
     Browser,
+    Scale,
 }
 
 /// Measures, prints tables, and adds all figures to the history in the target directory.
@@ -126,11 +128,15 @@ pub(crate) enum Where {
 pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     everything()?;
     let mut kept = Vec::new();
-    if place != Where::Browser {
+    let asked = |one: Where| place == one || place == Where::Everywhere;
+    if asked(Where::Native) {
         kept.extend(native(rounds)?);
     }
-    if place != Where::Native {
+    if asked(Where::Browser) {
         kept.extend(browser::browser(rounds)?);
+    }
+    if asked(Where::Scale) {
+        kept.extend(scale::scale()?);
     }
     keep(&target()?.join("bench.jsonl"), kept)
 }
