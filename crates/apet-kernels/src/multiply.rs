@@ -117,7 +117,10 @@ impl Plain {
         let same = rank == 2 || of_a[..2] == of_b[..2];
         let some = sizes.iter().chain(&batches).all(|&size| size > 0);
         // What WebGPU launches along one axis.
-        let few = batches[0] * batches[1] <= 65_535;
+        let along = |size: usize| size.div_ceil(GROUP as usize);
+        let few = [along(sizes[0]), along(sizes[1]), batches[0] * batches[1]]
+            .iter()
+            .all(|&groups| groups <= 65_535);
         (same && some && few).then_some(Self {
             shader,
             batches,

@@ -237,6 +237,23 @@ impl Lab {
         let spec = RunSpec::from_json(&spec).map_err(error)?;
         let rows: Vec<Row> = serde_wasm_bindgen::from_value(rows).map_err(error)?;
         let plm = self.model()?;
+        let (batch, words) = (spec.train.batch_size, plm.outline().config.vocabulary());
+        if rows.len() < batch {
+            let found = rows.len();
+            return Err(error(format!(
+                "rows: found {found}, expected train.batch_size, {batch}"
+            )));
+        }
+        let usable = |row: &Row| {
+            let length = 1..=spec.task.max_length;
+            length.contains(&row.ids.len()) && row.ids.iter().all(|&id| (id as usize) < words)
+        };
+        if let Some(row) = rows.iter().position(|row| !usable(row)) {
+            return Err(error(format!(
+                "rows[{row}].ids: expected 1 to task.max_length, {}, tokens below {words}",
+                spec.task.max_length
+            )));
+        }
         let classes = rows.iter().map(|row| row.label + 1).max().unwrap_or(1);
         let rows = rows.into_iter().map(|Row { ids, label }| {
             let types = vec![0; ids.len()];
