@@ -1,5 +1,6 @@
 //! The tap that carries theta into a model's forward pass.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use apet_kernels::{
@@ -19,6 +20,8 @@ pub struct Tuned<'a> {
     sites: HashMap<SiteId, AtSite<'a>>,
     places: HashMap<PlaceId, AtPlace>,
     head: Option<(Tensor<2>, &'a Tensor<1>)>,
+    /// The constant inputs `[1, cols]` of deltas on vectors, by cols: made once a pass.
+    ones: RefCell<HashMap<usize, Tensor<2>>>,
 }
 
 /// What theta does at a site.
@@ -169,8 +172,12 @@ impl<'a> Tuned<'a> {
             .sparse
             .iter()
             .fold(own.unsqueeze(), |y, (values, index)| {
-                let ones = Tensor::ones([1, index.dims().cols], &param.value.device());
-                sparse_linear(y, ones, (*values).clone(), index)
+                let cols = index.dims().cols;
+                let mut made = self.ones.borrow_mut();
+                let ones = made
+                    .entry(cols)
+                    .or_insert_with(|| Tensor::ones([1, cols], &param.value.device()));
+                sparse_linear(y, ones.clone(), (*values).clone(), index)
             });
         Tensor::<2>::reshape(sum, [width])
     }
