@@ -1174,3 +1174,25 @@ fn gradients_on_wgpu_are_those_of_the_processor() {
         }
     }
 }
+
+/// Full tuning of a pool tunes the pool's tensors whole, and no other.
+#[test]
+fn full_tuning_may_have_a_pool() {
+    let plm = load("bert-tiny");
+    let pool = Pool {
+        modules: vec![apet_record::Module::Attention],
+        layers: Some(Layers { first: 1, last: 1 }),
+        ..Pool::default()
+    };
+    let theta = theta(&plm, &Method::Full { pool: Some(pool) });
+    let width = plm.outline().config.hidden();
+    assert_eq!(theta.info().realised, 4 * (width * width) as u64);
+    let owned = theta.weights().iter().filter(|w| w.site().is_some());
+    let of_pool = |w: &Weight| {
+        matches!(w.structure, Structure::Owned)
+            && w.name.contains("layer.1.attention.")
+            && w.name.ends_with(".weight")
+    };
+    assert!(owned.clone().all(of_pool), "{:?}", theta.weights());
+    assert_eq!(owned.count(), 4);
+}

@@ -43,8 +43,15 @@ function normal(count, deviation, seed) {
   return numbers;
 }
 
-const LAYERS = { q: "attention.self.query", k: "attention.self.key", v: "attention.self.value" };
-const NAMES = { ...LAYERS, o: "attention.output.dense", f1: "intermediate.dense", f2: "output.dense" };
+/** Linear layers of a block, as BERT's checkpoints name them. */
+const NAMES = {
+  q: "attention.self.query",
+  k: "attention.self.key",
+  v: "attention.self.value",
+  o: "attention.output.dense",
+  f1: "intermediate.dense",
+  f2: "output.dense",
+};
 
 /** The frozen model. @returns {Record<string, Values>} */
 export function encoder() {
@@ -69,7 +76,7 @@ export function encoder() {
   draw("positions", [length, width], 0.02);
   norm("norm");
   for (let i = 0; i < layers; i++) {
-    for (const part of ["q", "k", "v", "o", "f1", "f2"]) {
+    for (const part of Object.keys(NAMES)) {
       const [from, to] = [part === "f2" ? 4 * width : width, part === "f1" ? 4 * width : width];
       draw(`${i}.${part}.w`, [from, to], 0.05);
       fill(`${i}.${part}.b`, to, 0);
@@ -197,7 +204,7 @@ export async function measure(step, { steps, warmup }) {
 /** @typedef {Record<string, number>} Counts */
 
 /** @type {Counts} */
-const counted = { dispatches: 0, submissions: 0, reads: 0, writes: 0, buffers: 0, pipelines: 0, pipeline_ms: 0 };
+const counted = { dispatches: 0, submissions: 0, reads: 0, writes: 0, buffers: 0, pipelines: 0 };
 
 /** What WebGPU was asked for until now. @returns {Counts} */
 export const counts = () => ({ ...counted });

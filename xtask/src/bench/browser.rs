@@ -128,12 +128,19 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
     Ok(kept)
 }
 
-/// The first losses: both begin alike, and the same steps follow.
+/// As many scalars, and the first losses: both begin alike, and the same steps follow.
 fn agree(ours: &Value, theirs: &Value) -> Result<()> {
     let losses = |of: &Value| -> Vec<f64> {
         let all = of["losses"].as_array().into_iter().flatten();
         all.filter_map(Value::as_f64).collect()
     };
+    let counts = [&ours["theta"]["realised"], &theirs["realised"]];
+    ensure!(
+        counts[0] == counts[1],
+        "they tune {}, we {}",
+        counts[1],
+        counts[0]
+    );
     let (ours, theirs) = (losses(ours), losses(theirs));
     for (ours, theirs) in ours.iter().zip(&theirs) {
         ensure!(
