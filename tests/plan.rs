@@ -119,10 +119,14 @@ fn a_plan_is_what_a_run_takes() {
         let ratio = planned as f64 / peak as f64;
         let (rows, length) = (spec.train.batch_size, spec.task.max_length);
         println!(
-            "{family} {widths:?} {} {:?} {rows} x {length}, {}: planned {planned}, took {peak}, {ratio:.3}",
+            "{family} {widths:?} {} {:?} {rows} x {length}, {}{}: planned {planned}, took {peak}, {ratio:.3}",
             spec.method.name(),
             spec.objective,
             spec.dtype.name(),
+            match spec.train.gradient_checkpointing {
+                true => ", block by block",
+                false => "",
+            },
         );
         assert!((0.9..=1.1).contains(&ratio));
         worst = worst.max((ratio - 1.0).abs());
@@ -155,6 +159,11 @@ fn a_plan_is_what_a_run_takes() {
             });
         }
         check(family, small, upper);
+        for method in [Method::default(), Method::lora(), Method::full()] {
+            let mut again = spec(method, objective, 16, 64, Dtype::F32);
+            again.train.gradient_checkpointing = true;
+            check(family, small, again);
+        }
         let half = spec(Method::default(), objective, 8, 64, Dtype::Bf16);
         check(family, Widths(512, 2048, 8, 4, 600), half);
     }

@@ -17,7 +17,7 @@ use apet_record::{
 };
 use apet_tasks::{Example, Task};
 use apet_theta::{ALL, At, Layout, Leaves, Structure, Theta, Weight};
-use apet_train::{Together, Trainer};
+use apet_train::{Answer, Helpers, Share, Together, Trainer};
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
@@ -1146,6 +1146,142 @@ fn the_throughput_of_eight_thetas() {
 
 /// Every method's gradient on wgpu (Mesa's lavapipe here) is that of `cpu`, whose slopes are
 /// checked above.
+/// Trainers that help another one, and the rows that each was asked for.
+struct Crew<'a> {
+    trainers: Vec<Trainer<'a>>,
+    values: Vec<f32>,
+    shares: Vec<Vec<Share>>,
+}
+
+impl Helpers for Crew<'_> {
+    fn count(&self) -> usize {
+        self.trainers.len()
+    }
+
+    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
+        self.values = values.to_vec();
+        self.shares = shares;
+        Ok(())
+    }
+
+    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+        let mut answers = Vec::new();
+        for (trainer, shares) in self.trainers.iter_mut().zip(&self.shares) {
+            let answer = trainer.help(self.values.clone(), shares).await;
+            answers.push(answer.map_err(|e| e.to_string())?);
+        }
+        Ok(answers)
+    }
+}
+
+/// Two helpers make the gradient of two thirds of the rows; the sum is that of one trainer alone.
+#[test]
+fn a_shared_gradient_is_the_gradient() {
+    for name in FAMILIES {
+        let plm = load(name);
+        let objective = match plm.kind() {
+            Kind::Encoder => Objective::ClassHead,
+            _ => Objective::LabelWords,
+        };
+        let task = task();
+        for method in methods() {
+            let what = format!("{name} {}", method.label());
+            let mut spec = run_spec(method);
+            spec.objective = objective;
+            let new = || Trainer::new(&plm, &task, &spec, None).unwrap();
+            let mut alone = new();
+            alone.set_values(tensor(&shaken(alone.theta(), 0.05)));
+            let mut crew = Crew {
+                trainers: vec![new(), new()],
+                values: Vec::new(),
+                shares: Vec::new(),
+            };
+            let batches = [vec![0, 1, 2, 3], vec![4, 5]];
+            let (expected, loss) = alone.gradient(&batches).unwrap();
+            let (found, shared) = block_on(alone.gradient_with(&mut crew, &batches)).unwrap();
+            let rows: Vec<Vec<Vec<usize>>> = crew
+                .shares
+                .iter()
+                .map(|shares| shares.iter().map(|share| share.rows.clone()).collect())
+                .collect();
+            assert_eq!(rows, [vec![vec![0]], vec![vec![1], vec![4]]], "{what}");
+            let (loss, shared) = (values(loss)[0], values(shared)[0]);
+            assert!(
+                (shared - loss).abs() <= 2e-6 * loss,
+                "{what}: {shared}, {loss}"
+            );
+            let expected = values(expected);
+            let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (found, expected) in values(found).iter().zip(&expected) {
+                let off = (found - expected).abs();
+                assert!(
+                    off <= 1e-5 * largest,
+                    "{what}: {found}, {expected} of {largest}"
+                );
+            }
+            let other = crew.trainers[0].help(vec![0.0; 3], &[]);
+            let refused = block_on(other).unwrap_err().to_string();
+            assert!(refused.contains("3 values of"), "{refused}");
+        }
+    }
+}
+
+/// Every method, on every family, for classes and for words: the gradient is the same when blocks are made again.
+#[test]
+fn blocks_made_again_give_the_same_gradient() {
+    for name in FAMILIES {
+        let plm = load(name);
+        let blocks = plm.info().layers;
+        let words = plm.kind() != Kind::Encoder;
+        let objectives = [Objective::ClassHead, Objective::LabelWords];
+        for objective in objectives.into_iter().take(1 + usize::from(words)) {
+            let upper = Method::Apet {
+                count: 50u64.into(),
+                pool: Pool {
+                    layers: Some(Layers {
+                        first: blocks - 1,
+                        last: blocks - 1,
+                    }),
+                    ..Pool::default()
+                },
+                select: Select::Element,
+            };
+            for method in methods().into_iter().chain([upper]) {
+                let what = format!("{name} {} {objective:?}", method.label());
+                let mut spec = run_spec(method);
+                spec.objective = objective;
+                let plain = match Trainer::new(&plm, &task(), &spec, None) {
+                    Ok(trainer) => trainer,
+                    // What a classification does not use has no site there.
+                    Err(e) => {
+                        assert!(name == "t5-tiny", "{what}: {e}");
+                        continue;
+                    }
+                };
+                spec.train.gradient_checkpointing = true;
+                let again = Trainer::new(&plm, &task(), &spec, None).unwrap();
+                let batches = [vec![0, 1, 2], vec![3, 4, 5]];
+                let shaken = tensor(&shaken(plain.theta(), 0.05));
+                let [expected, found] = [plain, again].map(|mut trainer| {
+                    trainer.set_values(shaken.clone());
+                    let (gradient, loss) = trainer.gradient(&batches).unwrap();
+                    (values(gradient), values(loss)[0])
+                });
+                assert!((found.1 - expected.1).abs() <= 1e-6 * expected.1, "{what}");
+                let largest = expected.0.iter().fold(0f32, |m, v| m.max(v.abs()));
+                assert!(largest > 0.0, "{what}: no gradient");
+                for (found, expected) in found.0.iter().zip(&expected.0) {
+                    let off = (found - expected).abs();
+                    assert!(
+                        off <= 2e-6 * largest,
+                        "{what}: {found}, {expected} of {largest}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_on_wgpu_are_those_of_the_processor() {
     let wgpu = Device::wgpu_options().init();

@@ -35,14 +35,16 @@ async function whole(page, planned = STEPS) {
  * Trains, breaks the Worker after the first checkpoint, and waits for the end.
  * @param {string} name
  * @param {(worker: import("playwright-core").Worker) => Promise<unknown>} breakIt
+ * @param {number} at which Worker
  */
-const brokenWorker = (name, breakIt) =>
+const brokenWorker = (name, breakIt, at = 0) =>
   test(name, async () => {
     const { context, page } = await newUser(place);
     await choose(page, { steps: STEPS, every: 10 });
     await trainButton(page).click();
     await step(page, 15);
-    const worker = page.workers().at(-1);
+    // The run's own Worker came first, then those that help it.
+    const worker = page.workers().at(at);
     assert.ok(worker);
     // The Worker may end before it can answer.
     await breakIt(worker).catch(() => {});
@@ -55,7 +57,9 @@ const brokenWorker = (name, breakIt) =>
     await context.close();
   });
 
-brokenWorker("a Worker that ends without a word", (worker) => worker.evaluate(() => self.close()));
+const close = (/** @type {import("playwright-core").Worker} */ worker) => worker.evaluate(() => self.close());
+brokenWorker("a Worker that ends without a word", close);
+brokenWorker("a helping Worker that ends without a word", close, -1);
 
 brokenWorker("a trap", (worker) =>
   worker.evaluate(() => {

@@ -2,6 +2,7 @@
 // request. It is disposable: on a fault the page ends it and starts another.
 
 /// <reference lib="webworker" />
+import { assist, dismiss, helper } from "./lab/crew";
 import { readSource } from "./lab/download";
 import { keepModel } from "./lab/keep";
 import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes } from "./lab/protocol";
@@ -83,7 +84,14 @@ const handlers: Handlers = {
     blocks: opened().positions(spec, 1).blocks,
   }),
   check: () => opened().check(),
-  run: (spec, reason) => opened().run(spec, (event) => say({ event }), reason),
+  run: async (spec, reason, ports) => {
+    try {
+      await opened().run(spec, (event) => say({ event }), reason, ports.map(helper));
+    } finally {
+      ports.forEach(dismiss);
+    }
+  },
+  assist: (spec, port) => assist(opened(), spec, port),
   pause: () => opened().pause(),
   resume: () => opened().resume(),
   stop: () => opened().stop(),

@@ -45,6 +45,8 @@ fn repeat(x: Tensor<4>, heads: usize) -> Tensor<4> {
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     blocks: Vec<(Tensor<4>, Tensor<4>)>,
+    /// Of what an encoder gave.
+    cross: Vec<(Tensor<4>, Tensor<4>)>,
 }
 
 impl Cache {
@@ -69,18 +71,17 @@ impl Cache {
         all
     }
 
-    /// The keys and values of a block that were kept once (cross-attention), made by `make`
-    /// the first time.
+    /// A block's keys and values of what an encoder gave, made by `make` the first time.
     pub(crate) fn once(
         &mut self,
         block: usize,
         make: impl FnOnce() -> (Tensor<4>, Tensor<4>),
     ) -> (Tensor<4>, Tensor<4>) {
-        if let Some(kept) = self.blocks.get(block) {
+        if let Some(kept) = self.cross.get(block) {
             return kept.clone();
         }
         let made = make();
-        self.blocks.push(made.clone());
+        self.cross.push(made.clone());
         made
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     attention::{attend, split},
     loader::{At, Loader},
     model::Encoder,
+    pass::{Blocks, Step},
 };
 
 /// The frozen encoder.
@@ -81,22 +82,26 @@ impl Bert {
     }
 }
 
-impl Encoder for Bert {
-    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+impl Blocks for Bert {
+    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
         let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        let mut x = words
+        let x = words
             + tap.embed(&self.positions, batch.positions(0))
             + tap.embed(&self.token_types, batch.types());
-        x = tap.norm(&self.norm, x);
-        see(&x);
-        let bias = batch.attention_bias();
-        for block in &self.blocks {
-            x = block.forward(x, &bias, tap);
-            see(&x);
-        }
-        x
+        tap.norm(&self.norm, x)
     }
 
+    fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+        let bias = batch.attention_bias();
+        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, tap))
+    }
+}
+
+impl Encoder for Bert {
     /// tanh(W x + b) over the first token's state.
     fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         match &self.pooler {

@@ -16,6 +16,7 @@ use crate::{
     attention::{Cache, attend, split},
     loader::{At, Loader},
     model::Decoder,
+    pass::{Blocks, Step},
 };
 
 /// The frozen decoder.
@@ -65,7 +66,7 @@ impl Bloom {
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
-    fn block(
+    fn forward(
         &self,
         number: usize,
         x: Tensor<2>,
@@ -137,26 +138,29 @@ fn slopes(heads: usize) -> Vec<f32> {
         .collect()
 }
 
-impl Decoder for Bloom {
-    fn forward(
-        &self,
-        batch: &Batch,
-        mut cache: Option<&mut Cache>,
-        tap: &dyn Tap,
-        see: &mut dyn FnMut(&Tensor<2>),
-    ) -> Tensor<2> {
+impl Blocks for Bloom {
+    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
         let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        let mut x = tap.norm(&self.words_norm, words);
-        let bias = self.bias(batch);
-        for number in 0..self.blocks.len() {
-            see(&x);
-            x = self.block(number, x, &bias, cache.as_deref_mut(), tap);
-        }
-        let x = tap.norm(&self.norm, x);
-        see(&x);
-        x
+        tap.norm(&self.words_norm, words)
     }
 
+    fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+        let bias = self.bias(batch);
+        Box::new(move |number, x, cache| {
+            let x = self.forward(number, x, &bias, cache, tap);
+            match number + 1 == self.blocks.len() {
+                true => tap.norm(&self.norm, x),
+                false => x,
+            }
+        })
+    }
+}
+
+impl Decoder for Bloom {
     fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         tap.project(&self.words, x)
     }

@@ -6,7 +6,9 @@ use burn::{
     tensor::{DType, Int, TensorData},
 };
 
-use crate::{Batch, Cache, Encoded, INPUT, Plm, PlmError, Tap, model::Network, t5::Caches};
+use crate::{
+    Batch, Cache, Encoded, INPUT, Pass, Plm, PlmError, Tap, model::Network, pass::through,
+};
 
 /// A text and what should follow it, in token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,30 @@ impl TargetLogits {
     }
 }
 
+/// Rows on their way through a model, whose targets will be scored.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    plm: &'a Plm,
+    /// The way.
+    pub pass: Pass<'a>,
+    /// The states that predict the targets.
+    places: Tensor<1, Int>,
+    targets: Tensor<1, Int>,
+    counts: Vec<usize>,
+}
+
+impl Asked<'_> {
+    /// The targets' scores, from the pass's last states.
+    pub fn score(&self, states: Tensor<2>, tap: &dyn Tap) -> TargetLogits {
+        let states = states.select(0, self.places.clone());
+        TargetLogits {
+            logits: self.plm.network.logits(states, tap),
+            targets: self.targets.clone(),
+            counts: self.counts.clone(),
+        }
+    }
+}
+
 impl Plm {
     /// Scores at the targets' places, each from all that is before it. A decoder's row
     /// needs a source: nothing predicts a first token.
@@ -46,6 +72,16 @@ impl Plm {
         rows: &[&Prompted],
         tap: &dyn Tap,
     ) -> Result<TargetLogits, PlmError> {
+        let asked = self.ask(rows, tap)?;
+        let states = asked.pass.whole(tap);
+        Ok(asked.score(states, tap))
+    }
+
+    /// The rows on their way through the model, and where their targets stand.
+    ///
+    /// # Errors
+    /// As [`Plm::target_logits`].
+    pub fn ask(&self, rows: &[&Prompted], tap: &dyn Tap) -> Result<Asked<'_>, PlmError> {
         let targets: Vec<i32> = rows
             .iter()
             .flat_map(|row| self.scored(row))
@@ -55,9 +91,9 @@ impl Plm {
             return Err(self.problem("found no target to score"));
         }
         let ahead = tap.virtual_tokens(INPUT);
-        let states = match &self.network {
+        let (pass, places) = match &self.network {
             Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
-            Network::Decoder(decoder) => {
+            Network::Decoder(_) => {
                 let whole = |row: &&Prompted| encoded([&row.source[..], &row.target].concat());
                 let whole: Vec<Encoded> = rows.iter().map(whole).collect();
                 let batch = self.batch(&whole.iter().collect::<Vec<_>>()).behind(ahead);
@@ -68,9 +104,8 @@ impl Plm {
                     let last = (row + 1) * length - 1;
                     last - self.scored(prompted).len()..last
                 });
-                let places = self.ints(places.map(|place| place as i32).collect());
-                let x = decoder.forward(&batch, None, tap, &mut |_| {});
-                decoder.logits(x.select(0, places), tap)
+                let places = places.map(|place| place as i32).collect();
+                (Pass::new(self, batch, None), places)
             }
             Network::EncoderDecoder(t5) => {
                 let source = self.sources(rows.iter().map(|row| &row.source[..]));
@@ -85,14 +120,14 @@ impl Plm {
                 let places = rows.iter().enumerate().flat_map(|(row, prompted)| {
                     (row * length..row * length + prompted.target.len()).map(|place| place as i32)
                 });
-                let places = self.ints(places.collect());
-                let states = t5.encode(&source, tap, &mut |_| {});
-                let x = t5.decode(&source, &states, &target, None, tap);
-                t5.logits(x.select(0, places), tap)
+                let places = places.collect();
+                (Pass::new(self, source, Some(target)), places)
             }
         };
-        Ok(TargetLogits {
-            logits: states,
+        Ok(Asked {
+            plm: self,
+            pass,
+            places: self.ints(places),
             targets: self.ints(targets),
             counts: rows.iter().map(|row| self.scored(row).len()).collect(),
         })
@@ -107,7 +142,7 @@ impl Plm {
         match &self.network {
             Network::Decoder(decoder) => {
                 let batch = batch.behind(tap.virtual_tokens(INPUT));
-                let x = decoder.forward(&batch, None, tap, &mut |_| {});
+                let x = through(&**decoder, &batch, None, tap, &mut |_| {});
                 Ok(decoder.logits(x, tap))
             }
             _ => Err(self.problem("only a decoder scores every token of a text")),
@@ -155,7 +190,7 @@ impl Plm {
                 let mut cache = Cache::default();
                 let mut batch = sources;
                 for _ in 0..most {
-                    let x = decoder.forward(&batch, Some(&mut cache), tap, &mut |_| {});
+                    let x = through(&**decoder, &batch, Some(&mut cache), tap, &mut |_| {});
                     let logits = decoder.logits(last(x, &batch), tap);
                     let ids = self.likeliest(logits).await?;
                     if written.push(&ids) {
@@ -166,12 +201,13 @@ impl Plm {
             }
             Network::EncoderDecoder(t5) => {
                 let source = sources;
-                let states = t5.encode(&source, tap, &mut |_| {});
-                let mut caches = Caches::default();
+                let states = through(&**t5, &source, None, tap, &mut |_| {});
+                let writing = t5.writing(&source, &states);
+                let mut cache = Cache::default();
                 let start = encoded(vec![t5.start()]);
                 let mut batch = self.batch(&vec![&start; prompts.len()]);
                 for _ in 0..most {
-                    let x = t5.decode(&source, &states, &batch, Some(&mut caches), tap);
+                    let x = through(&writing, &batch, Some(&mut cache), tap, &mut |_| {});
                     let ids = self.likeliest(t5.logits(x, tap)).await?;
                     if written.push(&ids) {
                         break;

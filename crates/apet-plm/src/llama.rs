@@ -18,6 +18,7 @@ use crate::{
     attention::{Cache, attend, split},
     loader::{At, Loader},
     model::Decoder,
+    pass::{Blocks, Step},
 };
 
 /// The frozen decoder.
@@ -84,7 +85,7 @@ impl Llama {
     }
 
     /// One block: x `[tokens, hidden]`, shape kept.
-    fn block(
+    fn forward(
         &self,
         number: usize,
         x: Tensor<2>,
@@ -163,25 +164,28 @@ impl Angles {
     }
 }
 
-impl Decoder for Llama {
-    fn forward(
-        &self,
-        batch: &Batch,
-        mut cache: Option<&mut Cache>,
-        tap: &dyn Tap,
-        see: &mut dyn FnMut(&Tensor<2>),
-    ) -> Tensor<2> {
-        let mut x = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        let (bias, angles) = (batch.causal_bias(), self.angles(batch));
-        for number in 0..self.blocks.len() {
-            see(&x);
-            x = self.block(number, x, &bias, &angles, cache.as_deref_mut(), tap);
-        }
-        let x = tap.norm(&self.norm, x);
-        see(&x);
-        x
+impl Blocks for Llama {
+    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
+        batch.concat(tap.embed(&self.words, batch.ids()), tap)
     }
 
+    fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+        let (bias, angles) = (batch.causal_bias(), self.angles(batch));
+        Box::new(move |number, x, cache| {
+            let x = self.forward(number, x, &bias, &angles, cache, tap);
+            match number + 1 == self.blocks.len() {
+                true => tap.norm(&self.norm, x),
+                false => x,
+            }
+        })
+    }
+}
+
+impl Decoder for Llama {
     fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         tap.project(self.head.as_ref().unwrap_or(&self.words), x)
     }

@@ -7,8 +7,16 @@ use apet_record::{ModelInfo, Pooling};
 use burn::{Tensor, tensor::Device};
 
 use crate::{
-    Batch, Cache, INPUT, Kind, Outline, Padding, Site, SiteId, Tap, bert, bert::Bert, bloom,
-    bloom::Bloom, llama::Llama, loader::Loader, mpnet, mpnet::Mpnet, t5::T5,
+    Batch, INPUT, Kind, Outline, Padding, Site, SiteId, Tap, bert,
+    bert::Bert,
+    bloom,
+    bloom::Bloom,
+    llama::Llama,
+    loader::Loader,
+    mpnet,
+    mpnet::Mpnet,
+    pass::{Blocks, Pass, through},
+    t5::T5,
 };
 
 /// The files of a Hugging Face directory, and how to call them in errors.
@@ -32,11 +40,7 @@ impl PlmFiles<'_> {
 }
 
 /// A network that sees whole sequences.
-pub(crate) trait Encoder: Debug {
-    /// States of every token, `[rows * length, hidden]`. `see` gets them after the
-    /// embeddings and after each block, the last ones too.
-    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2>;
-
+pub(crate) trait Encoder: Blocks {
     /// Its pooler over the first token's state, `[rows, hidden]`.
     fn pooler(&self, first: Tensor<2>, _tap: &dyn Tap) -> Tensor<2> {
         first
@@ -44,18 +48,7 @@ pub(crate) trait Encoder: Debug {
 }
 
 /// A network in which a token sees what is before it.
-pub(crate) trait Decoder: Debug {
-    /// States of every token, `[rows * length, hidden]`. `see` gets what goes into each
-    /// block, and the last ones, as transformers' `hidden_states`. With a cache, `batch`
-    /// stands behind the tokens that the cache has seen.
-    fn forward(
-        &self,
-        batch: &Batch,
-        cache: Option<&mut Cache>,
-        tap: &dyn Tap,
-        see: &mut dyn FnMut(&Tensor<2>),
-    ) -> Tensor<2>;
-
+pub(crate) trait Decoder: Blocks {
     /// Scores of every token of the vocabulary: `[tokens, hidden]` to `[tokens, vocabulary]`.
     fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2>;
 }
@@ -84,6 +77,25 @@ pub struct Plm {
 }
 
 impl Network {
+    /// Scores of every token of the vocabulary, `[tokens, hidden]` to `[tokens, vocabulary]`;
+    /// an encoder has none.
+    pub(crate) fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        match self {
+            Self::Encoder(_) => x,
+            Self::Decoder(decoder) => decoder.logits(x, tap),
+            Self::EncoderDecoder(t5) => t5.logits(x, tap),
+        }
+    }
+
+    /// The blocks that read a text: all but T5's decoder.
+    pub(crate) fn reading(&self) -> &dyn Blocks {
+        match self {
+            Self::Encoder(encoder) => &**encoder,
+            Self::Decoder(decoder) => &**decoder,
+            Self::EncoderDecoder(t5) => &**t5,
+        }
+    }
+
     /// Loads a network, and says what of its checkpoint it does not use.
     pub(crate) fn load(config: &Config, l: &mut Loader<'_>) -> (Self, Vec<&'static str>) {
         match config {
@@ -243,6 +255,16 @@ impl Plm {
         three(x, batch.rows())
     }
 
+    /// The way of [`Plm::states`] in pieces.
+    pub fn pass(&self, batch: &Batch, tap: &dyn Tap) -> Pass<'_> {
+        Pass::new(self, batch.behind(tap.virtual_tokens(INPUT)), None)
+    }
+
+    /// A pass's last states as [`Plm::pool`] takes them, `[rows, length, hidden]`.
+    pub fn rows_of(&self, batch: &Batch, states: Tensor<2>) -> Tensor<3> {
+        three(states, batch.rows())
+    }
+
     /// All states as transformers' `hidden_states`, each `[rows, length, hidden]`; the last
     /// one is the model's output.
     pub fn hidden_states(&self, batch: &Batch, tap: &dyn Tap) -> Vec<Tensor<3>> {
@@ -255,11 +277,7 @@ impl Plm {
 
     fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
         let batch = &batch.behind(tap.virtual_tokens(INPUT));
-        match &self.network {
-            Network::Encoder(encoder) => encoder.forward(batch, tap, see),
-            Network::Decoder(decoder) => decoder.forward(batch, None, tap, see),
-            Network::EncoderDecoder(t5) => t5.encode(batch, tap, see),
-        }
+        through(self.network.reading(), batch, None, tap, see)
     }
 
     /// One vector a sequence, `[rows, hidden]`. `last` may have virtual tokens before the

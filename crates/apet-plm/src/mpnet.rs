@@ -11,6 +11,7 @@ use crate::{
     bert::{Block, Sizes},
     loader::Loader,
     model::Encoder,
+    pass::{Blocks, Step},
 };
 
 /// The frozen encoder.
@@ -78,17 +79,21 @@ impl Mpnet {
     }
 }
 
-impl Encoder for Mpnet {
-    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
+impl Blocks for Mpnet {
+    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
         let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        let mut x = words + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
-        x = tap.norm(&self.norm, x);
-        see(&x);
+        let x = words + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
+        tap.norm(&self.norm, x)
+    }
+
+    fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
         let bias = self.buckets.bias(&self.relative, batch, tap) + batch.attention_bias();
-        for block in &self.blocks {
-            x = block.forward(x, &bias, tap);
-            see(&x);
-        }
-        x
+        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, tap))
     }
 }
+
+impl Encoder for Mpnet {}

@@ -13,6 +13,7 @@ use crate::{
     activation::activate,
     attention::{Buckets, Cache, attend, split},
     loader::{At, Loader},
+    pass::{Blocks, Step},
 };
 
 /// The frozen encoder and decoder.
@@ -67,13 +68,6 @@ const UNUSED: [&str; 3] = [
     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",
 ];
 
-/// Keys and values of a decoder that goes token by token.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Caches {
-    own: Cache,
-    cross: Cache,
-}
-
 impl T5 {
     pub(crate) fn load(config: &config::T5, l: &mut Loader<'_>) -> Self {
         l.anchor("shared.weight");
@@ -104,65 +98,33 @@ impl T5 {
         UNUSED.into_iter().chain(tied).collect()
     }
 
+    /// Blocks of its decoder.
+    pub(crate) fn written_blocks(&self) -> usize {
+        self.decoder.blocks.len()
+    }
+
     /// The token that a decoder's input begins with.
     pub(crate) fn start(&self) -> u32 {
         self.start
     }
 
-    /// The encoder's output, `[rows * length, hidden]`; `see` gets what goes into each
-    /// block, and the output.
-    pub(crate) fn encode(
-        &self,
-        source: &Batch,
-        tap: &dyn Tap,
-        see: &mut dyn FnMut(&Tensor<2>),
-    ) -> Tensor<2> {
-        let stack = &self.encoder;
-        let bias = stack.buckets.bias(&stack.relative, source, tap) + source.attention_bias();
-        let mut x = source.concat(tap.embed(&self.words, source.ids()), tap);
-        for block in &stack.blocks {
-            see(&x);
-            let normed = tap.norm(&block.attention_norm, x.clone());
-            let attended = self.attention(&block.attention, normed, &bias, None, tap);
-            x = tap.plug(block.after_attention, attended) + x;
-            x = self.feed_forward(block, x, tap);
+    /// The decoder over the encoder's output for `source`, `[rows * length, hidden]`. Its
+    /// texts begin with [`T5::start`].
+    pub(crate) fn writing<'a>(&'a self, source: &'a Batch, encoded: &'a Tensor<2>) -> Writing<'a> {
+        Writing {
+            t5: self,
+            source,
+            encoded,
         }
-        let x = tap.norm(&stack.norm, x);
-        see(&x);
-        x
     }
 
-    /// The decoder's output for `target`, whose first token is [`T5::start`], from the
-    /// encoder's output for `source`: `[rows * length, hidden]`.
-    pub(crate) fn decode(
-        &self,
-        source: &Batch,
-        encoded: &Tensor<2>,
-        target: &Batch,
-        mut caches: Option<&mut Caches>,
-        tap: &dyn Tap,
-    ) -> Tensor<2> {
-        let stack = &self.decoder;
-        let bias = stack.buckets.bias(&stack.relative, target, tap) + target.causal_bias();
-        let cross_bias = source.attention_bias();
-        let mut x = tap.embed(&self.words, target.ids());
-        for (number, block) in stack.blocks.iter().enumerate() {
-            let normed = tap.norm(&block.attention_norm, x.clone());
-            let own = caches
-                .as_deref_mut()
-                .map(|caches| (number, &mut caches.own));
-            let attended = self.attention(&block.attention, normed, &bias, own, tap);
-            x = tap.plug(block.after_attention, attended) + x;
-            if let Some((norm, attention)) = &block.cross {
-                let normed = tap.norm(norm, x.clone());
-                let kept = caches
-                    .as_deref_mut()
-                    .map(|caches| (number, &mut caches.cross));
-                x = self.cross(attention, normed, encoded, &cross_bias, kept, tap) + x;
-            }
-            x = self.feed_forward(block, x, tap);
+    /// A block up to its feed-forward layer, and behind the last one the stack's norm.
+    fn rest(&self, stack: &Stack, number: usize, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        let x = self.feed_forward(&stack.blocks[number], x, tap);
+        match number + 1 == stack.blocks.len() {
+            true => tap.norm(&stack.norm, x),
+            false => x,
         }
-        tap.norm(&stack.norm, x)
     }
 
     /// Scores of every token of the vocabulary: x `[tokens, hidden]` to `[tokens, vocabulary]`.
@@ -233,6 +195,65 @@ impl T5 {
             inner = inner * tap.linear(gate, normed);
         }
         tap.plug(block.after_ffn, tap.linear(&block.narrow, inner)) + x
+    }
+}
+
+impl Blocks for T5 {
+    fn embed(&self, source: &Batch, tap: &dyn Tap) -> Tensor<2> {
+        source.concat(tap.embed(&self.words, source.ids()), tap)
+    }
+
+    fn count(&self) -> usize {
+        self.encoder.blocks.len()
+    }
+
+    fn block<'a>(&'a self, source: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+        let stack = &self.encoder;
+        let bias = stack.buckets.bias(&stack.relative, source, tap) + source.attention_bias();
+        Box::new(move |number, x, _| {
+            let block = &stack.blocks[number];
+            let normed = tap.norm(&block.attention_norm, x.clone());
+            let attended = self.attention(&block.attention, normed, &bias, None, tap);
+            let x = tap.plug(block.after_attention, attended) + x;
+            self.rest(stack, number, x, tap)
+        })
+    }
+}
+
+/// The decoder at work on an encoder's output.
+#[derive(Debug)]
+pub(crate) struct Writing<'t> {
+    t5: &'t T5,
+    source: &'t Batch,
+    encoded: &'t Tensor<2>,
+}
+
+impl Blocks for Writing<'_> {
+    fn embed(&self, target: &Batch, tap: &dyn Tap) -> Tensor<2> {
+        tap.embed(&self.t5.words, target.ids())
+    }
+
+    fn count(&self) -> usize {
+        self.t5.decoder.blocks.len()
+    }
+
+    fn block<'a>(&'a self, target: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+        let (t5, stack) = (self.t5, &self.t5.decoder);
+        let bias = stack.buckets.bias(&stack.relative, target, tap) + target.causal_bias();
+        let cross_bias = self.source.attention_bias();
+        Box::new(move |number, x, mut cache| {
+            let block = &stack.blocks[number];
+            let normed = tap.norm(&block.attention_norm, x.clone());
+            let own = cache.as_deref_mut().map(|cache| (number, cache));
+            let attended = t5.attention(&block.attention, normed, &bias, own, tap);
+            let mut x = tap.plug(block.after_attention, attended) + x;
+            if let Some((norm, attention)) = &block.cross {
+                let normed = tap.norm(norm, x.clone());
+                let kept = cache.map(|cache| (number, cache));
+                x = t5.cross(attention, normed, self.encoded, &cross_bias, kept, tap) + x;
+            }
+            t5.rest(stack, number, x, tap)
+        })
     }
 }
 

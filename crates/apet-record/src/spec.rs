@@ -171,6 +171,10 @@ pub struct Train {
     /// Batches are of rows of like length: less padding, but no longer every order is as likely.
     #[serde(skip_serializing_if = "is_default")]
     pub group_by_length: bool,
+    /// Blocks are made again on the way back, so that a step keeps what one of them needs: less memory
+    /// for more time, and the same gradient.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for Train {
@@ -183,6 +187,7 @@ impl Default for Train {
             patience: 0,
             checkpoint_every: 0,
             group_by_length: false,
+            gradient_checkpointing: false,
         }
     }
 }

@@ -31,5 +31,5 @@ pub use merged::Merged;
 pub use peft::Adapter;
 pub use pool::Pool;
 pub use tap::Tuned;
-pub use theta::{ALL, Layout, Leaves, Theta, Used};
+pub use theta::{ALL, Layout, Leaves, Partial, Theta, Used};
 pub use weight::{AdapterPart, At, Initial, Operation, Structure, Weight};

@@ -165,6 +165,38 @@ impl Layout {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The lowest block that a gradient goes through, where there is one. What lies outside the blocks
+    /// counts as the block behind it.
+    pub fn lowest_block(&self, outline: &Outline) -> Option<usize> {
+        let block = |weight: &Weight| match weight.at {
+            At::Head => None,
+            // What stands before the input goes through all blocks.
+            At::Place(place) => Some(outline.places[place].layer.unwrap_or(0)),
+            At::Site(site) => outline.sites[site].layer.or_else(|| {
+                let before = outline.sites[..site].iter().filter_map(|s| s.layer).max();
+                Some(before.map_or(0, |block| block + 1))
+            }),
+        };
+        self.weights.iter().filter_map(block).min()
+    }
+}
+
+/// Gradients of theta's weights from some of the graphs that a loss comes from.
+#[derive(Debug, Default)]
+pub struct Partial(Vec<Option<Tensor<1>>>);
+
+impl Partial {
+    /// Adds the gradients of one graph.
+    pub fn add(&mut self, leaves: &Leaves, gradients: &mut Gradients) {
+        self.0.resize_with(leaves.0.len(), || None);
+        for (sum, leaf) in self.0.iter_mut().zip(&leaves.0) {
+            *sum = match (sum.take(), leaf.grad_remove(gradients)) {
+                (Some(sum), Some(gradient)) => Some(sum + gradient),
+                (sum, gradient) => sum.or(gradient),
+            };
+        }
+    }
 }
 
 impl Theta {
@@ -263,15 +295,18 @@ impl Theta {
 
     /// The gradient of all of theta as one flat vector; a weight the loss does not depend on has 0.
     pub fn gradient(&self, leaves: &Leaves, gradients: &mut Gradients) -> Tensor<1> {
+        let mut partial = Partial::default();
+        partial.add(leaves, gradients);
+        self.whole(partial)
+    }
+
+    /// The sum of the gradients of several graphs as one flat vector.
+    pub fn whole(&self, partial: Partial) -> Tensor<1> {
         let device = self.values.device();
-        let parts = leaves
-            .0
-            .iter()
-            .zip(&self.layout.weights)
-            .map(|(leaf, weight)| {
-                leaf.grad_remove(gradients)
-                    .unwrap_or_else(|| Tensor::zeros([weight.len()], &device))
-            });
+        let parts = partial.0.into_iter().zip(&self.layout.weights);
+        let parts = parts.map(|(gradient, weight)| {
+            gradient.unwrap_or_else(|| Tensor::zeros([weight.len()], &device))
+        });
         Tensor::cat(parts.collect(), 0)
     }
 

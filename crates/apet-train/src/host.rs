@@ -2,6 +2,8 @@
 
 use apet_record::Line;
 
+use crate::Helpers;
+
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -18,7 +20,7 @@ pub enum Control {
     async_fn_in_trait,
     reason = "a run stays on one thread or event loop: cubecl orders GPU work by thread"
 )]
-pub trait Host {
+pub trait Host: Helpers {
     /// Milliseconds since any fixed moment.
     fn now(&self) -> f64;
 

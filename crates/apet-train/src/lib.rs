@@ -10,7 +10,9 @@ mod choose;
 mod host;
 mod optimizer;
 mod plan;
+mod recompute;
 mod run;
+mod share;
 mod together;
 mod trainer;
 
@@ -20,6 +22,7 @@ pub use choose::choose;
 pub use host::{Control, Host};
 pub use optimizer::AdamW;
 pub use plan::Plan;
-pub use run::{Outcome, RunInput, run};
+pub use run::{Outcome, RunInput, run, trainer};
+pub use share::{Alone, Answer, Helpers, Share};
 pub use together::Together;
 pub use trainer::{Scores, StepResult, TrainError, Trainer};

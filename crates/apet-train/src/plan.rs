@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use apet_kernels::WIDE_NUMBERS;
 use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
 use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
-use apet_theta::{AdapterPart, At, Layout, Structure, Weight};
+use apet_theta::{AdapterPart, Layout, Structure, Weight};
 use burn::tensor::Device;
 
 use crate::trainer::EVAL_ROWS;
@@ -78,7 +78,6 @@ struct Step<'a> {
     spec: &'a RunSpec,
     layout: &'a Layout,
     classes: usize,
-    tuned: BTreeSet<SiteId>,
     rows: u128,
     /// Tokens of a row that are read.
     source: u128,
@@ -99,7 +98,6 @@ impl<'a> Step<'a> {
             outline,
             spec,
             classes,
-            tuned: layout.weights.iter().filter_map(Weight::site).collect(),
             layout,
             rows: spec.train.batch_size as u128,
             source: source as u128,
@@ -117,17 +115,22 @@ impl<'a> Step<'a> {
         // An evaluation keeps nothing, but takes more rows.
         let evaluation = Self {
             rows: EVAL_ROWS as u128,
-            tuned: BTreeSet::new(),
             ..*self
         };
         let evaluation = evaluation.forward(&blocks);
-        let lowest = self.lowest();
+        let lowest = self.layout.lowest_block(self.outline).unwrap_or(usize::MAX);
         // Backwards from the last block, each gives back what it kept; the worst moment is
         // before one of them.
         let mut kept: u128 = 0;
         let mut worst = self.head();
+        let by_block = self.spec.train.gradient_checkpointing;
         for block in &blocks {
-            if block.block >= lowest {
+            if block.block >= lowest && by_block {
+                // Its input is kept; the rest is there while it is made again.
+                let states = self.rows * self.tokens(block.tokens) * block.hidden as u128;
+                kept += states;
+                worst = worst.max(kept + 2 * states + self.kept(block) + self.passing(block));
+            } else if block.block >= lowest {
                 kept += self.kept(block);
                 worst = worst.max(kept + self.passing(block));
             } else {
@@ -168,25 +171,6 @@ impl<'a> Step<'a> {
             Tokens::Source => self.source,
             Tokens::Target => self.target,
         }
-    }
-
-    /// The lowest block that a gradient goes through. What lies outside the blocks counts
-    /// as the first block behind it.
-    fn lowest(&self) -> usize {
-        let sites = &self.outline.sites;
-        let from = |&site: &SiteId| {
-            sites[site].layer.unwrap_or_else(|| {
-                let before = sites[..site].iter().filter_map(|s| s.layer).max();
-                before.map_or(0, |block| block + 1)
-            })
-        };
-        let between = self.layout.weights.iter().filter_map(|w| match w.at {
-            // What stands before the input goes through all blocks.
-            At::Place(place) => Some(self.outline.places[place].layer.unwrap_or(0)),
-            _ => None,
-        });
-        let lowest = self.tuned.iter().map(from).chain(between).min();
-        lowest.unwrap_or(usize::MAX)
     }
 
     /// Numbers that a block keeps.

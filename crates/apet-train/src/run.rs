@@ -42,6 +42,20 @@ pub struct RunInput<'a> {
     pub read_every: usize,
 }
 
+/// What a run of a spec steps with, as it begins: for those who help it.
+///
+/// # Errors
+/// When the spec does not fit the model or the task.
+pub async fn trainer<'a>(
+    plm: &'a Plm,
+    task: &Task,
+    spec: &RunSpec,
+) -> Result<Trainer<'a>, TrainError> {
+    spec.check()?;
+    let chosen = choose(plm, task, spec, None).await?;
+    Trainer::new(plm, task, spec, chosen.as_ref())
+}
+
 /// What a run ends with.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -98,7 +112,8 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
             break;
         }
         let rate = spec.optimizer.rate(progress.step, steps);
-        let result = trainer.step(&next(&mut sampler), rate)?;
+        let rows = next(&mut sampler);
+        let result = trainer.step_with(recorder.host, &rows, rate).await?;
         progress.step += 1;
         pending.push((progress.step, rate, result));
 

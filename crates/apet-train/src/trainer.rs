@@ -1,15 +1,15 @@
 //! The step: batch, forward, loss, gradients of theta, update.
 
-use apet_plm::{Encoded, Kind, Plm, PlmError, Prompted};
+use apet_plm::{Batch, Encoded, Kind, Plm, PlmError, Prompted};
 use apet_record::{Objective, RunSpec, SpecError, Stream};
 use apet_tasks::{Example, Task, accuracy};
-use apet_theta::{Leaves, Placed, Theta};
+use apet_theta::{Leaves, Placed, Theta, Tuned};
 use burn::{
     Tensor,
     tensor::{DType, Int, TensorData},
 };
 
-use crate::AdamW;
+use crate::{AdamW, Share};
 
 /// Rows of an evaluation batch: no gradients are kept, so more fit than in training.
 pub(crate) const EVAL_ROWS: usize = 32;
@@ -241,6 +241,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// Training rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.train.labels.len()
+    }
+
     /// The frozen model.
     pub(crate) fn plm(&self) -> &'a Plm {
         self.plm
@@ -272,14 +277,32 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the model can not be asked for the rows' labels.
     pub fn gradient(&self, batches: &[Vec<usize>]) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
-        let share = 1.0 / batches.len() as f64;
+        let weight = 1.0 / batches.len() as f64;
+        let share = |rows: &Vec<usize>| Share {
+            rows: rows.clone(),
+            weight,
+        };
+        self.gradient_of(&batches.iter().map(share).collect::<Vec<_>>())
+    }
+
+    /// Theta's gradient `[parameters]` and the loss `[1]`, sums over shares.
+    ///
+    /// # Errors
+    /// When the model can not be asked for the rows' labels.
+    pub(crate) fn gradient_of(
+        &self,
+        shares: &[Share],
+    ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
-        for rows in batches {
-            let leaves = self.theta.leaves();
-            let loss = self.loss(rows, &leaves)? * share;
-            let mut gradients = loss.backward();
-            let gradient = self.theta.gradient(&leaves, &mut gradients);
-            let loss = loss.inner();
+        for Share { rows, weight } in shares {
+            let (gradient, loss) = if self.spec.train.gradient_checkpointing {
+                self.gradient_by_block(rows, *weight)?
+            } else {
+                let leaves = self.theta.leaves();
+                let loss = self.loss(rows, &leaves)? * *weight;
+                let mut gradients = loss.backward();
+                (self.theta.gradient(&leaves, &mut gradients), loss.inner())
+            };
             sum = Some(match sum {
                 None => (gradient, loss),
                 Some((g, l)) => (g + gradient, l + loss),
@@ -304,22 +327,36 @@ impl<'a> Trainer<'a> {
 
     /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of their labels' words.
     fn loss(&self, rows: &[usize], leaves: &Leaves) -> Result<Tensor<1>, TrainError> {
-        let losses = match self.spec.objective {
+        let tap = self.theta.tap(leaves);
+        match self.spec.objective {
             Objective::ClassHead => {
-                let logits = self.head_logits(&self.train, rows, leaves);
-                let labels: Vec<i32> = self.labels(rows).collect();
-                let labels = TensorData::new(labels, [rows.len()]);
-                let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
-                apet_kernels::cross_entropy(logits, labels)
+                let texts: Vec<&Encoded> = self.texts(rows).collect();
+                let batch = self.plm.batch(&texts);
+                let states = self.plm.states(&batch, &tap);
+                Ok(self.class_loss(&batch, states, rows, &tap))
             }
             Objective::LabelWords => {
                 let asked: Vec<Prompted> = self.asked_of(rows).collect();
                 let asked: Vec<&Prompted> = asked.iter().collect();
-                let tap = self.theta.tap(leaves);
-                self.plm.target_logits(&asked, &tap)?.losses()
+                Ok(self.plm.target_logits(&asked, &tap)?.losses().mean())
             }
-        };
-        Ok(losses.mean())
+        }
+    }
+
+    /// Mean cross-entropy of training rows' classes, `[1]`, from their states.
+    pub(crate) fn class_loss(
+        &self,
+        batch: &Batch,
+        states: Tensor<3>,
+        rows: &[usize],
+        tap: &Tuned<'_>,
+    ) -> Tensor<1> {
+        let pooling = self.spec.head.pooling;
+        let logits = tap.head(self.plm.pool(batch, states, pooling, tap));
+        let labels: Vec<i32> = self.labels(rows).collect();
+        let labels = TensorData::new(labels, [rows.len()]);
+        let labels = Tensor::<1, Int>::from_data(labels, (self.plm.device(), DType::I32));
+        apet_kernels::cross_entropy(logits, labels).mean()
     }
 
     /// The classification head's scores, `[rows, classes]`.

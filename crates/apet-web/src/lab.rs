@@ -7,12 +7,14 @@ use apet_plm::{Dtype, Encoded, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::Layout;
-use apet_train::{Measured, RunInput, TrainError, Trainer, measure};
-use js_sys::Function;
+use apet_train::{Helpers, Measured, RunInput, Share, TrainError, Trainer, measure};
+use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{
+    crew::{Crew, written},
     device::{self, Opened},
     error,
     model::ModelFiles,
@@ -179,19 +181,22 @@ impl Lab {
     }
 
     /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
-    /// `on_event` gets `{line}` for each line of the record and `{progress}` meanwhile.
+    /// `on_event` gets `{line}` for each line of the record and `{progress}` meanwhile. Each of
+    /// `helpers` is a function that takes values of theta and shares to a promise of a gradient and its
+    /// loss: what [`Lab::assist`] makes in another Worker.
     pub async fn run(
         &self,
         spec: String,
         on_event: Function,
         reason: Option<String>,
+        helpers: Array,
     ) -> Result<(), JsValue> {
         if self.running.replace(true) {
             return Err(error("a run is going on in this Worker; stop it first"));
         }
         self.asked.set(Asked::Go);
         let result = self
-            .run_one(&spec, &on_event, reason.unwrap_or_default())
+            .run_one(&spec, &on_event, reason.unwrap_or_default(), &helpers)
             .await;
         self.running.set(false);
         result
@@ -215,19 +220,15 @@ impl Lab {
     /// Measures steps of a spec on the loaded model with rows of its own, `[{ids, label}]`: `warmup` of them, then
     /// `train.steps` times a forward pass, a gradient and a step. Gives what they took, the
     /// losses, and theta's initial values in the order of its flat vector. `on_part` gets the name of
-    /// each part that is done.
+    /// each part that is done; `helpers` as in [`Lab::run`].
     pub async fn bench(
         &self,
         spec: String,
         rows: JsValue,
         warmup: usize,
         on_part: Function,
+        helpers: Array,
     ) -> Result<JsValue, JsValue> {
-        #[derive(Deserialize)]
-        struct Row {
-            ids: Vec<u32>,
-            label: usize,
-        }
         #[derive(Serialize)]
         struct Benched<'a> {
             #[serde(flatten)]
@@ -235,46 +236,53 @@ impl Lab {
             theta: &'a ThetaInfo,
         }
         let spec = RunSpec::from_json(&spec).map_err(error)?;
-        let rows: Vec<Row> = serde_wasm_bindgen::from_value(rows).map_err(error)?;
         let plm = self.model()?;
-        let (batch, words) = (spec.train.batch_size, plm.outline().config.vocabulary());
-        if rows.len() < batch {
-            let found = rows.len();
-            return Err(error(format!(
-                "rows: found {found}, expected train.batch_size, {batch}"
-            )));
-        }
-        let usable = |row: &Row| {
-            let length = 1..=spec.task.max_length;
-            length.contains(&row.ids.len()) && row.ids.iter().all(|&id| (id as usize) < words)
-        };
-        if let Some(row) = rows.iter().position(|row| !usable(row)) {
-            return Err(error(format!(
-                "rows[{row}].ids: expected 1 to task.max_length, {}, tokens below {words}",
-                spec.task.max_length
-            )));
-        }
-        let classes = rows.iter().map(|row| row.label + 1).max().unwrap_or(1);
-        let rows = rows.into_iter().map(|Row { ids, label }| {
-            let types = vec![0; ids.len()];
-            (Encoded { ids, types }, label)
-        });
-        let mut trainer = Trainer::on(&plm, &spec, classes, rows.collect()).map_err(error)?;
+        let mut crew = Crew::of(&helpers)?;
+        let mut trainer = on_rows(&plm, &spec, rows)?;
         let initial = trainer.theta().values().into_data_async().await;
         let initial = initial.map_err(error)?.try_to_vec::<f32>();
         let done = |part| {
             // A page that can not listen is no reason to stop.
             let _ = object(&part).map(|part| on_part.call1(&JsValue::NULL, &part));
         };
-        let measured = measure(&mut trainer, warmup, milliseconds, done).await;
+        let measured = measure(&mut trainer, &mut crew, warmup, milliseconds, done).await;
         let found = object(&Benched {
             measured: measured.map_err(error)?,
             theta: trainer.theta().info(),
         })?;
         let initial = initial.map_err(|e| error(format!("{e:?}")))?;
-        let initial = js_sys::Float32Array::from(&initial[..]);
-        js_sys::Reflect::set(&found, &"initial".into(), &initial)?;
+        let initial = Float32Array::from(&initial[..]);
+        Reflect::set(&found, &"initial".into(), &initial)?;
         Ok(found)
+    }
+
+    /// Helps another Worker with a run on the loaded model and task, or on rows as in [`Lab::bench`]. `next`
+    /// takes the last answer (nothing at first) to a promise of what is asked then, `{values, shares}`, or of
+    /// nothing at the end.
+    pub async fn assist(&self, spec: String, next: Function, rows: JsValue) -> Result<(), JsValue> {
+        let spec = RunSpec::from_json(&spec).map_err(error)?;
+        let plm = self.model()?;
+        let task = self.task.borrow().clone();
+        let mut trainer = match task {
+            _ if !rows.is_undefined() => on_rows(&plm, &spec, rows)?,
+            Some(task) => apet_train::trainer(&plm, &task, &spec)
+                .await
+                .map_err(error)?,
+            None => return Err(error("no task is loaded")),
+        };
+        let mut answer = JsValue::UNDEFINED;
+        loop {
+            let asked: Promise = next.call1(&JsValue::NULL, &answer)?.dyn_into()?;
+            let asked = JsFuture::from(asked).await?;
+            if asked.is_undefined() {
+                return Ok(());
+            }
+            let values = Reflect::get(&asked, &"values".into())?.dyn_into::<Float32Array>()?;
+            let shares = Reflect::get(&asked, &"shares".into())?;
+            let shares: Vec<Share> = serde_wasm_bindgen::from_value(shares).map_err(error)?;
+            let found = trainer.help(values.to_vec(), &shares).await;
+            answer = written(&found.map_err(error)?)?;
+        }
     }
 
     /// Compares every operation and gradient on this device with double precision:
@@ -306,6 +314,7 @@ impl Lab {
         spec: &str,
         on_event: &Function,
         reason: String,
+        helpers: &Array,
     ) -> Result<(), JsValue> {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
@@ -314,13 +323,18 @@ impl Lab {
             .borrow()
             .clone()
             .ok_or_else(|| error("no task is loaded"))?;
-        let mut tab = Tab::open(&spec, &self.opened, on_event, &self.asked).await?;
+        let crew = Crew::of(helpers)?;
+        let mut device = self.opened.info.clone();
+        if crew.count() > 0 {
+            device.adapter = format!("wasm SIMD, {} threads", crew.count() + 1);
+        }
+        let mut tab = Tab::open(&spec, &self.opened, on_event, &self.asked, crew).await?;
         let checkpoint = tab.resume().map_err(error)?;
         let input = RunInput {
             plm: &plm,
             task: &task,
             spec: &spec,
-            device: self.opened.info.clone(),
+            device,
             software: SoftwareInfo {
                 apet: env!("CARGO_PKG_VERSION").into(),
                 burn: "0.22.1".into(),
@@ -347,4 +361,39 @@ impl Lab {
         let model = self.model.borrow().clone();
         model.ok_or_else(|| error("no model is loaded"))
     }
+}
+
+/// Token ids with their class, as the page gives them.
+#[derive(Deserialize)]
+struct Row {
+    ids: Vec<u32>,
+    label: usize,
+}
+
+/// A trainer on rows of the page's own, `[{ids, label}]`.
+fn on_rows<'a>(plm: &'a Plm, spec: &RunSpec, rows: JsValue) -> Result<Trainer<'a>, JsValue> {
+    let rows: Vec<Row> = serde_wasm_bindgen::from_value(rows).map_err(error)?;
+    let (batch, words) = (spec.train.batch_size, plm.outline().config.vocabulary());
+    if rows.len() < batch {
+        let found = rows.len();
+        return Err(error(format!(
+            "rows: found {found}, expected train.batch_size, {batch}"
+        )));
+    }
+    let usable = |row: &Row| {
+        let length = 1..=spec.task.max_length;
+        length.contains(&row.ids.len()) && row.ids.iter().all(|&id| (id as usize) < words)
+    };
+    if let Some(row) = rows.iter().position(|row| !usable(row)) {
+        return Err(error(format!(
+            "rows[{row}].ids: expected 1 to task.max_length, {}, tokens below {words}",
+            spec.task.max_length
+        )));
+    }
+    let classes = rows.iter().map(|row| row.label + 1).max().unwrap_or(1);
+    let rows = rows.into_iter().map(|Row { ids, label }| {
+        let types = vec![0; ids.len()];
+        (Encoded { ids, types }, label)
+    });
+    Trainer::on(plm, spec, classes, rows.collect()).map_err(error)
 }

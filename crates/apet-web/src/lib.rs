@@ -1,6 +1,7 @@
 //! The wasm of the Lab. It lives in a Worker that may be ended at any time: all a
 //! run needs to go on is in the origin's private files (design decision 11).
 
+mod crew;
 mod device;
 mod files;
 mod lab;

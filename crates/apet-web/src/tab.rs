@@ -3,13 +3,14 @@
 use std::cell::Cell;
 
 use apet_record::{Line, RunSpec, record_name};
-use apet_train::{Control, Host};
+use apet_train::{Answer, Control, Helpers, Host, Share};
 use js_sys::{Function, Promise};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::{
+    crew::Crew,
     device::{Lost, Opened},
     files::{OpenFile, folder, remove},
     object,
@@ -51,6 +52,7 @@ pub(crate) struct Tab<'a> {
     asked: &'a Cell<Asked>,
     lost: Lost,
     paused: f64,
+    crew: Crew,
     /// Whether all that the run holds is the module's memory.
     on_cpu: bool,
 }
@@ -61,6 +63,7 @@ impl<'a> Tab<'a> {
         opened: &Opened,
         on_event: &'a Function,
         asked: &'a Cell<Asked>,
+        crew: Crew,
     ) -> Result<Self, JsValue> {
         let run = spec.id();
         let name = record_name(&run, &opened.info.name);
@@ -79,6 +82,7 @@ impl<'a> Tab<'a> {
             asked,
             lost: opened.lost.clone(),
             paused: 0.0,
+            crew,
             on_cpu: opened.info.name == "cpu",
         })
     }
@@ -138,6 +142,20 @@ async fn wait(milliseconds: i32) {
         set_timeout(&done, milliseconds);
     });
     let _ = JsFuture::from(promise).await;
+}
+
+impl Helpers for Tab<'_> {
+    fn count(&self) -> usize {
+        self.crew.count()
+    }
+
+    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
+        self.crew.ask(values, shares)
+    }
+
+    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+        self.crew.answers().await
+    }
 }
 
 impl Host for Tab<'_> {

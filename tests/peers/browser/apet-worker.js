@@ -17,23 +17,45 @@ const METHODS = {
   apet: { name: "apet", count: 10_000, pool: POOL },
 };
 
-self.onmessage = async ({ data }) => {
+/** What comes next: settings first, then what a helper is asked. @type {((data: any) => void)} */
+let take;
+const next = () => /** @type {Promise<any>} */ (new Promise((resolve) => (take = resolve)));
+self.onmessage = ({ data }) => take(data);
+(async () => {
   try {
-    self.postMessage(await run(data));
+    self.postMessage(await run(await next()));
   } catch (error) {
     self.postMessage({ error: String(error) });
   }
-};
+})();
 
-/** @param {import("./model.js").Settings} settings */
-async function run({ device, method, steps, warmup }) {
+/** A Worker that makes half of each gradient: `cpu` has a thread for each Worker. */
+async function helper(/** @type {import("./model.js").Settings} */ settings) {
+  const worker = new Worker("apet-worker.js", { type: "module" });
+  /** @type {any} */
+  let waiting;
+  worker.onmessage = ({ data }) => waiting(data);
+  const answer = () => new Promise((resolve) => (waiting = resolve));
+  worker.postMessage({ ...settings, helps: true });
+  await answer();
+  return (/** @type {Float32Array} */ values, /** @type {unknown} */ shares) => {
+    worker.postMessage({ values, shares }, [values.buffer]);
+    return answer();
+  };
+}
+
+/** @param {import("./model.js").Settings & { helps?: boolean }} settings */
+async function run(settings) {
+  const { device, method, steps, warmup, helps } = settings;
   await load({ module_or_path: "/pkg/apet_web_bg.wasm" });
   const lab = await Lab.open(device === "wasm" ? "cpu" : "webgpu");
   const model = checkpoint();
   const config = await (await fetch("/config.json")).text();
-  await keep("config.json", new Blob([config]));
-  await keep("tokenizer.json", new Blob([JSON.stringify(TOKENIZER)]));
-  await keep("model.safetensors", model);
+  if (!helps) {
+    await keep("config.json", new Blob([config]));
+    await keep("tokenizer.json", new Blob([JSON.stringify(TOKENIZER)]));
+    await keep("model.safetensors", model);
+  }
   await lab.loadModel("bench", [{ name: "model.safetensors", size: model.size }]);
 
   const spec = {
@@ -48,6 +70,17 @@ async function run({ device, method, steps, warmup }) {
     ids: [...ids.subarray(row * SHAPE.length, (row + 1) * SHAPE.length)],
     label,
   }));
+  if (helps) {
+    return lab.assist(
+      JSON.stringify(spec),
+      (/** @type {any} */ answer) => {
+        self.postMessage(answer ?? "ready", answer ? [answer.gradient.buffer] : []);
+        return next();
+      },
+      rows,
+    );
+  }
+  const helpers = device === "wasm" ? [await helper(settings)] : [];
   /** @type {Record<string, import("./model.js").Counts>} */
   const of = {};
   let before = counts();
@@ -56,7 +89,7 @@ async function run({ device, method, steps, warmup }) {
     if (Object.keys(of).length === 0) pipelines = counts().pipelines ?? 0;
     of[part] = since(before, 1); // the last one's stay
     before = counts();
-  });
+  }, helpers);
   // As text: the way out of the page takes minutes for so many numbers.
   const initial = JSON.stringify([...measured.initial]);
   return { ...measured, initial, device: lab.device, first_pipelines: pipelines, pipelines: counts().pipelines, of_a_step: of["step"], of_a_forward: of["forward"] };

@@ -41,11 +41,31 @@ export interface Lab {
   positions(spec: string, cells: number): { blocks: PositionBlock[] };
   recordName(spec: string): string;
   check(): Promise<Check[]>;
-  run(spec: string, onEvent: (event: RunEvent) => void, reason?: string): Promise<void>;
+  run(
+    spec: string,
+    onEvent: (event: RunEvent) => void,
+    reason: string | undefined,
+    helpers: Helper[],
+  ): Promise<void>;
+  /** `next` takes the last answer to what is asked then, or to nothing at the end. */
+  assist(spec: string, next: (answer?: Answer) => Promise<Asked | undefined>): Promise<void>;
   pause(): void;
   resume(): void;
   stop(): void;
 }
+
+/** Some of a step's rows with their weights, and theta's values: whose gradient is asked for. */
+export interface Asked {
+  values: Float32Array<ArrayBuffer>;
+  shares: unknown;
+}
+/** Theta's gradient and the loss, over shares. */
+export interface Answer {
+  gradient: Float32Array<ArrayBuffer>;
+  loss: number;
+}
+/** Another Worker that makes a part of a gradient at the same time. */
+export type Helper = (values: Asked["values"], shares: unknown) => Promise<Answer>;
 
 /** A part of a block (or of none): tuned parameters, and parameters that there are. */
 export type PositionBlock = [block: number | null, part: string, tuned: number, all: number];
@@ -112,7 +132,10 @@ export interface Calls {
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
   describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[] } };
   check: { args: []; value: Check[] };
-  run: { args: [spec: string, reason: string | undefined]; value: void };
+  /** `helpers` lead to Workers that assist. */
+  run: { args: [spec: string, reason: string | undefined, helpers: MessagePort[]]; value: void };
+  /** Helps the run at the other end of `port`, until that ends. */
+  assist: { args: [spec: string, port: MessagePort]; value: void };
   pause: { args: []; value: void };
   resume: { args: []; value: void };
   stop: { args: []; value: void };

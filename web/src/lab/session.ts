@@ -14,6 +14,8 @@ export interface SessionEvents {
   event(event: RunEvent): void;
   download(line: string): void;
   transfer(transfer: Transfer): void;
+  /** The Worker is no more, whoever ended it. */
+  ended(reason: string): void;
 }
 
 export class Session {
@@ -25,7 +27,10 @@ export class Session {
   /** Of an ended Worker: when the browser has taken back all it held. */
   gone: Promise<unknown> | undefined;
 
+  #events: SessionEvents;
+
   constructor(events: SessionEvents) {
+    this.#events = events;
     const name = this.#name;
     this.#worker = new Worker(new URL("../worker.ts", import.meta.url), { type: "module", name });
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => {
@@ -50,7 +55,8 @@ export class Session {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#worker.postMessage({ id, call, args } satisfies Request);
+      const ports = args.flat().filter((arg) => arg instanceof MessagePort);
+      this.#worker.postMessage({ id, call, args } satisfies Request, ports);
     });
   }
 
@@ -80,5 +86,6 @@ export class Session {
     this.gone = navigator.locks?.request(this.#name, () => {});
     for (const waiting of this.#waiting.values()) waiting.reject(this.#dead);
     this.#waiting.clear();
+    this.#events.ended(reason);
   }
 }

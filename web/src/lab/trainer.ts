@@ -45,21 +45,36 @@ export const webgpu = signal<WebgpuStatus | undefined>(undefined);
 /** Workers lost one after another without a step between them, after which a run is given up. */
 const FAULTS_IN_A_ROW = 3;
 
-let session: Session | undefined;
-let loaded: { device?: Device; wanted?: DeviceName; model?: ModelInfo; task?: TaskInfo; taskKey?: string } = {};
+/** A Worker and what is in it. */
+interface Mate {
+  session: Session;
+  device?: Device;
+  wanted?: DeviceName;
+  model?: ModelInfo;
+  task?: TaskInfo;
+  taskKey?: string;
+}
+
+let main: Mate | undefined;
+/** Workers that make a part of each gradient: on `cpu` a Worker is a thread. */
+let helpers: Mate[] = [];
 let stepsSeen = 0;
 
 const sentence = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
-function worker(): Session {
-  if (session?.alive) return session;
-  loaded = {};
-  session = new Session({
+function worker(): Mate {
+  if (main?.session.alive) return main;
+  const session = new Session({
     event: onEvent,
     download: (line) => (progress.value = line),
     transfer: (now) => (transfer.value = now),
+    ended: dismissHelpers, // what they were asked for is no longer waited for
   });
-  return session;
+  return (main = { session });
+}
+
+function dismissHelpers(): void {
+  for (const { session } of helpers.splice(0)) session.end("No longer needed.");
 }
 
 function onEvent(event: RunEvent): void {
@@ -79,7 +94,7 @@ function onEvent(event: RunEvent): void {
 /** Asks for the adapter. The page begins with this. */
 export async function findWebgpu(): Promise<void> {
   try {
-    webgpu.value = await worker().call("status");
+    webgpu.value = await worker().session.call("status");
   } catch (error) {
     problem.value = sentence(error);
   }
@@ -111,8 +126,8 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
 
 /** Brings the Worker to what the spec needs; the plan says how far that went. */
 async function load(spec: Spec, device: DeviceName): Promise<Described> {
-  if (session?.alive && loaded.wanted && loaded.wanted !== device) session.end("Another device was chosen.");
-  await session?.gone; // its files are free only then
+  if (main?.session.alive && main.wanted && main.wanted !== device) main.session.end("Another device was chosen.");
+  await main?.session.gone; // its files are free only then
   const to = worker();
   let found: Plan | undefined;
   try {
@@ -120,7 +135,7 @@ async function load(spec: Spec, device: DeviceName): Promise<Described> {
     const model = await loadModel(to, spec.model);
     const task = await loadTask(to, spec);
     found = { device: opened, model, task };
-    const theta = await to.call("describe", JSON.stringify(spec));
+    const theta = await to.session.call("describe", JSON.stringify(spec));
     found = { ...found, theta };
     return theta;
   } finally {
@@ -128,26 +143,27 @@ async function load(spec: Spec, device: DeviceName): Promise<Described> {
   }
 }
 
-async function loadDevice(to: Session, device: DeviceName): Promise<Device> {
-  if (loaded.device) return loaded.device;
+async function loadDevice(to: Mate, device: DeviceName): Promise<Device> {
+  if (to.device) return to.device;
   progress.value = "Starting the Lab";
-  loaded.wanted = device;
-  return (loaded.device = await to.call("open", device));
+  to.wanted = device;
+  return (to.device = await to.session.call("open", device));
 }
 
-async function loadModel(to: Session, name: string): Promise<ModelInfo> {
-  if (loaded.model?.name === name) return loaded.model;
+async function loadModel(to: Mate, name: string): Promise<ModelInfo> {
+  if (to.model?.name === name) return to.model;
   const entry = offered().find((m) => m.name === name);
   if (!entry)
     throw new Error(
       `The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again, or add it under More models.`,
     );
-  delete loaded.model;
-  delete loaded.taskKey;
+  delete to.model;
+  delete to.taskKey;
+  if (to === main) dismissHelpers(); // what they have is of another model
   progress.value = `Getting ${name}`;
   getting = name;
   try {
-    return (loaded.model = await to.call("model", name, entry.source));
+    return (to.model = await to.session.call("model", name, entry.source));
   } finally {
     getting = undefined;
     transfer.value = undefined;
@@ -160,7 +176,7 @@ let getting: string | undefined;
 
 /** Ends a download that is no longer wanted; what has come is kept. */
 function dropDownload(): void {
-  if (getting !== undefined) void session?.call("cancel").catch(() => {});
+  if (getting !== undefined) void main?.session.call("cancel").catch(() => {});
 }
 
 /** Ends the download on the screen, until the model is asked for again. */
@@ -169,15 +185,59 @@ export function cancelDownload(): void {
   dropDownload();
 }
 
-async function loadTask(to: Session, { task, seeds }: Spec): Promise<TaskInfo> {
+async function loadTask(to: Mate, { task, seeds }: Spec): Promise<TaskInfo> {
   const own = ownTasks.value.find((t) => t.name === task.name);
   const key = JSON.stringify([task, seeds.batches, own?.files.train.size, own?.files.train.lastModified]);
-  if (loaded.task && loaded.taskKey === key) return loaded.task;
-  delete loaded.taskKey;
+  if (to.task && to.taskKey === key) return to.task;
+  delete to.taskKey;
   const files = own ? sourcesOf(own) : sources(task.name);
-  loaded.task = await to.call("task", JSON.stringify(task), seeds.batches, files);
-  loaded.taskKey = key;
-  return loaded.task;
+  to.task = await to.session.call("task", JSON.stringify(task), seeds.batches, files);
+  to.taskKey = key;
+  return to.task;
+}
+
+/** Threads that a run on `cpu` may have; more do not pay for batches of a few rows. */
+const THREADS = 4;
+/** Bytes of weights that all helpers together may hold. */
+const HELD_BY_HELPERS = 1 << 30;
+
+/** Workers that a run of the model may have beside its own. */
+function helpersFor(model: ModelInfo, device: DeviceName): number {
+  if (device !== "cpu") return 0;
+  const threads = Math.min(navigator.hardwareConcurrency, THREADS) - 1;
+  return Math.max(0, Math.min(threads, Math.floor(HELD_BY_HELPERS / (4 * model.parameters))));
+}
+
+/** Ports to helpers that are ready for a run of the spec; none where that fails. */
+async function summon(spec: Spec, specText: string, model: ModelInfo, device: DeviceName): Promise<MessagePort[]> {
+  const ports: MessagePort[] = [];
+  try {
+    for (let number = 0; number < helpersFor(model, device); number++) {
+      const mate = (helpers[number] ??= newHelper());
+      await loadDevice(mate, device);
+      await loadModel(mate, spec.model);
+      await loadTask(mate, spec);
+      const { port1, port2 } = new MessageChannel();
+      // Its end is the run's end; why it fails, the run hears through the port.
+      void mate.session.call("assist", specText, port2).catch(() => {});
+      ports.push(port1);
+    }
+  } catch {
+    dismissHelpers();
+    return [];
+  }
+  return ports;
+}
+
+function newHelper(): Mate {
+  const ended = (reason: string) => {
+    const at = helpers.indexOf(mate);
+    if (at < 0) return; // dismissed
+    helpers.splice(at, 1);
+    if (busy.value) main?.session.end(`A helping Worker was lost: ${reason}`);
+  };
+  const mate: Mate = { session: new Session({ event() {}, download() {}, transfer() {}, ended }) };
+  return mate;
 }
 
 function sources(task: string): SplitSources {
@@ -216,11 +276,14 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
       const before = stepsSeen;
       try {
         const theta = await load(spec, device);
+        const model = plan.peek()?.model;
+        // After a fault the run goes on alone: what helps also takes memory.
+        const ports = model && faults === 0 ? await summon(spec, specText, model, device) : [];
         progress.value = "Starting";
         if (!live.peek()) begin(await checkpointed(theta.name));
         if (stopWanted()) break;
         phase.value = "running";
-        await worker().call("run", specText, reason);
+        await worker().session.call("run", specText, reason, ports);
         break;
       } catch (error) {
         if (!(error instanceof Fault) || stopWanted()) throw error;
@@ -260,21 +323,21 @@ async function keepRecord(): Promise<void> {
 
 export async function pause(): Promise<void> {
   phase.value = "paused";
-  await session?.call("pause").catch(() => {});
+  await main?.session.call("pause").catch(() => {});
 }
 
 export async function resume(): Promise<void> {
   phase.value = "running";
-  await session?.call("resume").catch(() => {});
+  await main?.session.call("resume").catch(() => {});
 }
 
 /** Stops after the step that is being done; a second call, or one before the first step, ends the Worker. */
 export async function stop(): Promise<void> {
   if (phase.value === "stopping" || phase.value === "starting") {
     phase.value = "stopping";
-    session?.end("Stopped.");
+    main?.session.end("Stopped.");
     return;
   }
   phase.value = "stopping";
-  await session?.call("stop").catch(() => {});
+  await main?.session.call("stop").catch(() => {});
 }

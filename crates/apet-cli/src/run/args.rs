@@ -131,6 +131,9 @@ pub(crate) struct Settings {
     /// Make batches of rows of like length: less padding
     #[arg(long)]
     group_by_length: bool,
+    /// Make blocks again on the way back: less memory, more time
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Steps between evaluations on dev
     #[arg(long, value_name = "N")]
     eval_every: Option<usize>,
@@ -232,6 +235,7 @@ impl Settings {
         set(&mut spec.train.patience, self.patience);
         set(&mut spec.train.checkpoint_every, self.checkpoint_every);
         spec.train.group_by_length |= self.group_by_length;
+        spec.train.gradient_checkpointing |= self.gradient_checkpointing;
         if let Some(rate) = self.learning_rate {
             spec.optimizer.learning_rate = rate;
         }

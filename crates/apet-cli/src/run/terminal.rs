@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use apet_record::Line;
-use apet_train::{Control, Host, Outcome, TrainError};
+use apet_train::{Control, Helpers, Host, Outcome, TrainError};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -131,6 +131,8 @@ fn open_record(path: &std::path::Path, resuming: bool) -> Result<File> {
     }
     Ok(file)
 }
+
+impl Helpers for Terminal {}
 
 impl Host for Terminal {
     fn now(&self) -> f64 {

@@ -1,0 +1,126 @@
+//! Gradient checkpointing (Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost"): the
+//! forward pass keeps what goes into each block only; on the way back each block is made again, now
+//! with what its gradients need. One forward pass more, for the memory of one block.
+
+use apet_plm::{Asked, Batch, Encoded, Flow, Pass, Prompted};
+use apet_record::Objective;
+use apet_theta::{Partial, Tuned};
+use burn::{Tensor, tensor::Gradients};
+
+use crate::{TrainError, Trainer};
+
+/// Rows on their way through the model.
+enum Way<'a> {
+    Classes(Batch, Pass<'a>),
+    Words(Asked<'a>),
+}
+
+impl Trainer<'_> {
+    /// Theta's gradient `[parameters]` of `share` times the rows' loss, and that loss `[1]`: equal to that of
+    /// one pass over all blocks.
+    ///
+    /// # Errors
+    /// When the model can not be asked for the rows' labels.
+    pub(crate) fn gradient_by_block(
+        &self,
+        rows: &[usize],
+        share: f64,
+    ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
+        let constants = self.theta.constants();
+        let frozen = self.theta.tap(&constants);
+        let way = self.way(rows, &frozen)?;
+        let pass = match &way {
+            Way::Classes(_, pass) => pass,
+            Way::Words(asked) => &asked.pass,
+        };
+        // Below the lowest block with something tuned, nothing is made again.
+        let first = match self.theta.layout().lowest_block(self.plm().outline()) {
+            None => pass.pieces(),
+            Some(0) => 0,
+            Some(block) => pass.piece_of(block),
+        };
+        let mut flow = pass.piece(0, None, &frozen);
+        let mut inputs = vec![None];
+        for number in 1..pass.pieces() {
+            inputs.push(Some(flow.clone()).filter(|_| number >= first));
+            flow = pass.piece(number, Some(flow), &frozen);
+        }
+
+        let leaves = self.theta.leaves();
+        let tap = self.theta.tap(&leaves);
+        let mut partial = Partial::default();
+        let last = tracked(flow);
+        let loss = self.loss_of(&way, last.states.clone(), rows, &tap) * share;
+        let mut gradients = loss.backward();
+        partial.add(&leaves, &mut gradients);
+        let mut above = gradient_of(last, &mut gradients);
+        for (number, before) in inputs.into_iter().enumerate().skip(first).rev() {
+            let before = before.map(|flow| if number > first { tracked(flow) } else { flow });
+            let after = pass.piece(number, before.clone(), &tap);
+            let mut gradients = self.along(after, above).backward();
+            partial.add(&leaves, &mut gradients);
+            above = before.map_or_else(Default::default, |flow| gradient_of(flow, &mut gradients));
+        }
+        Ok((self.theta.whole(partial), loss.inner()))
+    }
+
+    fn way(&self, rows: &[usize], tap: &Tuned<'_>) -> Result<Way<'_>, TrainError> {
+        Ok(match self.spec().objective {
+            Objective::ClassHead => {
+                let texts: Vec<&Encoded> = self.texts(rows).collect();
+                let batch = self.plm().batch(&texts);
+                let pass = self.plm().pass(&batch, tap);
+                Way::Classes(batch, pass)
+            }
+            Objective::LabelWords => {
+                let asked: Vec<Prompted> = self.asked_of(rows).collect();
+                let asked: Vec<&Prompted> = asked.iter().collect();
+                Way::Words(self.plm().ask(&asked, tap)?)
+            }
+        })
+    }
+
+    fn loss_of(
+        &self,
+        way: &Way<'_>,
+        last: Tensor<2>,
+        rows: &[usize],
+        tap: &Tuned<'_>,
+    ) -> Tensor<1> {
+        match way {
+            Way::Classes(batch, _) => {
+                let states = self.plm().rows_of(batch, last);
+                self.class_loss(batch, states, rows, tap)
+            }
+            Way::Words(asked) => asked.score(last, tap).losses().mean(),
+        }
+    }
+
+    /// A number whose gradient is that of the loss: Σ x · dx over what a piece gave.
+    fn along(&self, after: Flow, above: [Option<Tensor<2>>; 2]) -> Tensor<1> {
+        // A piece in which nothing is tuned has no graph of its own.
+        let anchor = Tensor::zeros([1], self.plm().device());
+        let sum = anchor.autodiff().require_grad();
+        let given = [Some(after.states), after.encoded];
+        let pairs = given.into_iter().zip(above);
+        pairs.fold(sum, |sum, pair| match pair {
+            (Some(x), Some(dx)) => sum + (x * dx).sum(),
+            _ => sum,
+        })
+    }
+}
+
+/// The same numbers at the beginning of a graph.
+fn tracked(flow: Flow) -> Flow {
+    let leaf = |x: Tensor<2>| x.autodiff().require_grad();
+    Flow {
+        states: leaf(flow.states),
+        encoded: flow.encoded.map(leaf),
+    }
+}
+
+/// The gradients of what went into a piece.
+fn gradient_of(flow: Flow, gradients: &mut Gradients) -> [Option<Tensor<2>>; 2] {
+    let mut of = |x: &Tensor<2>| x.grad_remove(gradients);
+    [of(&flow.states), flow.encoded.as_ref().and_then(of)]
+}
