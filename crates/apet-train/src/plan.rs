@@ -127,9 +127,10 @@ impl<'a> Step<'a> {
         for block in &blocks {
             if block.block >= lowest && by_block {
                 // Its input is kept; the rest is there while it is made again.
-                let states = self.rows * self.tokens(block.tokens) * block.hidden as u128;
-                kept += states;
-                worst = worst.max(kept + 2 * states + self.kept(block) + self.passing(block));
+                let states = self.rows * self.tokens(block.tokens);
+                kept += states * block.hidden as u128;
+                let passing = states * (block.inner + block.hidden) as u128;
+                worst = worst.max(kept + self.kept(block) + passing);
             } else if block.block >= lowest {
                 kept += self.kept(block);
                 worst = worst.max(kept + self.passing(block));
