@@ -12,6 +12,7 @@ mod mapped;
 mod memory;
 mod model;
 mod models;
+mod pretrain;
 mod pytorch;
 mod run;
 mod serve;
@@ -55,6 +56,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Make a theta file of an adapter of peft
     Import(import::ImportArgs),
+    /// Pre-train a family of small models on plain text
+    Pretrain(pretrain::PretrainArgs),
     /// Make a Hugging Face directory of a GGUF file or another checkpoint
     Convert(convert::ConvertArgs),
     /// Measure a step's time and memory on a device
@@ -95,6 +98,7 @@ fn run(command: Command) -> Result<()> {
         Command::Generate(args) => generate::generate(&store, &args),
         Command::Export(args) => export::export(&store, &args),
         Command::Import(args) => import::import(&store, &args),
+        Command::Pretrain(args) => pretrain::pretrain(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Bench(args) => bench::bench(&store, &args),
         Command::Devices => {

@@ -102,6 +102,10 @@ impl Blocks for Bert {
 }
 
 impl Encoder for Bert {
+    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        tap.project(&self.words, x)
+    }
+
     /// tanh(W x + b) over the first token's state.
     fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         match &self.pooler {

@@ -41,6 +41,10 @@ impl PlmFiles<'_> {
 
 /// A network that sees whole sequences.
 pub(crate) trait Encoder: Blocks {
+    /// Scores of every token of the vocabulary by its row of the table: `[tokens, hidden]` to
+    /// `[tokens, vocabulary]`.
+    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2>;
+
     /// Its pooler over the first token's state, `[rows, hidden]`.
     fn pooler(&self, first: Tensor<2>, _tap: &dyn Tap) -> Tensor<2> {
         first
@@ -77,11 +81,10 @@ pub struct Plm {
 }
 
 impl Network {
-    /// Scores of every token of the vocabulary, `[tokens, hidden]` to `[tokens, vocabulary]`;
-    /// an encoder has none.
+    /// Scores of every token of the vocabulary, `[tokens, hidden]` to `[tokens, vocabulary]`.
     pub(crate) fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
         match self {
-            Self::Encoder(_) => x,
+            Self::Encoder(encoder) => encoder.logits(x, tap),
             Self::Decoder(decoder) => decoder.logits(x, tap),
             Self::EncoderDecoder(t5) => t5.logits(x, tap),
         }
@@ -258,6 +261,12 @@ impl Plm {
     /// The way of [`Plm::states`] in pieces.
     pub fn pass(&self, batch: &Batch, tap: &dyn Tap) -> Pass<'_> {
         Pass::new(self, batch.behind(tap.virtual_tokens(INPUT)), None)
+    }
+
+    /// Scores of every token of the vocabulary for some last states, `[tokens, hidden]` to
+    /// `[tokens, vocabulary]`: by its head, or, in an encoder, by the rows of its token table.
+    pub fn token_scores(&self, states: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        self.network.logits(states, tap)
     }
 
     /// A pass's last states as [`Plm::pool`] takes them, `[rows, length, hidden]`.

@@ -96,4 +96,8 @@ impl Blocks for Mpnet {
     }
 }
 
-impl Encoder for Mpnet {}
+impl Encoder for Mpnet {
+    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+        tap.project(&self.words, x)
+    }
+}
