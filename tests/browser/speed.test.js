@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { availableParallelism } from "node:os";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -11,10 +12,10 @@ const script = fileURLToPath(new URL("../peers/browser/run.js", import.meta.url)
 
 /**
  * Steps of 2 layers of width 128 on 8 x 64 tokens (tests/peers/browser), measured in a Chromium of their own.
- * @param {"webgpu" | "wasm"} device @param {string} method
+ * @param {"webgpu" | "wasm"} device @param {string} method @param {boolean} alone without a helping Worker
  */
-async function measured(device, method) {
-  const settings = JSON.stringify({ side: "apet", device, method, steps: 6, warmup: 4 });
+async function measured(device, method, alone = false) {
+  const settings = JSON.stringify({ side: "apet", device, method, alone, steps: 6, warmup: 4 });
   const { stdout } = await promisify(execFile)("node", [script, settings], { maxBuffer: 1 << 24 });
   const found = JSON.parse(stdout);
   // Whatever else runs makes steps slower, never faster.
@@ -53,4 +54,18 @@ test("APET and LoRA cost less than everything on wasm and WebGPU, and both devic
       assert.ok(few.losses.at(-1) < few.losses[0], "the loss falls");
     }
   }
+});
+
+test("a helping Worker makes a step on wasm quicker, and changes nothing else", async (t) => {
+  const least = { one: Infinity, two: Infinity };
+  for (let round = 0; round < 3; round++) {
+    const [one, two] = [await measured("wasm", "full", true), await measured("wasm", "full")];
+    least.one = Math.min(least.one, one.least);
+    least.two = Math.min(least.two, two.least);
+    for (const [at, loss] of two.losses.entries()) {
+      assert.ok(Math.abs(loss - one.losses[at]) <= 1e-4 * loss, `step ${at}: ${loss}, ${one.losses[at]} alone`);
+    }
+  }
+  t.diagnostic(`one Worker ${least.one.toFixed(0)} ms, two ${least.two.toFixed(0)} ms`);
+  if (availableParallelism() > 1) assert.ok(least.two < 0.95 * least.one);
 });

@@ -2,6 +2,7 @@
 // A new user trains, watches, reloads and compares.
 
 import assert from "node:assert/strict";
+import { availableParallelism } from "node:os";
 import { after, before, test } from "node:test";
 import {
   choose,
@@ -48,6 +49,8 @@ test("a new user trains, sees the curve fall, reloads, and compares with a nativ
   assert.ok(mean(losses.slice(-15)) < mean(losses.slice(0, 15)) / 4, `the loss falls: ${losses}`);
   assert.equal(record[0]?.theta.realised, 20_000);
   assert.equal(record[0]?.device.host, "browser");
+  const threads = Math.min(availableParallelism(), 4);
+  if (threads > 1) assert.equal(record[0]?.device.adapter, `wasm SIMD, ${threads} threads`);
   assert.equal(record.at(-1)?.kind, "summary");
 
   await page.reload();

@@ -37,7 +37,7 @@ pub struct Recipe {
     pub clip_norm: f64,
     /// Share of tokens that an encoder must guess.
     pub masked: f64,
-    /// Deviation of the initial matrices and tables.
+    /// Deviation of the initial matrices and tables; 0 is that of BERT, 0.02 at width 768, at the model's width.
     pub deviation: f64,
     /// Seed of initial values, order and masks.
     pub seed: u64,
@@ -58,7 +58,7 @@ impl Default for Recipe {
             weight_decay: 0.01,
             clip_norm: 1.0,
             masked: 0.15,
-            deviation: 0.02,
+            deviation: 0.0,
             seed: 0,
             validate_every: 1000,
             validate_on: 512,
@@ -199,16 +199,34 @@ impl<'a> Pretrainer<'a> {
             plm.device(),
             (&used, &|_| true),
         )?;
+        // What a layer gives must be as large as at the width the 0.02 is for: with less, attention
+        // is even and a narrow model learns only how often each token is.
+        let deviation = match recipe.deviation {
+            0.0 => 0.02 * (768.0 / plm.info().hidden as f64).sqrt(),
+            own => own,
+        };
         for weight in &mut layout.weights {
             weight.initial = match weight.shape.len() {
                 1 if weight.name.ends_with("bias") => Initial::Zero,
                 1 => Initial::One,
-                _ => Initial::Normal {
-                    deviation: recipe.deviation,
-                },
+                _ => Initial::Normal { deviation },
             };
         }
-        let theta = Theta::of(plm, recipe.seed, layout);
+        let mut theta = Theta::of(plm, recipe.seed, layout);
+        let tables = theta.weights().iter();
+        let positions = tables.filter(|weight| weight.name.ends_with("position_embeddings.weight"));
+        let positions: Vec<(usize, [usize; 2])> = positions
+            .map(|weight| (weight.offset, [weight.shape[0], weight.shape[1]]))
+            .collect();
+        for (offset, [rows, width]) in positions {
+            let waves = waves(rows, width, deviation);
+            let waves = Tensor::from_data(
+                TensorData::new(waves, [rows * width]),
+                (plm.device(), DType::F32),
+            );
+            let range = offset..offset + rows * width;
+            theta.set_values(theta.values().slice_assign([range], waves));
+        }
         Ok(Self {
             plm,
             marks,
@@ -359,15 +377,15 @@ impl<'a> Pretrainer<'a> {
                     let mut ids = vec![marks.first];
                     ids.extend(own);
                     ids.push(marks.last);
-                    for at in 1..length - 1 {
+                    for (at, id) in ids.iter_mut().enumerate().take(length - 1).skip(1) {
                         if stream.uniform() >= self.recipe.masked {
                             continue;
                         }
-                        guess(at, ids[at]);
+                        guess(at, *id);
                         match stream.below(10) {
-                            0 => ids[at] = stream.below(vocabulary) as u32,
+                            0 => *id = stream.below(vocabulary) as u32,
                             1 => {}
-                            _ => ids[at] = marks.mask,
+                            _ => *id = marks.mask,
                         }
                     }
                     ids
@@ -436,6 +454,24 @@ impl<'a> Pretrainer<'a> {
         self.optimizer.updates = self.step;
         Ok(())
     }
+}
+
+/// Sines and cosines of positions (Vaswani et al., 2017, section 3.5), as far from 0 as the other tables: a token
+/// can look at its neighbours from the beginning. `[rows * width]`.
+fn waves(rows: usize, width: usize, deviation: f64) -> Vec<f32> {
+    let value = |position: usize, at: usize| {
+        let turn = libm::pow(10_000.0, -((at / 2 * 2) as f64) / width as f64);
+        let angle = position as f64 * turn;
+        let wave = if at.is_multiple_of(2) {
+            libm::sin(angle)
+        } else {
+            libm::cos(angle)
+        };
+        (wave * deviation * std::f64::consts::SQRT_2) as f32
+    };
+    (0..rows)
+        .flat_map(|position| (0..width).map(move |at| value(position, at)))
+        .collect()
 }
 
 /// A hash of what decides a pre-training.

@@ -11,8 +11,8 @@ use crate::{TrainError, Trainer};
 
 /// Rows on their way through the model.
 enum Way<'a> {
-    Classes(Batch, Pass<'a>),
-    Words(Asked<'a>),
+    Classes(Box<(Batch, Pass<'a>)>),
+    Words(Box<Asked<'a>>),
 }
 
 impl Trainer<'_> {
@@ -30,7 +30,7 @@ impl Trainer<'_> {
         let frozen = self.theta.tap(&constants);
         let way = self.way(rows, &frozen)?;
         let pass = match &way {
-            Way::Classes(_, pass) => pass,
+            Way::Classes(own) => &own.1,
             Way::Words(asked) => &asked.pass,
         };
         // Below the lowest block with something tuned, nothing is made again.
@@ -70,12 +70,12 @@ impl Trainer<'_> {
                 let texts: Vec<&Encoded> = self.texts(rows).collect();
                 let batch = self.plm().batch(&texts);
                 let pass = self.plm().pass(&batch, tap);
-                Way::Classes(batch, pass)
+                Way::Classes(Box::new((batch, pass)))
             }
             Objective::LabelWords => {
                 let asked: Vec<Prompted> = self.asked_of(rows).collect();
                 let asked: Vec<&Prompted> = asked.iter().collect();
-                Way::Words(self.plm().ask(&asked, tap)?)
+                Way::Words(Box::new(self.plm().ask(&asked, tap)?))
             }
         })
     }
@@ -88,7 +88,8 @@ impl Trainer<'_> {
         tap: &Tuned<'_>,
     ) -> Tensor<1> {
         match way {
-            Way::Classes(batch, _) => {
+            Way::Classes(own) => {
+                let (batch, _) = &**own;
                 let states = self.plm().rows_of(batch, last);
                 self.class_loss(batch, states, rows, tap)
             }

@@ -46,7 +46,7 @@ async function helper(/** @type {import("./model.js").Settings} */ settings) {
 
 /** @param {import("./model.js").Settings & { helps?: boolean }} settings */
 async function run(settings) {
-  const { device, method, steps, warmup, helps } = settings;
+  const { alone, device, helps, method, steps, warmup } = settings;
   await load({ module_or_path: "/pkg/apet_web_bg.wasm" });
   const lab = await Lab.open(device === "wasm" ? "cpu" : "webgpu");
   const model = checkpoint();
@@ -80,7 +80,7 @@ async function run(settings) {
       rows,
     );
   }
-  const helpers = device === "wasm" ? [await helper(settings)] : [];
+  const helpers = device === "wasm" && !alone ? [await helper(settings)] : [];
   /** @type {Record<string, import("./model.js").Counts>} */
   const of = {};
   let before = counts();

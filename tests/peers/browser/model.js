@@ -11,7 +11,7 @@ export const RATES = { full: 3e-4, lora: 3e-3, bitfit: 3e-3, apet: 3e-3, forward
 
 /**
  * @typedef {{ side: "apet" | "jax-js" | "tfjs", device: "webgpu" | "wasm", method: string, steps: number,
- *   warmup: number, jit: boolean, initial: number[] }} Settings
+ *   warmup: number, jit: boolean, alone?: boolean, initial: number[] }} Settings
  * @typedef {{ shape: number[], data: Float32Array }} Values
  */
 

@@ -62,13 +62,13 @@ impl Log {
             .collect::<Result<_, _>>()?;
         let text: String = text.into_iter().map(|line| line + "\n").collect();
         write_atomic(path, |out| Ok(out.write_all(text.as_bytes())?))?;
-        let last = kept.filter_map(|line| match line {
+        let mut last = kept.filter_map(|line| match line {
             Line::Validation(validated) => Some(validated.guesses),
             Line::Step { .. } => None,
         });
         Ok(Self {
             path: path.to_owned(),
-            last: last.last(),
+            last: last.next_back(),
             file: OpenOptions::new()
                 .append(true)
                 .open(path)
