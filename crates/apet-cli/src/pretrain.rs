@@ -18,6 +18,7 @@ use apet_plm::{Config, Dtype, Outline, Plm, PlmFiles, Random, TensorInfo, Weight
 use apet_record::{Objective, Pooling};
 use apet_theta::Merged;
 use apet_train::{Pretrainer, Recipe};
+use burn::Tensor;
 use clap::Args;
 use futures_lite::future::block_on;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,8 +29,8 @@ use crate::{convert, device, store::write_atomic};
 use log::Log;
 use tokenizer::Kind;
 
-/// Steps between lines of the log.
-const LINES_EVERY: usize = 50;
+/// Steps between reads of the loss.
+const READ_EVERY: usize = 50;
 
 /// Arguments of `apet pretrain`.
 #[derive(Debug, Args)]
@@ -231,31 +232,34 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
         let step = pretrainer.steps();
         let is_last = step == recipe.steps;
         let is_over = !is_last && slice.is_over();
-        if step.is_multiple_of(LINES_EVERY) || is_last || is_over {
-            let count = losses.len();
-            let sum = burn::Tensor::cat(std::mem::take(&mut losses), 0).mean();
-            let loss: f32 = block_on(sum.into_data_async())
-                .map_err(|e| anyhow::anyhow!("{e}"))?
-                .iter()
-                .next()
-                .unwrap_or(f32::NAN);
-            ensure!(
-                loss.is_finite(),
-                "the loss is not a number at step {step}; a smaller learning rate may help"
-            );
-            let tokens = (count * recipe.batch_size * recipe.length) as f64;
-            let rate = tokens / begun.elapsed().as_secs_f64();
+        let validate = step.is_multiple_of(recipe.validate_every) || is_last;
+        let keep = step.is_multiple_of(args.checkpoint_every) || is_last || is_over;
+        // What goes on from a checkpoint has no other record of the steps before it.
+        if step.is_multiple_of(READ_EVERY) || validate || keep {
+            let read = Tensor::cat(std::mem::take(&mut losses), 0).into_data_async();
+            let read = block_on(read).map_err(|e| anyhow::anyhow!("{e}"))?;
+            let read: Vec<f32> = read.iter().collect();
+            let tokens = (read.len() * recipe.batch_size * recipe.length) as f64;
+            let speed = tokens / begun.elapsed().as_secs_f64();
             begun = Instant::now();
-            log.step(step, loss, recipe.rate(step - 1), rate)?;
+            let first = step + 1 - read.len();
+            for (step, loss) in (first..).zip(&read) {
+                ensure!(
+                    loss.is_finite(),
+                    "the loss is not a number at step {step}; a smaller learning rate may help"
+                );
+                log.step(step, *loss, recipe.rate(step - 1))?;
+            }
+            let mean = read.iter().sum::<f32>() / read.len() as f32;
             bar.set_position(step as u64);
-            bar.set_message(format!("loss {loss:.3}, {rate:.0} tokens/s{}", log.last()));
+            bar.set_message(format!("loss {mean:.3}, {speed:.0} tokens/s{}", log.last()));
         }
-        if step.is_multiple_of(recipe.validate_every) || is_last {
+        if validate {
             let guesses = block_on(pretrainer.validate(&held_out))?;
             log.validation(step, guesses)?;
             begun = Instant::now();
         }
-        if step.is_multiple_of(args.checkpoint_every) || is_last || is_over {
+        if keep {
             log.sync()?;
             let bytes = block_on(pretrainer.checkpoint())?;
             write_atomic(&checkpoint, |out| Ok(out.write_all(&bytes)?))?;

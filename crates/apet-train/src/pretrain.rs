@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use apet_kernels::cross_entropy;
 use apet_plm::{Encoded, Kind, Outline, Plm, Site};
 use apet_record::{Group, Method, Optimizer, Part, RunSpec, SpecError, Stream};
-use apet_theta::{Initial, Layout, Leaves, Theta};
+use apet_theta::{Initial, Layout, Leaves, Theta, Weight};
 use burn::{
     Tensor,
     tensor::{DType, Int, TensorData},
@@ -213,20 +213,7 @@ impl<'a> Pretrainer<'a> {
             };
         }
         let mut theta = Theta::of(plm, recipe.seed, layout);
-        let tables = theta.weights().iter();
-        let positions = tables.filter(|weight| weight.name.ends_with("position_embeddings.weight"));
-        let positions: Vec<(usize, [usize; 2])> = positions
-            .map(|weight| (weight.offset, [weight.shape[0], weight.shape[1]]))
-            .collect();
-        for (offset, [rows, width]) in positions {
-            let waves = waves(rows, width, deviation);
-            let waves = Tensor::from_data(
-                TensorData::new(waves, [rows * width]),
-                (plm.device(), DType::F32),
-            );
-            let range = offset..offset + rows * width;
-            theta.set_values(theta.values().slice_assign([range], waves));
-        }
+        begin_local(&mut theta, deviation);
         Ok(Self {
             plm,
             marks,
@@ -456,22 +443,45 @@ impl<'a> Pretrainer<'a> {
     }
 }
 
-/// Sines and cosines of positions (Vaswani et al., 2017, section 3.5), as far from 0 as the other tables: a token
-/// can look at its neighbours from the beginning. `[rows * width]`.
+/// Lets an encoder with absolute positions begin by looking at a token's neighbours: its positions are waves (Vaswani
+/// et al., 2017, section 3.5), as far from 0 as the other tables, and its keys are its queries (as Trockman and
+/// Kolter, 2023, "Mimetic Initialization of Self-Attention Layers"). Small models on little text are otherwise
+/// long in finding out where to look.
+fn begin_local(theta: &mut Theta, deviation: f64) {
+    let range = |weight: &Weight| weight.offset..weight.offset + weight.len();
+    let weights = theta.weights().to_vec();
+    for weight in &weights {
+        let values = theta.values();
+        let initial = if weight.name.ends_with("position_embeddings.weight") {
+            let waves = waves(weight.shape[0], weight.shape[1], deviation);
+            let data = TensorData::new(waves, [weight.len()]);
+            Tensor::from_data(data, (&values.device(), DType::F32))
+        } else if let Some(layer) = weight.name.strip_suffix("self.key.weight") {
+            let query = format!("{layer}self.query.weight");
+            let Some(query) = weights.iter().find(|weight| weight.name == query) else {
+                continue;
+            };
+            values.clone().slice([range(query)])
+        } else {
+            continue;
+        };
+        theta.set_values(values.slice_assign([range(weight)], initial));
+    }
+}
+
+/// Sines and cosines of positions, `[rows * width]`.
 fn waves(rows: usize, width: usize, deviation: f64) -> Vec<f32> {
     let value = |position: usize, at: usize| {
         let turn = libm::pow(10_000.0, -((at / 2 * 2) as f64) / width as f64);
         let angle = position as f64 * turn;
-        let wave = if at.is_multiple_of(2) {
-            libm::sin(angle)
-        } else {
-            libm::cos(angle)
+        let wave = match at % 2 {
+            0 => libm::sin(angle),
+            _ => libm::cos(angle),
         };
         (wave * deviation * std::f64::consts::SQRT_2) as f32
     };
-    (0..rows)
-        .flat_map(|position| (0..width).map(move |at| value(position, at)))
-        .collect()
+    let row = |position| (0..width).map(move |at| value(position, at));
+    (0..rows).flat_map(row).collect()
 }
 
 /// A hash of what decides a pre-training.

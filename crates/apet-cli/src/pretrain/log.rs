@@ -24,13 +24,7 @@ pub(super) struct Validated {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
-    Step {
-        step: usize,
-        /// Mean since the last line.
-        loss: f32,
-        rate: f64,
-        tokens_per_second: f64,
-    },
+    Step { step: usize, loss: f32, rate: f64 },
     Validation(Validated),
 }
 
@@ -55,14 +49,11 @@ impl Log {
     pub(super) fn open(path: &Path, step: usize) -> Result<Self> {
         let shown = || path.display().to_string();
         let lines = read(path)?;
-        let kept = lines.iter().filter(|line| line.step() <= step);
-        let text: Vec<String> = kept
-            .clone()
-            .map(serde_json::to_string)
-            .collect::<Result<_, _>>()?;
-        let text: String = text.into_iter().map(|line| line + "\n").collect();
+        let kept = lines.iter().filter(|(line, _)| line.step() <= step);
+        // As they were written: numbers may be read as their neighbours.
+        let text: String = kept.clone().map(|(_, text)| format!("{text}\n")).collect();
         write_atomic(path, |out| Ok(out.write_all(text.as_bytes())?))?;
-        let mut last = kept.filter_map(|line| match line {
+        let mut last = kept.filter_map(|(line, _)| match line {
             Line::Validation(validated) => Some(validated.guesses),
             Line::Step { .. } => None,
         });
@@ -76,19 +67,8 @@ impl Log {
         })
     }
 
-    pub(super) fn step(
-        &mut self,
-        step: usize,
-        loss: f32,
-        rate: f64,
-        tokens_per_second: f64,
-    ) -> Result<()> {
-        self.write(&Line::Step {
-            step,
-            loss,
-            rate,
-            tokens_per_second,
-        })
+    pub(super) fn step(&mut self, step: usize, loss: f32, rate: f64) -> Result<()> {
+        self.write(&Line::Step { step, loss, rate })
     }
 
     pub(super) fn validation(&mut self, step: usize, guesses: Guesses) -> Result<()> {
@@ -114,7 +94,7 @@ impl Log {
     pub(super) fn validations(&self) -> Result<Vec<Validated>> {
         let lines = read(&self.path)?.into_iter();
         Ok(lines
-            .filter_map(|line| match line {
+            .filter_map(|(line, _)| match line {
                 Line::Validation(validated) => Some(validated),
                 Line::Step { .. } => None,
             })
@@ -128,16 +108,14 @@ impl Log {
     }
 }
 
-/// The lines that are whole.
-fn read(path: &Path) -> Result<Vec<Line>> {
+/// The lines that are whole, and their texts.
+fn read(path: &Path) -> Result<Vec<(Line, String)>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    let whole = |text: &str| Some((serde_json::from_str(text).ok()?, text.to_owned()));
+    Ok(text.lines().filter_map(whole).collect())
 }
 
 /// The README.md of a model.
