@@ -406,6 +406,13 @@ fn a_spec_on_two_devices_leaves_two_records() {
         names,
         [format!("{run}-cpu.jsonl"), format!("{run}-wgpu.jsonl")]
     );
+    // Each says what it held: at least the model's 438 kB of weights.
+    for name in names {
+        let text = fs::read_to_string(home.path("runs").join(&name)).unwrap();
+        let records = RunRecord::parse(&text).unwrap();
+        let peak = records[0].summary().unwrap().peak_bytes;
+        assert!(peak.unwrap() > 438_000, "{name}: {peak:?}");
+    }
     let said = refused(&mut home.command(&format!("run --resume {run}")));
     assert!(said.contains("say which with --device"), "{said}");
 }

@@ -75,6 +75,9 @@ async function agrees(page, steps) {
     console.log(`${field}: at most ${Math.max(...off).toExponential(1)} beside the native run`);
   }
   assert.deepEqual(ofSteps(tab, "tokens"), ofSteps(own, "tokens"), "the same batches");
+  for (const record of [tab, own]) {
+    assert.ok(record.at(-1)?.peak_bytes > 100_000, "at least the weights were held");
+  }
 }
 
 /**

@@ -64,9 +64,10 @@ const handlers: Handlers = {
       signal: getting.signal,
     });
     download(`Reading ${name}`);
-    return lab.loadModel(name, weights);
+    return { ...(await lab.loadModel(name, weights)), weights };
   },
 
+  kept: (name, weights) => opened().loadModel(name, weights),
   cancel: () => getting?.abort(new Error("The download was cancelled; what came of it is kept.")),
   tokenize: (texts) => opened().tokenize(texts),
   generate: (prompts, most) => opened().generate(prompts, most),

@@ -96,6 +96,11 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
 
     let theta = trainer.theta().info();
     let tokens = spec.train.batch_size * spec.task.max_length;
+    // Of its allocator, which gives nothing back: the most that there was.
+    let reserved = opened
+        .device
+        .memory_pool_usage()
+        .map(|used| used.bytes_reserved);
     if args.json {
         let value = json!({
             "model": plm.info().name, "random_weights": random, "parameters": plm.info().parameters,
@@ -106,6 +111,7 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
             "gradient_ms": Times::json(&measured.gradient_ms),
             "step_ms": Times::json(&measured.step_ms), "losses": measured.losses,
             "held_bytes": held.saturating_sub(base), "peak_bytes": peak.saturating_sub(base),
+            "gpu_bytes": reserved,
         });
         println!("{value}");
         return Ok(());
@@ -139,10 +145,14 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
         tokens as f64 / Times::of(&measured.step_ms).median * 1000.0
     );
     println!(
-        "{:<10} {}, at most {} in a step (of the process, without a GPU's own)",
+        "{:<10} {}, at most {} in a step (of the process){}",
         "memory",
         HumanBytes(held.saturating_sub(base)),
-        HumanBytes(peak.saturating_sub(base))
+        HumanBytes(peak.saturating_sub(base)),
+        reserved.map_or_else(String::new, |bytes| format!(
+            "; {} reserved on the GPU",
+            HumanBytes(bytes)
+        ))
     );
     if let [first, .., last] = measured.losses[..] {
         println!("{:<10} {first:9.4} to {last:.4}", "loss");

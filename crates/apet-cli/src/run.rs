@@ -70,8 +70,8 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     }
     memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
-    let on_cpu = opened.info.name == "cpu";
-    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming, on_cpu)?;
+    let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
+    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming, gpu)?;
     let input = RunInput {
         plm: &plm,
         task: &task,

@@ -30,6 +30,8 @@ pub struct Batch {
     /// Virtual tokens that stand before each row.
     ahead: usize,
     past: usize,
+    /// Whether an encoder's tokens see no later ones.
+    causal: bool,
     /// Which keys are tokens and no padding, `[rows, past + length]`.
     real: Vec<bool>,
     ids: Vec<u32>,
@@ -48,6 +50,7 @@ impl Batch {
             length,
             ahead: 0,
             past: 0,
+            causal: false,
             real: vec![false; size],
             ids: vec![pad; size],
             types: vec![0; size],
@@ -116,6 +119,7 @@ impl Batch {
             length: 1,
             ahead: 0,
             past: before,
+            causal: self.causal,
             real,
             ids: ids.to_vec(),
             types: vec![0; self.rows],
@@ -201,8 +205,20 @@ impl Batch {
         self.past + self.length
     }
 
-    /// Added to attention scores, `[rows, 1, 1, keys]`: 0, or far below it on padding.
+    /// The same sequences for an encoder that reads them as a decoder would: no token sees a later one.
+    pub fn causal(self) -> Self {
+        Self {
+            causal: true,
+            ..self
+        }
+    }
+
+    /// Added to attention scores, `[rows, 1, 1, keys]`: 0, or far below it on padding. Of a
+    /// [`Batch::causal`] one, `[rows, 1, length, keys]`.
     pub fn attention_bias(&self) -> Tensor<4> {
+        if self.causal && self.length > 1 {
+            return self.causal_bias();
+        }
         let bias = |&real: &bool| if real { 0.0 } else { MASKED };
         self.floats(self.real.iter().map(bias).collect())
             .reshape([self.rows, 1, 1, self.keys()])

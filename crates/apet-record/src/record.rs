@@ -102,7 +102,8 @@ pub struct Summary {
     pub test: Option<f64>,
     /// Seconds in all, pauses not counted.
     pub seconds: f64,
-    /// The most bytes that were held at once, weights included, where that is known: on `cpu`.
+    /// The most bytes that were held at once, weights included, where that is known: allocated on `cpu`,
+    /// reserved by the allocator on a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// One sentence where the run did not end as planned.

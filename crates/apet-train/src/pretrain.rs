@@ -37,6 +37,9 @@ pub struct Recipe {
     pub clip_norm: f64,
     /// Share of tokens that an encoder must guess.
     pub masked: f64,
+    /// Steps at the beginning in which an encoder's tokens see those before them only, and all of them guess the
+    /// next one: so many more lessons a sequence teach it where to look (Gisserot-Boukhlef et al., 2025).
+    pub causal_steps: usize,
     /// Deviation of the initial matrices and tables; 0 is that of BERT, 0.02 at width 768, at the model's width.
     pub deviation: f64,
     /// Seed of initial values, order and masks.
@@ -58,6 +61,7 @@ impl Default for Recipe {
             weight_decay: 0.01,
             clip_norm: 1.0,
             masked: 0.15,
+            causal_steps: 0,
             deviation: 0.0,
             seed: 0,
             validate_every: 1000,
@@ -122,6 +126,8 @@ impl Guesses {
 
 /// Sequences with the places where a token must be guessed, and which it is.
 struct Riddles {
+    /// Whether tokens see no later ones, though the model is an encoder.
+    causal: bool,
     sequences: Vec<Encoded>,
     /// Places in the batch: row times length and token; in order.
     places: Vec<i32>,
@@ -294,6 +300,11 @@ impl<'a> Pretrainer<'a> {
     fn losses(&self, riddles: &Riddles, leaves: &Leaves) -> (Tensor<1>, Tensor<2>) {
         let sequences: Vec<&Encoded> = riddles.sequences.iter().collect();
         let batch = self.plm.batch(&sequences);
+        let batch = if riddles.causal {
+            batch.causal()
+        } else {
+            batch
+        };
         let tap = self.theta.tap(leaves);
         let states = self.plm.pass(&batch, &tap).whole(&tap);
         let guessed = states.select(0, self.ints(&riddles.places));
@@ -339,12 +350,14 @@ impl<'a> Pretrainer<'a> {
     /// What must be guessed in some sequences.
     fn ask<'t>(&self, windows: impl Iterator<Item = &'t [u16]>, stream: &mut Stream) -> Riddles {
         let mut riddles = Riddles {
+            causal: self.marks.is_some() && self.step < self.recipe.causal_steps,
             sequences: Vec::new(),
             places: Vec::new(),
             answers: Vec::new(),
         };
         let length = self.recipe.length;
         let vocabulary = self.plm.outline().config.vocabulary() as u64;
+        let causal = riddles.causal;
         for (row, window) in windows.enumerate() {
             let own = window.iter().map(|&id| u32::from(id));
             let mut guess = |at: usize, id: u32| {
@@ -364,8 +377,13 @@ impl<'a> Pretrainer<'a> {
                     let mut ids = vec![marks.first];
                     ids.extend(own);
                     ids.push(marks.last);
+                    if causal {
+                        for (at, &id) in ids.iter().enumerate().take(length - 1).skip(1) {
+                            guess(at - 1, id);
+                        }
+                    }
                     for (at, id) in ids.iter_mut().enumerate().take(length - 1).skip(1) {
-                        if stream.uniform() >= self.recipe.masked {
+                        if causal || stream.uniform() >= self.recipe.masked {
                             continue;
                         }
                         guess(at, *id);

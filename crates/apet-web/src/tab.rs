@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use apet_record::{Line, RunSpec, record_name};
 use apet_train::{Answer, Control, Helpers, Host, Share};
+use burn::tensor::Device;
 use js_sys::{Function, Promise};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -53,8 +54,8 @@ pub(crate) struct Tab<'a> {
     lost: Lost,
     paused: f64,
     crew: Crew,
-    /// Whether all that the run holds is the module's memory.
-    on_cpu: bool,
+    /// The device whose memory the run holds, where that is not the module's.
+    gpu: Option<Device>,
 }
 
 impl<'a> Tab<'a> {
@@ -83,7 +84,7 @@ impl<'a> Tab<'a> {
             lost: opened.lost.clone(),
             paused: 0.0,
             crew,
-            on_cpu: opened.info.name == "cpu",
+            gpu: (opened.info.name != "cpu").then(|| opened.device.clone()),
         })
     }
 
@@ -184,11 +185,15 @@ impl Host for Tab<'_> {
         file.flush()
     }
 
-    /// A module's memory never shrinks: its size is the most it was, since the Worker began.
+    /// A module's memory never shrinks: its size is the most it was, since the Worker began; nor does what
+    /// a GPU's allocator has reserved. Helpers have their own.
     fn peak_bytes(&self) -> Option<u64> {
+        if let Some(device) = &self.gpu {
+            return device.memory_pool_usage().map(|used| used.bytes_reserved);
+        }
         let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().dyn_into().ok()?;
         let buffer: js_sys::ArrayBuffer = memory.buffer().dyn_into().ok()?;
-        self.on_cpu.then(|| u64::from(buffer.byte_length()))
+        Some(u64::from(buffer.byte_length()))
     }
 
     fn progress(&mut self, what: &str) {

@@ -124,7 +124,9 @@ export interface Transfer {
 export interface Calls {
   status: { args: []; value: WebgpuStatus };
   open: { args: [device: DeviceName]; value: Device };
-  model: { args: [name: string, source: ModelSource]; value: ModelInfo };
+  model: { args: [name: string, source: ModelSource]; value: ModelInfo & { weights: WeightFile[] } };
+  /** Loads a model that another Worker has brought into the store. */
+  kept: { args: [name: string, weights: WeightFile[]]; value: ModelInfo };
   /** Ends a download; what has come is kept. */
   cancel: { args: []; value: void };
   tokenize: { args: [texts: string[]]; value: number[][] };

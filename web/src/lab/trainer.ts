@@ -9,7 +9,7 @@ import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
 import { ownTasks, sourcesOf } from "../store/own-tasks";
 import { begin, currentRun, live, liveText, take } from "./live";
-import type { Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus } from "./protocol";
+import type { Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus, WeightFile } from "./protocol";
 import { Fault, Session } from "./session";
 
 /** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
@@ -51,6 +51,8 @@ interface Mate {
   device?: Device;
   wanted?: DeviceName;
   model?: ModelInfo;
+  /** The model's files in the store. */
+  weights?: WeightFile[];
   task?: TaskInfo;
   taskKey?: string;
 }
@@ -159,11 +161,13 @@ async function loadModel(to: Mate, name: string): Promise<ModelInfo> {
     );
   delete to.model;
   delete to.taskKey;
-  if (to === main) dismissHelpers(); // what they have is of another model
+  dismissHelpers(); // what they have is of another model
   progress.value = `Getting ${name}`;
   getting = name;
   try {
-    return (to.model = await to.session.call("model", name, entry.source));
+    const { weights, ...info } = await to.session.call("model", name, entry.source);
+    to.weights = weights;
+    return (to.model = info);
   } finally {
     getting = undefined;
     transfer.value = undefined;
@@ -215,7 +219,7 @@ async function summon(spec: Spec, specText: string, model: ModelInfo, device: De
     for (let number = 0; number < helpersFor(model, device); number++) {
       const mate = (helpers[number] ??= newHelper());
       await loadDevice(mate, device);
-      await loadModel(mate, spec.model);
+      mate.model ??= await mate.session.call("kept", model.name, main?.weights ?? []);
       await loadTask(mate, spec);
       const { port1, port2 } = new MessageChannel();
       // Its end is the run's end; why it fails, the run hears through the port.

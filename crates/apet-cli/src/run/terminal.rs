@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use apet_record::Line;
 use apet_train::{Control, Helpers, Host, Outcome, TrainError};
+use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -29,8 +30,8 @@ pub(crate) struct Terminal {
     begun: Instant,
     stop: Arc<AtomicBool>,
     last_dev: String,
-    /// Whether all that the run holds is this process's.
-    on_cpu: bool,
+    /// The device whose memory the run holds, where that is not this process's.
+    gpu: Option<Device>,
 }
 
 impl Terminal {
@@ -41,7 +42,7 @@ impl Terminal {
         name: &str,
         steps: usize,
         resuming: bool,
-        on_cpu: bool,
+        gpu: Option<Device>,
     ) -> Result<Self> {
         let runs = store.runs();
         fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
@@ -74,7 +75,7 @@ impl Terminal {
             begun: Instant::now(),
             stop,
             last_dev: String::new(),
-            on_cpu,
+            gpu,
         })
     }
 
@@ -171,7 +172,10 @@ impl Host for Terminal {
     }
 
     fn peak_bytes(&self) -> Option<u64> {
-        self.on_cpu.then(memory::peak)
+        match &self.gpu {
+            None => Some(memory::peak()),
+            Some(device) => device.memory_pool_usage().map(|used| used.bytes_reserved),
+        }
     }
 
     fn progress(&mut self, what: &str) {
