@@ -128,7 +128,8 @@ fn a_plan_is_what_a_run_takes() {
                 false => "",
             },
         );
-        assert!((0.9..=1.1).contains(&ratio));
+        // Packing and partial sums go with the cores and the width of their vectors.
+        assert!((0.88..=1.12).contains(&ratio));
         worst = worst.max((ratio - 1.0).abs());
     };
     for (family, objective) in [
