@@ -174,6 +174,10 @@ fn what_does_not_fit_is_refused_in_one_sentence() {
         assert!(!output.status.success(), "{from}");
         assert!(errors.contains(expected), "{errors}");
     }
+    let output = pretrain(folder, "out", &["--minutes=-1"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("--minutes: found -1, expected"), "{errors}");
+    fs::write(folder.join("ladder.toml"), LADDER).unwrap();
     let output = pretrain(folder, "out", &["--model", "other"])
         .output()
         .unwrap();

@@ -116,11 +116,16 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    let until = args.minutes.map(|minutes| {
+        let length = Duration::try_from_secs_f64(60.0 * minutes);
+        let end = length
+            .ok()
+            .and_then(|length| Instant::now().checked_add(length));
+        end.with_context(|| format!("--minutes: found {minutes}, expected 0 or more minutes"))
+    });
     let slice = Slice {
         stop,
-        until: args
-            .minutes
-            .map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes)),
+        until: until.transpose()?,
     };
     for rung in rungs {
         let place = Place {

@@ -91,7 +91,11 @@ pub(super) fn trained(
     vocabulary: usize,
     work: &Path,
 ) -> Result<Trained> {
-    let path = work.join(format!("{}.{vocabulary}.tokenizer.json", kind.name()));
+    // Another text has another tokenizer.
+    let text = fs::read(corpus).with_context(|| corpus.display().to_string())?;
+    let hash = blake3::hash(&text).to_hex();
+    let name = format!("{}.{vocabulary}.{}.tokenizer.json", kind.name(), &hash[..8]);
+    let path = work.join(name);
     if !path.is_file() {
         println!(
             "training a tokenizer of {vocabulary} tokens on {}",
