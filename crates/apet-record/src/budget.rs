@@ -100,6 +100,11 @@ impl<'de> Deserialize<'de> for Budget {
             fn visit_u64<E>(self, count: u64) -> Result<Budget, E> {
                 Ok(Budget::Count(count))
             }
+            // TOML has signed integers only.
+            fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Budget, E> {
+                let signed = |_| E::invalid_value(serde::de::Unexpected::Signed(count), &self);
+                u64::try_from(count).map(Budget::Count).map_err(signed)
+            }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Budget, E> {
                 text.parse().map_err(E::custom)
             }

@@ -194,7 +194,7 @@ fn group(key: GroupKey, members: Vec<Member>) -> Option<Group> {
 }
 
 /// The score of a run that ended as planned.
-fn score(record: &RunRecord, split: Split) -> Option<f64> {
+pub(crate) fn score(record: &RunRecord, split: Split) -> Option<f64> {
     let summary = record.summary().filter(|s| s.status == Status::Done)?;
     let score = match split {
         Split::Dev => summary.dev,

@@ -1,15 +1,22 @@
 //! Many runs: a table of them, their curves, and figures as data. Every statistic of
 //! the lab is computed here, once, natively and in the page alike. No tensors, no files.
 
+mod answers;
 mod curve;
 mod figure;
+mod grid;
+mod paired;
 mod rates;
+mod report;
 mod row;
 mod stats;
 mod study;
 
+pub use answers::{Answer, Answers, Figured, Verdict};
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
+pub use grid::{DEMO, Entry as GridEntry, Grid};
+pub use paired::Paired;
 pub use rates::{GRID, Rates, rates, tuning_runs};
 pub use row::Row;
 pub use stats::{Interval, interval95, mean, smoothed};

@@ -6,7 +6,7 @@ use apet_record::{MAX_SEED, RecordError, RunRecord};
 use serde::Serialize;
 
 use crate::figure::setting;
-use crate::{Curve, Figure, Filter, Row};
+use crate::{Answers, Curve, Figure, Filter, Paired, Row, paired};
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
 /// devices is two records.
@@ -145,6 +145,29 @@ impl Study {
     /// Accuracy against the number of tuned parameters.
     pub fn score_against_count(&self, filter: &Filter) -> Figure {
         Figure::of(self.iter(), filter)
+    }
+
+    /// What the runs say about the paper's four claims. A run done on several devices counts once, with the
+    /// first of them; `runs` are run ids, and all runs count where it is empty.
+    pub fn answers(&self, runs: &[String]) -> Answers {
+        let is_asked = |run: &String| runs.is_empty() || runs.contains(run);
+        let mut seen = std::collections::BTreeSet::new();
+        let once = self.entries.values().filter(|entry| {
+            let run = &entry.record.header.run;
+            is_asked(run) && seen.insert(run.clone())
+        });
+        Answers::of(once)
+    }
+
+    /// Every two models that share a task, a way to be tuned, and at least two seeds.
+    pub fn paired(&self) -> Vec<Paired> {
+        paired::paired(self.entries.values())
+    }
+
+    /// The report as Markdown: all scores, and what they say about the paper's four claims.
+    pub fn report(&self, name: &str, about: &str) -> String {
+        let figure = self.score_against_count(&Filter::default());
+        crate::report::report(name, about, &figure, &self.paired(), &self.answers(&[]))
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {

@@ -3,7 +3,7 @@
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
 
-use apet_study::{Filter, Study};
+use apet_study::{DEMO, Filter, Grid, Study};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
@@ -76,6 +76,15 @@ impl Records {
         value(&self.study.score_against_count(&filter))
     }
 
+    /// What `runs` say about the paper's four claims; all runs where it is empty.
+    ///
+    /// # Errors
+    /// Only if the engine is out of memory.
+    #[wasm_bindgen(unchecked_return_type = "Answers")]
+    pub fn answers(&self, runs: Vec<String>) -> Result<JsValue, JsError> {
+        value(&self.study.answers(&runs))
+    }
+
     /// The record of a run as JSONL.
     ///
     /// # Errors
@@ -90,6 +99,48 @@ impl Records {
     /// When there is no such run.
     pub fn spec(&self, run: &str) -> Result<String, JsError> {
         Ok(serde_json::to_string(&self.study.record(run)?.header.spec)?)
+    }
+}
+
+/// The study that ends in minutes, on what comes with the page: its runs in order.
+///
+/// # Errors
+/// Only if the engine is out of memory.
+#[wasm_bindgen(unchecked_return_type = "Experiment")]
+pub fn demo() -> Result<JsValue, JsError> {
+    value(&Experiment::of(&Grid::parse(DEMO)?)?)
+}
+
+/// A grid's runs.
+#[derive(Serialize)]
+struct Experiment {
+    name: String,
+    about: String,
+    runs: Vec<Planned>,
+}
+
+/// A run that is to be made.
+#[derive(Serialize)]
+struct Planned {
+    /// The run's id.
+    run: String,
+    /// Its spec as JSON text.
+    spec: String,
+}
+
+impl Experiment {
+    fn of(grid: &Grid) -> Result<Self, serde_json::Error> {
+        let runs = grid.runs().into_iter().map(|spec| {
+            Ok(Planned {
+                run: spec.id(),
+                spec: serde_json::to_string(&spec)?,
+            })
+        });
+        Ok(Self {
+            name: grid.name.clone(),
+            about: grid.about.clone(),
+            runs: runs.collect::<Result<_, serde_json::Error>>()?,
+        })
     }
 }
 
@@ -145,6 +196,10 @@ mod tests {
         let figure = serde_json::to_value(study.score_against_count(&Filter::default())).unwrap();
         let curve = &study.curves(&["0123456789abcdef".into()], 0.0)[0];
         let curve = serde_json::to_value(curve).unwrap();
+        let answers = serde_json::to_value(study.answers(&[])).unwrap();
+        let claim = &answers["claims"][0];
+        let demo = Experiment::of(&Grid::parse(DEMO).unwrap()).unwrap();
+        let demo = serde_json::to_value(demo).unwrap();
         let objects = [
             ("AddResult", serde_json::to_value(added).unwrap()),
             ("Row", serde_json::to_value(&study.rows()[0]).unwrap()),
@@ -152,6 +207,11 @@ mod tests {
             ("Curve", curve),
             ("Group", figure["groups"][0].clone()),
             ("Figure", figure),
+            ("Figured", claim["figures"][0].clone()),
+            ("Answer", claim.clone()),
+            ("Answers", answers.clone()),
+            ("Planned", demo["runs"][0].clone()),
+            ("Experiment", demo),
         ];
         for (interface, object) in objects {
             let Value::Object(fields) = object else {

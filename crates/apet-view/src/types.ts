@@ -82,3 +82,52 @@ export interface Figure {
   left_out: number;
   left_out_runs: string[];
 }
+
+/** A figure with its 95 % interval. */
+export interface Figured {
+  /** Of what: a model. */
+  of: string;
+  /** Where the study can tell it. */
+  value: number | null;
+  low: number | null;
+  /** null where it is beyond what was tried. */
+  high: number | null;
+  /** What is behind it. */
+  note: string;
+}
+
+/** A claim of the paper, and what the runs say of it. */
+export interface Answer {
+  number: number;
+  claim: string;
+  measure: string;
+  unit: string;
+  /** From the smallest model to the largest. */
+  figures: Figured[];
+  verdict: "supported" | "not_supported" | "undecided";
+  reason: string;
+}
+
+/** What runs say of the paper's four claims. */
+export interface Answers {
+  /** Runs with a score. */
+  runs: number;
+  /** Runs without one. */
+  left_out: number;
+  claims: Answer[];
+}
+
+/** A run that is to be made. */
+export interface Planned {
+  /** Its id. */
+  run: string;
+  /** Its spec as JSON text. */
+  spec: string;
+}
+
+/** A grid of runs, in the order in which they are best made. */
+export interface Experiment {
+  name: string;
+  about: string;
+  runs: Planned[];
+}

@@ -1,0 +1,629 @@
+//! What a study says about the paper's four claims (Su et al., 2023), whatever it is, with intervals.
+//!
+//! Every figure of a claim is a function of the cells (a model, a task, a way to tune it, and its scores over seeds).
+//! Its interval is a parametric bootstrap (Efron and Tibshirani, 1993, section 6.5): each score is drawn again around what
+//! its cell is taken for, with the standard deviation pooled over the cells of its model and task, and the
+//! figure is made anew. The draws come from a stream of their own: the same study has the same answers everywhere.
+
+use std::collections::BTreeMap;
+
+use apet_record::{Baseline, Budget, Method, Status, Stream};
+use serde::Serialize;
+
+use crate::mean;
+use crate::study::Entry;
+
+/// Draws of the bootstrap.
+const DRAWS: usize = 1000;
+
+/// The share of the way from the reference to full fine-tuning that counts as having reached it.
+const REACHED: f64 = 0.95;
+
+/// Counts that differ by no more than this factor are similar.
+const SIMILAR: f64 = 10.0;
+
+/// How the study's runs answer a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The interval of what is measured lies where the claim puts it.
+    Supported,
+    /// It lies on the other side.
+    NotSupported,
+    /// It lies on both, or something is missing.
+    Undecided,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::NotSupported => "not supported",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    /// `share` of the draws are as the claim says.
+    fn of(share: Option<f64>) -> Self {
+        match share {
+            Some(share) if share >= 0.975 => Self::Supported,
+            Some(share) if share <= 0.025 => Self::NotSupported,
+            _ => Self::Undecided,
+        }
+    }
+}
+
+/// A figure with its 95 % interval.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figured {
+    /// Of what: a model, and a task where it is of one.
+    pub of: String,
+    /// The figure; none where the study can not tell it.
+    pub value: Option<f64>,
+    /// Lower end.
+    pub low: Option<f64>,
+    /// Upper end; none where it is beyond what was tried.
+    pub high: Option<f64>,
+    /// What is behind it.
+    pub note: String,
+}
+
+/// A claim of the paper, and what the study says of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// From 1.
+    pub number: usize,
+    /// What the paper claims.
+    pub claim: &'static str,
+    /// What was measured.
+    pub measure: &'static str,
+    /// The unit of the figures.
+    pub unit: &'static str,
+    /// From the smallest model to the largest.
+    pub figures: Vec<Figured>,
+    /// How it is answered.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// The answers of a study.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answers {
+    /// Runs with a score.
+    pub runs: usize,
+    /// Runs without one: unfinished, stopped, diverged.
+    pub left_out: usize,
+    /// One for each claim.
+    pub claims: Vec<Answer>,
+}
+
+/// The scores of one way to tune a model on a task, over seeds.
+#[derive(Clone, Debug)]
+struct Cell {
+    way: Way,
+    /// Tuned parameters, the head not counted.
+    count: u64,
+    scores: Vec<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Full,
+    Head,
+    /// With the baseline whose count it has, where it was asked for as such.
+    Apet(Option<&'static str>),
+    Other(String),
+}
+
+impl Cell {
+    fn mean(&self) -> f64 {
+        mean(&self.scores).unwrap_or_default()
+    }
+
+    fn is_apet(&self) -> bool {
+        matches!(self.way, Way::Apet(_))
+    }
+}
+
+/// The cells of a model on a task.
+#[derive(Clone, Debug)]
+struct Scene {
+    cells: Vec<Cell>,
+    guess: f64,
+    /// Standard deviation of a score within a cell.
+    noise: f64,
+}
+
+impl Scene {
+    fn has_seeds(&self) -> bool {
+        self.cells.iter().any(|cell| cell.scores.len() > 1)
+    }
+
+    /// As it might have been, were every cell as `centre` says.
+    fn drawn(&self, stream: &mut Stream, centre: impl Fn(usize) -> f64) -> Self {
+        let mut scene = self.clone();
+        for (at, cell) in scene.cells.iter_mut().enumerate() {
+            let centre = centre(at);
+            cell.scores
+                .iter_mut()
+                .for_each(|score| *score = centre + self.noise * stream.normal());
+        }
+        scene.noise = noise(&scene.cells);
+        scene
+    }
+
+    fn score_of(&self, way: &Way) -> Option<f64> {
+        self.cells
+            .iter()
+            .find(|cell| cell.way == *way)
+            .map(Cell::mean)
+    }
+
+    /// What a count of tuned parameters must beat: a guess, and the head alone where it learns.
+    fn reference(&self) -> f64 {
+        self.score_of(&Way::Head)
+            .map_or(self.guess, |head| head.max(self.guess))
+    }
+
+    /// APET's scores by count, never falling (isotonic regression, weighted by runs): log10 of the count and the mean.
+    fn curve(&self) -> Vec<(f64, f64)> {
+        let mut by_count: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for cell in self.cells.iter().filter(|cell| cell.is_apet()) {
+            by_count
+                .entry(cell.count.max(1))
+                .or_default()
+                .extend(&cell.scores);
+        }
+        // Blocks of counts with one mean.
+        let mut blocks: Vec<(f64, f64, Vec<f64>)> = Vec::new();
+        for (count, scores) in by_count {
+            let weight = scores.len() as f64;
+            let mut block = (
+                mean(&scores).unwrap_or_default(),
+                weight,
+                vec![(count as f64).log10()],
+            );
+            while let Some(before) = blocks.pop_if(|before| before.0 > block.0) {
+                let weight = before.1 + block.1;
+                let level = (before.0 * before.1 + block.0 * block.1) / weight;
+                let counts = [before.2, block.2].concat();
+                block = (level, weight, counts);
+            }
+            blocks.push(block);
+        }
+        let points = |(level, _, counts): (f64, f64, Vec<f64>)| {
+            counts.into_iter().map(move |count| (count, level))
+        };
+        blocks.into_iter().flat_map(points).collect()
+    }
+}
+
+/// A model's tasks.
+type Scenes = BTreeMap<String, Scene>;
+
+/// A study's cells: models from the smallest to the largest, with their tasks.
+struct Scales {
+    models: Vec<(String, Scenes)>,
+}
+
+impl Scales {
+    /// A figure of every model, its interval, and whether the first is above the last.
+    fn figures(
+        &self,
+        name: &str,
+        of: impl Fn(&Scenes) -> Option<f64>,
+        centre: impl Fn(&Scene, usize) -> f64,
+        shown: impl Fn(f64) -> f64,
+    ) -> (Vec<Figured>, Option<f64>) {
+        let values: Vec<Option<f64>> = self.models.iter().map(|(_, scenes)| of(scenes)).collect();
+        let mut stream = Stream::new(&format!("answers {name}"), 0);
+        let mut draws: Vec<Vec<f64>> = vec![Vec::new(); self.models.len()];
+        let mut falls = 0;
+        for _ in 0..DRAWS {
+            let mut drawn = Vec::new();
+            for (_, scenes) in &self.models {
+                let scenes: Scenes = scenes
+                    .iter()
+                    .map(|(task, scene)| {
+                        (
+                            task.clone(),
+                            scene.drawn(&mut stream, |at| centre(scene, at)),
+                        )
+                    })
+                    .collect();
+                drawn.push(of(&scenes).unwrap_or(f64::INFINITY));
+            }
+            falls += usize::from(drawn.first() > drawn.last());
+            draws
+                .iter_mut()
+                .zip(drawn)
+                .for_each(|(all, one)| all.push(one));
+        }
+        // Single runs say nothing of what seeds do.
+        let has_seeds = |scenes: &Scenes| scenes.values().all(Scene::has_seeds);
+        let known = [self.models.first(), self.models.last()]
+            .iter()
+            .all(|model| {
+                model.is_some_and(|(_, scenes)| has_seeds(scenes) && of(scenes).is_some())
+            });
+        let several = self.models.len() > 1;
+        let figures = self.models.iter().zip(values).zip(draws);
+        let figures = figures.map(|(((model, scenes), value), mut draws)| {
+            if !has_seeds(scenes) {
+                draws.clear();
+            }
+            draws.sort_by(f64::total_cmp);
+            let finite = |x: f64| x.is_finite().then(|| shown(x));
+            let at = |share: f64| {
+                draws
+                    .get((share * (DRAWS - 1) as f64).round() as usize)
+                    .copied()
+            };
+            Figured {
+                of: model.clone(),
+                value: value.map(&shown),
+                low: value.and(at(0.025)).and_then(finite),
+                high: value.and(at(0.975)).and_then(finite),
+                note: match has_seeds(scenes) {
+                    true => String::new(),
+                    false => "one seed: no interval".into(),
+                },
+            }
+        });
+        (
+            figures.collect(),
+            (known && several).then_some(falls as f64 / DRAWS as f64),
+        )
+    }
+}
+
+/// The standard deviation of a score within a cell, pooled over cells.
+fn noise(cells: &[Cell]) -> f64 {
+    let (mut squares, mut freedom) = (0.0, 0.0);
+    for cell in cells {
+        let mean = cell.mean();
+        squares += cell
+            .scores
+            .iter()
+            .map(|score| (score - mean).powi(2))
+            .sum::<f64>();
+        freedom += cell.scores.len() as f64 - 1.0;
+    }
+    if freedom > 0.0 {
+        (squares / freedom).sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// The standard deviation of what is behind means: theirs, less what seeds alone would give. `parts` are the means
+/// with the number of scores behind each.
+fn spread(parts: &[(f64, f64)], noise: f64) -> Option<f64> {
+    let n = parts.len() as f64;
+    (parts.len() > 1).then(|| {
+        let centre = parts.iter().map(|part| part.0).sum::<f64>() / n;
+        let variance = parts
+            .iter()
+            .map(|part| (part.0 - centre).powi(2))
+            .sum::<f64>()
+            / (n - 1.0);
+        let by_chance = parts.iter().map(|part| noise.powi(2) / part.1).sum::<f64>() / n;
+        (variance - by_chance).max(0.0).sqrt()
+    })
+}
+
+/// The mean over tasks of what each has.
+fn over_tasks(scenes: &Scenes, of: impl Fn(&Scene) -> Option<f64>) -> Option<f64> {
+    let values: Option<Vec<f64>> = scenes.values().map(of).collect();
+    mean(&values?)
+}
+
+fn is_pet(cell: &Cell) -> bool {
+    matches!(cell.way, Way::Other(_))
+}
+
+/// The spread across methods.
+fn across_methods(scene: &Scene) -> Option<f64> {
+    let cells = scene.cells.iter().filter(|cell| is_pet(cell));
+    let parts: Vec<(f64, f64)> = cells
+        .map(|cell| (cell.mean(), cell.scores.len() as f64))
+        .collect();
+    spread(&parts, scene.noise)
+}
+
+/// What a cell is taken for where the spread across methods is asked: what seeds add to it is taken off, or it would
+/// be in each draw twice.
+fn without_noise(scene: &Scene, at: usize) -> f64 {
+    let Some(cell) = scene.cells.get(at) else {
+        return 0.0;
+    };
+    let pets = scene.cells.iter().filter(|cell| is_pet(cell));
+    let pets: Vec<(f64, f64)> = pets.map(|cell| (cell.mean(), 1.0)).collect();
+    let seen = spread(&pets, 0.0).filter(|seen| *seen > 0.0);
+    match (seen, across_methods(scene)) {
+        (Some(seen), Some(real)) if is_pet(cell) => {
+            let centre = pets.iter().map(|pet| pet.0).sum::<f64>() / pets.len() as f64;
+            centre + real / seen * (cell.mean() - centre)
+        }
+        _ => cell.mean(),
+    }
+}
+
+/// Each method's place, the runs behind it and its APET, and its score less that of APET with as many parameters.
+fn pairs(scene: &Scene) -> Vec<(usize, f64, f64)> {
+    let pair = |(at, pet): (usize, &Cell)| {
+        let Way::Other(name) = &pet.way else {
+            return None;
+        };
+        let same = |cell: &&Cell| match cell.way {
+            Way::Apet(as_many) => as_many == Some(name.as_str()) || cell.count == pet.count,
+            _ => false,
+        };
+        let apet = scene.cells.iter().find(same)?;
+        let (n, m) = (pet.scores.len() as f64, apet.scores.len() as f64);
+        Some((at, n * m / (n + m), pet.mean() - apet.mean()))
+    };
+    scene.cells.iter().enumerate().filter_map(pair).collect()
+}
+
+/// How far methods are from APET with as many parameters: the root of the mean square, less what seeds alone give.
+fn apart(scene: &Scene) -> Option<f64> {
+    let pairs = pairs(scene);
+    let n = pairs.len() as f64;
+    (n > 0.0).then(|| {
+        let square = pairs.iter().map(|pair| pair.2.powi(2)).sum::<f64>() / n;
+        let by_chance = pairs.iter().map(|pair| scene.noise.powi(2) / pair.1);
+        (square - by_chance.sum::<f64>() / n).max(0.0).sqrt()
+    })
+}
+
+/// As [`without_noise`], where the distance from APET is asked.
+fn nearer_to_apet(scene: &Scene, at: usize) -> f64 {
+    let Some(cell) = scene.cells.get(at) else {
+        return 0.0;
+    };
+    let pairs = pairs(scene);
+    let seen = pairs.iter().map(|pair| pair.2.powi(2)).sum::<f64>() / pairs.len() as f64;
+    let pair = pairs.iter().find(|pair| pair.0 == at);
+    match (pair, apart(scene)) {
+        (Some(pair), Some(real)) if seen > 0.0 => cell.mean() - (1.0 - real / seen.sqrt()) * pair.2,
+        _ => cell.mean(),
+    }
+}
+
+/// The count from which APET has gone 95 % of the way from its reference to full fine-tuning, log10.
+fn high_threshold(scene: &Scene) -> Option<f64> {
+    let (full, reference) = (scene.score_of(&Way::Full)?, scene.reference());
+    let wanted = reference + REACHED * (full - reference);
+    let curve = scene.curve();
+    let at = curve.iter().position(|point| point.1 >= wanted)?;
+    let reached = curve.get(at)?;
+    let Some(before) = at.checked_sub(1).and_then(|at| curve.get(at)) else {
+        return Some(reached.0);
+    };
+    let part = (wanted - before.1) / (reached.1 - before.1);
+    Some(before.0 + part * (reached.0 - before.0))
+}
+
+/// The smallest count at which APET is above its reference beyond the noise of both, log10.
+fn low_threshold(scene: &Scene) -> Option<f64> {
+    let reference = scene.reference();
+    let head = scene.cells.iter().find(|cell| cell.way == Way::Head);
+    let of_head = head.map_or(0.0, |head| 1.0 / head.scores.len() as f64);
+    let mut cells: Vec<&Cell> = scene.cells.iter().filter(|cell| cell.is_apet()).collect();
+    cells.sort_by_key(|cell| cell.count);
+    let above = cells.into_iter().find(|cell| {
+        // One-sided 97.5 %, with the deviation pooled over many cells: about normal.
+        let error = scene.noise * (1.0 / cell.scores.len() as f64 + of_head).sqrt();
+        cell.mean() - reference > 1.96 * error
+    });
+    above.map(|cell| (cell.count.max(1) as f64).log10())
+}
+
+/// How far tasks are apart: log10 of the largest low threshold less that of the smallest.
+fn between_tasks(scenes: &Scenes) -> Option<f64> {
+    let found: Option<Vec<f64>> = scenes.values().map(low_threshold).collect();
+    let found = found.filter(|found| found.len() > 1)?;
+    let (low, high) = found.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| {
+        (low.min(x), high.max(x))
+    });
+    Some(high - low)
+}
+
+impl Answers {
+    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let (scales, runs, left_out) = scales(entries);
+        let as_it_is =
+            |scene: &Scene, at: usize| scene.cells.get(at).map(Cell::mean).unwrap_or_default();
+        let percent = |x: f64| 100.0 * x;
+        let count = |x: f64| 10f64.powf(x);
+        let methods = |tasks: &Scenes| over_tasks(tasks, across_methods);
+        let positions = |tasks: &Scenes| over_tasks(tasks, apart);
+        let high = |tasks: &Scenes| over_tasks(tasks, high_threshold);
+        let (methods, methods_fall) = scales.figures("methods", methods, without_noise, percent);
+        let (positions, positions_fall) =
+            scales.figures("positions", positions, nearer_to_apet, percent);
+        let (high, high_falls) = scales.figures("high threshold", high, as_it_is, count);
+        let (low, _) = scales.figures("low threshold", between_tasks, as_it_is, count);
+        Self {
+            runs,
+            left_out,
+            claims: vec![
+                falling(1, methods, methods_fall),
+                falling(2, positions, positions_fall),
+                falling(3, high, high_falls),
+                similar(low, &scales),
+            ],
+        }
+    }
+}
+
+/// An answer to a claim that something falls with scale.
+fn falling(number: usize, figures: Vec<Figured>, falls: Option<f64>) -> Answer {
+    let verdict = Verdict::of(falls);
+    let (claim, measure, unit, thing) = match number {
+        1 => (
+            "Small models: methods differ noticeably; with scale the difference becomes marginal.",
+            "Standard deviation across prompt, BitFit, adapter, LoRA and other methods at their own counts, less what seeds alone give.",
+            "points",
+            "the spread across methods",
+        ),
+        2 => (
+            "Scale mitigates the effect of where tunable parameters are.",
+            "Distance of each method from APET with as many parameters in arbitrary positions (root mean square), less what seeds alone give.",
+            "points",
+            "the distance from arbitrary positions",
+        ),
+        _ => (
+            "With scale, tuning reaches full fine-tuning with fewer tunable parameters.",
+            "The smallest count at which APET has gone 95 % of the way from its head alone (or a guess) to full fine-tuning.",
+            "parameters",
+            "the count that is needed",
+        ),
+    };
+    let reason = match (figures.first(), figures.last(), falls) {
+        (Some(first), Some(last), Some(falls)) => format!(
+            "From {} to {} {thing} falls in {:.1} % of the draws.",
+            first.of,
+            last.of,
+            100.0 * falls
+        ),
+        (Some(first), Some(last), None) if figures.len() > 1 => {
+            let known = |figure: &Figured| figure.value.is_some() && figure.note.is_empty();
+            let unknown = if known(first) { last } else { first };
+            format!(
+                "The study can not tell it for {}, or how sure it is.",
+                unknown.of
+            )
+        }
+        _ => "The study has fewer than two models.".into(),
+    };
+    Answer {
+        number,
+        claim,
+        measure,
+        unit,
+        figures,
+        verdict,
+        reason,
+    }
+}
+
+/// The answer to the claim that tasks need similar counts.
+fn similar(figures: Vec<Figured>, scales: &Scales) -> Answer {
+    let mut figures = figures;
+    for (figure, (_, scenes)) in figures.iter_mut().zip(&scales.models) {
+        let of_task = |(task, scene): (&String, &Scene)| match low_threshold(scene) {
+            Some(count) => format!("{task}: {:.0}", 10f64.powf(count)),
+            None => format!("{task}: none of those tried"),
+        };
+        figure.note = scenes.iter().map(of_task).collect::<Vec<_>>().join(", ");
+    }
+    let tasks = scales
+        .models
+        .iter()
+        .map(|(_, scenes)| scenes.len())
+        .min()
+        .unwrap_or_default();
+    let below = |x: Option<f64>| x.is_some_and(|x| x <= SIMILAR);
+    let above = |x: Option<f64>| x.is_some_and(|x| x > SIMILAR);
+    let (verdict, reason) = if tasks < 2 {
+        (
+            Verdict::Undecided,
+            "The study has one task; it takes two to compare.".into(),
+        )
+    } else if figures.iter().all(|figure| below(figure.high)) {
+        (
+            Verdict::Supported,
+            format!("For every model the counts of the tasks are within a factor of {SIMILAR}."),
+        )
+    } else if figures.iter().any(|figure| above(figure.low)) {
+        (
+            Verdict::NotSupported,
+            format!(
+                "For a model the counts of the tasks differ by more than a factor of {SIMILAR}."
+            ),
+        )
+    } else {
+        (
+            Verdict::Undecided,
+            format!(
+                "The intervals reach beyond a factor of {SIMILAR}, or a task has no such count."
+            ),
+        )
+    };
+    Answer {
+        number: 4,
+        claim: "Across tasks, one model needs similar numbers of tunable parameters to exceed a random guess.",
+        measure: "The largest over the smallest of its tasks' counts from which APET is above its head alone (or a guess), beyond the noise.",
+        unit: "times",
+        figures,
+        verdict,
+        reason,
+    }
+}
+
+/// The study's cells, runs with a score and runs without.
+fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, usize, usize) {
+    type Cells = BTreeMap<(Way, u64, String), Vec<f64>>;
+    let mut found: BTreeMap<(u64, String), BTreeMap<String, (f64, Cells)>> = BTreeMap::new();
+    let (mut runs, mut left_out) = (0, 0);
+    for entry in entries {
+        let header = &entry.record.header;
+        let summary = entry
+            .record
+            .summary()
+            .filter(|summary| summary.status == Status::Done);
+        let score = summary.and_then(|summary| summary.test.or(summary.dev));
+        let Some(score) = score.filter(|score| (0.0..=1.0).contains(score)) else {
+            left_out += 1;
+            continue;
+        };
+        runs += 1;
+        let way = match &header.spec.method {
+            Method::Full { pool: None } => Way::Full,
+            Method::Head {} => Way::Head,
+            Method::Apet { count, .. } => Way::Apet(match count {
+                Budget::As(baseline) => Some(Baseline::name(*baseline)),
+                _ => None,
+            }),
+            other => Way::Other(other.label()),
+        };
+        let models = found
+            .entry((header.model.parameters, header.spec.model.clone()))
+            .or_default();
+        let guess = header.task.uniform_guess.max(header.task.majority_guess);
+        let (_, cells) = models
+            .entry(header.spec.task.name.clone())
+            .or_insert((guess, Cells::new()));
+        let key = (way, header.theta.realised, entry.setting.clone());
+        cells.entry(key).or_default().push(score);
+    }
+    let scene = |(guess, cells): (f64, Cells)| {
+        let cells = cells
+            .into_iter()
+            .map(|((way, count, _), scores)| Cell { way, count, scores });
+        let cells: Vec<Cell> = cells.collect();
+        Scene {
+            noise: noise(&cells),
+            cells,
+            guess,
+        }
+    };
+    let scenes = |tasks: BTreeMap<String, (f64, Cells)>| {
+        tasks
+            .into_iter()
+            .map(|(task, found)| (task, scene(found)))
+            .collect()
+    };
+    let models = found
+        .into_iter()
+        .map(|((_, model), tasks)| (model, scenes(tasks)));
+    let models = models.collect();
+    (Scales { models }, runs, left_out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use super::*;
+
+fn cell(way: Way, count: u64, scores: &[f64]) -> Cell {
+    Cell {
+        way,
+        count,
+        scores: scores.to_vec(),
+    }
+}
+
+fn pet(name: &str, count: u64, score: f64) -> Cell {
+    cell(
+        Way::Other(name.into()),
+        count,
+        &[score - 0.01, score, score + 0.01],
+    )
+}
+
+fn apet(count: u64, score: f64) -> Cell {
+    cell(Way::Apet(None), count, &[score - 0.01, score, score + 0.01])
+}
+
+fn whole(way: Way, score: f64) -> Cell {
+    cell(way, 0, &[score - 0.01, score, score + 0.01])
+}
+
+fn scene(cells: Vec<Cell>) -> Scene {
+    Scene {
+        noise: noise(&cells),
+        cells,
+        guess: 0.5,
+    }
+}
+
+fn models(of: Vec<Vec<Cell>>) -> Scales {
+    let one = |(at, cells): (usize, Vec<Cell>)| {
+        let tasks = BTreeMap::from([("t".to_owned(), scene(cells))]);
+        (format!("m{at}"), tasks)
+    };
+    Scales {
+        models: of.into_iter().enumerate().map(one).collect(),
+    }
+}
+
+#[test]
+fn noise_is_pooled() {
+    // Squares 2e-4 and 0.5e-4 over 2 and 1 degrees of freedom.
+    let cells = [
+        cell(Way::Full, 1, &[0.79, 0.8, 0.81]),
+        cell(Way::Head, 1, &[0.5, 0.51]),
+        cell(Way::Apet(None), 1, &[0.1]),
+    ];
+    assert!((noise(&cells) - (2.5e-4f64 / 3.0).sqrt()).abs() < 1e-12);
+    assert_eq!(noise(&[]), 0.0);
+}
+
+#[test]
+fn a_spread_is_less_what_seeds_give() {
+    // Variance 0.01, less 0.06^2 / 4.
+    let parts = [(0.5, 4.0), (0.6, 4.0), (0.7, 4.0)];
+    let found = spread(&parts, 0.06).unwrap();
+    assert!((found - (0.01f64 - 0.0009).sqrt()).abs() < 1e-12);
+    assert_eq!(spread(&parts, 0.3), Some(0.0));
+    assert_eq!(spread(&parts[..1], 0.0), None);
+}
+
+#[test]
+fn a_method_is_compared_with_as_many_parameters() {
+    let asked = cell(Way::Apet(Some("lora")), 90, &[0.6; 3]);
+    let cells = vec![
+        pet("lora", 100, 0.7),
+        pet("bitfit", 20, 0.64),
+        asked,
+        apet(20, 0.6),
+        pet("prompt", 5, 0.9),
+    ];
+    let scene = scene(cells);
+    let found = pairs(&scene);
+    assert_eq!(found.len(), 2);
+    assert!(
+        (found[0].2 - 0.1).abs() < 1e-12 && (found[1].2 - 0.04).abs() < 1e-12 && found[0].1 == 1.5
+    );
+    let by_chance = scene.noise.powi(2) / 1.5;
+    let expected = ((0.01 + 0.0016) / 2.0 - by_chance).sqrt();
+    assert!((apart(&scene).unwrap() - expected).abs() < 1e-12);
+}
+
+#[test]
+fn thresholds_by_hand() {
+    let cells = vec![
+        whole(Way::Head, 0.6),
+        whole(Way::Full, 0.8),
+        apet(10, 0.6),
+        apet(100, 0.7),
+        apet(1000, 0.66), // a dip: 100 and 1000 are taken together, 0.68
+        apet(10_000, 0.8),
+    ];
+    let scene = scene(cells);
+    assert_eq!(scene.reference(), 0.6);
+    let curve = scene.curve();
+    let levels: Vec<f64> = curve
+        .iter()
+        .map(|point| (point.1 * 1e6).round() / 1e6)
+        .collect();
+    assert_eq!(levels, [0.6, 0.68, 0.68, 0.8]);
+    // 0.79 lies 11 / 12 of the way from 1000 to 10,000.
+    assert!((high_threshold(&scene).unwrap() - (3.0 + 11.0 / 12.0)).abs() < 1e-9);
+    // Noise 0.01: 0.1 is far above, 0 is not.
+    assert!((low_threshold(&scene).unwrap() - 2.0).abs() < 1e-12);
+}
+
+#[test]
+fn what_is_not_reached_has_no_threshold() {
+    let scene = scene(vec![
+        whole(Way::Head, 0.6),
+        whole(Way::Full, 0.8),
+        apet(10, 0.6),
+    ]);
+    assert_eq!(
+        (high_threshold(&scene), low_threshold(&scene)),
+        (None, None)
+    );
+}
+
+fn study(spreads: [f64; 2]) -> Vec<Vec<Cell>> {
+    let of = |spread: f64| {
+        vec![
+            whole(Way::Full, 0.8),
+            whole(Way::Head, 0.6),
+            pet("lora", 100, 0.7),
+            pet("bitfit", 50, 0.7 + spread),
+            pet("adapter", 200, 0.7 - spread),
+            apet(100, 0.7),
+            apet(50, 0.7),
+            apet(200, 0.7),
+        ]
+    };
+    spreads.map(of).to_vec()
+}
+
+fn answer(scales: &Scales, number: usize) -> Answer {
+    let name = ["methods", "positions"][number - 1];
+    let of: fn(&Scene) -> Option<f64> = [across_methods, apart][number - 1];
+    let centre = [without_noise, nearer_to_apet][number - 1];
+    let (figures, falls) = scales.figures(name, |scenes| over_tasks(scenes, of), centre, |x| x);
+    falling(number, figures, falls)
+}
+
+#[test]
+fn a_difference_beyond_the_noise_is_found_on_either_side() {
+    for number in [1, 2] {
+        let wide = answer(&models(study([0.1, 0.0])), number);
+        assert_eq!(wide.verdict, Verdict::Supported, "{wide:?}");
+        let other = answer(&models(study([0.0, 0.1])), number);
+        assert_eq!(other.verdict, Verdict::NotSupported, "{other:?}");
+        let none = answer(&models(study([0.1, 0.1])), number);
+        assert_eq!(none.verdict, Verdict::Undecided, "{none:?}");
+        let figure = &wide.figures[0];
+        assert!(
+            figure.low < figure.value && figure.value < figure.high,
+            "{figure:?}"
+        );
+    }
+}
+
+#[test]
+fn one_model_or_nothing_is_undecided() {
+    for scales in [
+        models(Vec::new()),
+        models(study([0.1, 0.0])[..1].to_vec()),
+        models(vec![Vec::new(), Vec::new()]),
+    ] {
+        let answer = answer(&scales, 1);
+        assert_eq!(answer.verdict, Verdict::Undecided, "{answer:?}");
+    }
+    assert_eq!(
+        similar(Vec::new(), &models(Vec::new())).verdict,
+        Verdict::Undecided
+    );
+}
+
+#[test]
+fn single_runs_have_no_interval() {
+    let mut cells = study([0.1, 0.0]);
+    for cell in cells.iter_mut().flatten() {
+        cell.scores.truncate(1);
+    }
+    let answer = answer(&models(cells), 1);
+    let figure = &answer.figures[0];
+    assert!(figure.value.is_some());
+    assert_eq!((figure.low, figure.high), (None, None));
+    assert_eq!(answer.verdict, Verdict::Undecided);
+    assert!(answer.reason.contains("m0"), "{}", answer.reason);
+}
+
+#[test]
+fn the_same_study_has_the_same_answers() {
+    let scales = models(study([0.1, 0.02]));
+    assert_eq!(answer(&scales, 1), answer(&scales, 1));
+}
+
+/// The share of simulated studies whose interval has the truth in it.
+#[test]
+fn intervals_cover_the_truth() {
+    let mut stream = Stream::new("coverage", 0);
+    let centres = [0.6, 0.65, 0.7, 0.8];
+    let truth = spread(&centres.map(|c| (c, 1.0)), 0.0).unwrap();
+    let mut covered = 0;
+    for _ in 0..60 {
+        let cells = centres.iter().enumerate().map(|(at, centre)| {
+            let scores: Vec<f64> = (0..5).map(|_| centre + 0.02 * stream.normal()).collect();
+            cell(Way::Other(format!("p{at}")), 1, &scores)
+        });
+        let scales = models(vec![cells.collect()]);
+        let answer = answer(&scales, 1);
+        let figure = &answer.figures[0];
+        covered += usize::from(figure.low <= Some(truth) && Some(truth) <= figure.high);
+    }
+    assert!((52..=60).contains(&covered), "{covered} of 60");
+}

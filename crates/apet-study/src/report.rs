@@ -1,0 +1,168 @@
+//! A study's report as Markdown: what was scored, and what that says about the claims.
+
+use std::fmt::Write;
+
+use crate::{Answers, Figure, Figured, Paired};
+
+/// The report of a study's figure and answers.
+pub(crate) fn report(
+    name: &str,
+    about: &str,
+    figure: &Figure,
+    paired: &[Paired],
+    answers: &Answers,
+) -> String {
+    let mut text = format!("# {name}\n\n{about}\n");
+    if answers.left_out > 0 {
+        let (left, runs) = (answers.left_out, answers.runs);
+        let _ = writeln!(
+            text,
+            "\n{left} runs have no score and are left out; {runs} have one."
+        );
+    }
+    let mut tasks: Vec<&str> = figure.groups.iter().map(|group| &group.task[..]).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    for task in tasks {
+        scores(&mut text, task, figure);
+        differences(&mut text, paired.iter().filter(|pair| pair.task == task));
+    }
+    for answer in &answers.claims {
+        let _ = write!(
+            text,
+            "\n## Claim {}: {}\n\n{}\n\n{} {}\n\n| model | {} | 95 % interval | |\n|---|---|---|---|\n",
+            answer.number,
+            answer.verdict.name(),
+            answer.claim,
+            answer.measure,
+            answer.reason,
+            answer.unit,
+        );
+        for figured in &answer.figures {
+            let (value, interval) = in_words(figured, answer.unit);
+            let _ = writeln!(
+                text,
+                "| {} | {value} | {interval} | {} |",
+                figured.of, figured.note
+            );
+        }
+    }
+    text
+}
+
+/// The test accuracy of every way to tune every model.
+fn scores(text: &mut String, task: &str, figure: &Figure) {
+    let _ = write!(
+        text,
+        "\n## {task}\n\nAccuracy on test in percent, mean and 95 % interval over seeds.\n\n\
+         | model | parameters | method | tuned | accuracy | seeds |\n|---|---|---|---|---|---|\n"
+    );
+    let mut groups: Vec<_> = figure
+        .groups
+        .iter()
+        .filter(|group| group.task == task)
+        .collect();
+    groups.sort_by(|a, b| {
+        let key = |g: &crate::Group| (g.parameters, g.model.clone(), g.method.clone(), g.count);
+        key(a).cmp(&key(b))
+    });
+    for group in groups {
+        let interval = match (group.low, group.high) {
+            (Some(low), Some(high)) => format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {:.1}{interval} | {} |",
+            group.model,
+            grouped(group.parameters),
+            group.method,
+            grouped(group.count),
+            100.0 * group.mean,
+            group.n
+        );
+    }
+}
+
+/// What models score above one another.
+fn differences<'a>(text: &mut String, pairs: impl Iterator<Item = &'a Paired>) {
+    let mut pairs = pairs.peekable();
+    if pairs.peek().is_none() {
+        return;
+    }
+    let _ = write!(
+        text,
+        "\nOne model less another, points of accuracy, paired by seed.\n\n\
+         | method | | difference | 95 % interval | seeds |\n|---|---|---|---|---|\n"
+    );
+    for pair in pairs {
+        let [mean, low, high] = [pair.mean, pair.low, pair.high].map(|x| 100.0 * x);
+        let (method, from, to, n) = (&pair.method, &pair.from, &pair.to, pair.n);
+        let _ = writeln!(
+            text,
+            "| {method} | {to} - {from} | {mean:+.1} | {low:+.1} to {high:+.1} | {n} |"
+        );
+    }
+}
+
+/// A figure and its interval.
+fn in_words(figured: &Figured, unit: &str) -> (String, String) {
+    let number = |x: f64| match unit {
+        "parameters" => grouped(x.round() as u64),
+        _ => format!("{x:.1}"),
+    };
+    let Some(value) = figured.value else {
+        return ("not reached".into(), String::new());
+    };
+    let interval = match (figured.low, figured.high) {
+        (Some(low), Some(high)) => format!("{} to {}", number(low), number(high)),
+        (Some(low), None) => format!("{} to more than was tried", number(low)),
+        _ => String::new(),
+    };
+    (number(value), interval)
+}
+
+/// With commas.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Study;
+    use crate::fixture::Run;
+
+    #[test]
+    fn counts_have_commas() {
+        let shown = [0, 12, 999, 1000, 1234567].map(grouped);
+        assert_eq!(shown, ["0", "12", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_report_has_scores_and_claims() {
+        let mut study = Study::new();
+        for (seed, score) in [(1, 0.8), (2, 0.82)] {
+            let run = Run {
+                seed,
+                test: Some(score),
+                ..Run::default()
+            };
+            study.add("x", &run.text()).unwrap();
+        }
+        let text = study.report("small", "About.");
+        assert!(text.starts_with("# small\n\nAbout.\n\n## sst2\n"), "{text}");
+        let row = "| minilm-l6 | 22,000,000 | apet | 10,000 | 81.0 [68.3, 93.7] | 2 |";
+        assert!(text.contains(row), "{text}");
+        assert_eq!(text.matches("\n## Claim ").count(), 4);
+        assert!(text.contains("## Claim 4: undecided"), "{text}");
+    }
+}
