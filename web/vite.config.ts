@@ -7,7 +7,8 @@ export default defineConfig({
   root: here(".."),
   // Relative, so that the built page works under any sub-path of any host.
   base: "./",
-  publicDir: false,
+  // Models, tasks and their index, as they are: the page needs no other host for its first run.
+  publicDir: here("public"),
   build: {
     outDir: here("dist"),
     emptyOutDir: true,

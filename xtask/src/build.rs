@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, step, target};
 
@@ -87,6 +88,7 @@ pub(crate) fn page() -> Result<()> {
             .try_for_each(|(name, folder)| bindgen(name, folder))
     })?;
     step("npm packages", packages)?;
+    step("models and tasks of the page", offered)?;
     step("page", || {
         let root = root();
         let inputs = ["index.html", "package-lock.json", "web"].map(|input| root.join(input));
@@ -97,6 +99,80 @@ pub(crate) fn page() -> Result<()> {
         }
         run(npm(["run", "build"])?)
     })
+}
+
+/// What the page has without any server: the models of web/public, the task `sentences` beside them, and their index.
+fn offered() -> Result<()> {
+    let public = root().join("web/public");
+    let sentences = public.join("tasks/sentences");
+    let from = root().join("node_modules/sentiment/test/fixtures");
+    let source = root().join("crates/apet-tasks/src/sentences.rs");
+    let newest = last_change(&from).max(last_change(&source));
+    if !up_to_date(&sentences.join("train.jsonl"), newest) {
+        let mut make = native("run")?;
+        make.args(["--example", "sentences", "--"]);
+        make.arg(from).arg(&sentences);
+        run(make)?;
+    }
+    let text = serde_json::to_string_pretty(&index(&public)?)?;
+    let index = public.join("api/index.json");
+    if fs::read_to_string(&index).ok().as_ref() != Some(&text) {
+        fs::create_dir_all(public.join("api"))?;
+        fs::write(&index, text).with_context(|| index.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// `api/index.json` of the page as a folder, as `apet serve` answers it.
+fn index(public: &Path) -> Result<serde_json::Value> {
+    let mut models = Vec::new();
+    for name in folders(&public.join("models"))? {
+        let folder = public.join("models").join(&name);
+        let config = fs::read_to_string(folder.join("config.json"))?;
+        let config: serde_json::Value = serde_json::from_str(&config)?;
+        let kinds = ["config", "tokenizer", "weights"];
+        let names = ["config.json", "tokenizer.json", "model.safetensors"];
+        let mut bytes = 0;
+        let mut files = serde_json::Map::new();
+        for (kind, file) in kinds.iter().zip(names) {
+            let path = folder.join(file);
+            bytes += fs::metadata(&path)
+                .with_context(|| path.display().to_string())?
+                .len();
+            files.insert((*kind).into(), format!("models/{name}/{file}").into());
+        }
+        let family = &config["model_type"];
+        models.push(
+            serde_json::json!({ "name": name, "family": family, "bytes": bytes, "files": files }),
+        );
+    }
+    let sentences =
+        [("train", "train"), ("dev", "validation"), ("test", "test")].map(|(split, file)| {
+            (
+                split.to_owned(),
+                format!("tasks/sentences/{file}.jsonl").into(),
+            )
+        });
+    let files: serde_json::Map<_, serde_json::Value> = sentences.into_iter().collect();
+    Ok(serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "models": models,
+        "tasks": [{ "name": lab::TASK, "title": "Sentiment of 3,000 review sentences (IMDB, Yelp, Amazon)", "files": files }],
+        "default": { "model": lab::MODEL, "task": lab::TASK },
+    }))
+}
+
+/// Names of the folders in a folder, sorted; none where it is not there.
+fn folders(path: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// npm under the name it has on this platform.

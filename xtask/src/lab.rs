@@ -9,19 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::build::{apet, everything};
-use crate::step::{command, root, run, step};
+use crate::step::{command, run, step};
 
 /// What a new user finds in the page.
-const MODEL: &str = "minilm-l6";
-const TASK: &str = "sentences";
+pub(crate) const MODEL: &str = "ladder-micro";
+pub(crate) const TASK: &str = "sentences";
 
-/// Builds everything, fetches the default model and task, and serves the page.
+/// Builds everything and serves the page.
 ///
 /// # Errors
 /// What is missing, or the command that failed.
 pub(crate) fn lab(port: Option<&str>) -> Result<()> {
     everything()?;
-    step("models and tasks", || fetch(&[MODEL], None))?;
     let port = port.map(|port| ["--port", port]);
     let mut serve = command(apet()?, ["serve"])?;
     serve.args(port.into_iter().flatten());
@@ -34,27 +33,17 @@ pub(crate) fn lab(port: Option<&str>) -> Result<()> {
 /// What is missing, the command that failed, or the answer that is wrong.
 pub(crate) fn check() -> Result<()> {
     everything()?;
-    step("models and tasks", || fetch(&[MODEL], None))?;
     step("page and store are served", || ask(None))
 }
 
-/// Fetches models, and the task that comes with the page's packages, into the
-/// user's store or into `home`.
+/// Fetches models into a store.
 ///
 /// # Errors
 /// The command that failed.
-pub(crate) fn fetch(models: &[&str], home: Option<&OsStr>) -> Result<()> {
-    let apet = |words: &[&str]| -> Result<()> {
-        let mut apet = command(apet()?, words)?;
-        if let Some(home) = home {
-            apet.env("APET_HOME", home);
-        }
-        run(apet)
-    };
-    apet(&[&["fetch"], models].concat())?;
-    let package = root().join("node_modules/sentiment");
-    let package = package.to_string_lossy();
-    apet(&["fetch", "--task", TASK, "--from", &package])
+pub(crate) fn fetch(models: &[&str], home: &OsStr) -> Result<()> {
+    let mut apet = command(apet()?, ["fetch"])?;
+    apet.args(models).env("APET_HOME", home);
+    run(apet)
 }
 
 /// A server that ends with this value.

@@ -29,9 +29,7 @@ pub(crate) fn peers() -> Result<()> {
     everything()?;
     let python = step("Python with transformers and peft", environment)?;
     let store = target()?.join("test-store");
-    step("models of the checks", || {
-        fetch(&MODELS, Some(store.as_os_str()))
-    })?;
+    step("models of the checks", || fetch(&MODELS, store.as_os_str()))?;
     let model = store.join("models/minilm-l6");
     let [scripts, fixtures] = ["tests/peers", "tests/fixtures"].map(|folder| root().join(folder));
     let script = |name: &str| command(&python, [scripts.join(name)]);

@@ -78,7 +78,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     let built = || ensured(page && binary, "the page and the binary were not built");
     let fetched = count.check("models and tasks of the tests", || {
         built()?;
-        lab::fetch(&["minilm-l6", "minilm-l3"], Some(&store))
+        lab::fetch(&["minilm-l6", "minilm-l3"], &store)
     });
     if filter.is_none() {
         lints(&mut count);

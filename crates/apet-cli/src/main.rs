@@ -1,7 +1,9 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
 
 mod bench;
+mod builtin;
 mod convert;
+mod demo;
 mod device;
 mod export;
 mod fetch;
@@ -16,6 +18,7 @@ mod pretrain;
 mod pytorch;
 mod run;
 mod serve;
+mod signal;
 mod store;
 mod theta;
 
@@ -48,6 +51,8 @@ enum Command {
     Models(Box<models::ModelsArgs>),
     /// Tune a model on a task
     Run(Box<run::RunArgs>),
+    /// Run the scaling experiment on the models that come with apet, and say what it found
+    Demo(demo::DemoArgs),
     /// Write a model's hidden states for texts
     Forward(forward::ForwardArgs),
     /// Go on with texts (BLOOM, Llama, T5)
@@ -94,6 +99,7 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Run(args) => run::run(&store, &args),
+        Command::Demo(args) => demo::demo(&store, &args),
         Command::Forward(args) => forward::forward(&store, &args),
         Command::Generate(args) => generate::generate(&store, &args),
         Command::Export(args) => export::export(&store, &args),

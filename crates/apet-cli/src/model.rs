@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use apet_plm::{Dtype, Plm, PlmFiles, Safetensors, Weights, shards_of_index};
 
+use crate::builtin;
 use crate::device::Opened;
 use crate::mapped::Mapped;
 use crate::pytorch::Pytorch;
@@ -128,8 +129,9 @@ pub(crate) fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
 /// The directory of a model.
 ///
 /// # Errors
-/// When it is neither in the store nor a directory.
+/// When it is neither in the store or in this binary nor a directory.
 pub(crate) fn find(store: &Store, name: &str) -> Result<PathBuf> {
+    builtin::provide(store, |inside| inside == name)?;
     if store.models().iter().any(|m| m == name) {
         return Ok(store.model(name));
     }

@@ -25,7 +25,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{convert, device, store::write_atomic};
+use crate::{convert, device, signal, store::write_atomic};
 use log::Log;
 use tokenizer::Kind;
 
@@ -109,13 +109,6 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         let names: Vec<&str> = ladder.model.iter().map(|rung| &rung.name[..]).collect();
         bail!("{shown}: has the models {}", names.join(", "));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    #[cfg(unix)]
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
     let until = args.minutes.map(|minutes| {
         let length = Duration::try_from_secs_f64(60.0 * minutes);
         let end = length
@@ -124,7 +117,7 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         end.with_context(|| format!("--minutes: found {minutes}, expected 0 or more minutes"))
     });
     let slice = Slice {
-        stop,
+        stop: signal::stop()?,
         until: until.transpose()?,
     };
     for rung in rungs {

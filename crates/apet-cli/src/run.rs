@@ -4,18 +4,20 @@ mod args;
 mod terminal;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, atomic::AtomicBool};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
+use indicatif::ProgressBar;
 
 pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
 use crate::{
-    device, memory, model, models,
+    builtin, device, memory, model, models, signal,
     store::{Store, check_name, write_atomic},
 };
 
@@ -28,11 +30,61 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
         _ => (args.spec()?, args.device.clone().unwrap_or("cpu".into())),
     };
-    let name = record_name(&spec.id(), &device);
+    let data = args.data(store, &spec)?;
+    let how = How {
+        device: &device,
+        data: &data,
+        mask: args.mask(),
+        again: args.again,
+        resume: args.resume.is_some(),
+        stop: &signal::stop()?,
+        bar: terminal::bar(spec.train.steps)?,
+    };
+    let Made { record, was_there } = make(store, &spec, how)?;
+    if was_there {
+        eprintln!("this run is already there; --again makes it anew");
+    }
+    show(&record, args.json)?;
+    match record.summary() {
+        Some(s) if s.status == Status::Diverged && !was_there => bail!("{}", s.message),
+        _ => Ok(()),
+    }
+}
+
+/// A run that is made.
+pub(crate) struct Made {
+    pub(crate) record: RunRecord,
+    /// It was made before.
+    pub(crate) was_there: bool,
+}
+
+/// How a run is made.
+pub(crate) struct How<'a> {
+    pub(crate) device: &'a str,
+    /// Where the task's splits are.
+    pub(crate) data: &'a Path,
+    /// The file of a mask selector's spec.
+    pub(crate) mask: Option<&'a PathBuf>,
+    /// Anew where it is already there.
+    pub(crate) again: bool,
+    /// From its last checkpoint where it was interrupted.
+    pub(crate) resume: bool,
+    /// Whether it is to end before its time.
+    pub(crate) stop: &'a Arc<AtomicBool>,
+    /// What shows its steps.
+    pub(crate) bar: ProgressBar,
+}
+
+/// Makes a run, and gives its record; of one that is done already, that one.
+///
+/// # Errors
+/// One sentence naming what can not be used; what was recorded until then is kept.
+pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> {
+    let name = record_name(&spec.id(), how.device);
     let record = store.runs().join(format!("{name}.jsonl"));
     let before = match fs::read_to_string(&record) {
         // A header that was cut in its writing is as good as none.
-        Ok(text) if !args.again && text.contains('\n') => {
+        Ok(text) if !how.again && text.contains('\n') => {
             Some(last_of(&text).with_context(|| record.display().to_string())?)
         }
         _ => None,
@@ -40,7 +92,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     let task = apet_tasks::load(
         &spec.task,
         spec.seeds.batches,
-        find_splits(&args.data(store, &spec)?)?.read()?,
+        find_splits(how.data)?.read()?,
     )?;
     if let Some(r) = &before {
         // The spec names a task, not its rows: the same name may mean other data now.
@@ -53,52 +105,51 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     }
     let resuming = match before {
         Some(r) if matches!(r.status(), Status::Done | Status::Diverged) => {
-            eprintln!("this run is already there; --again makes it anew");
-            return show(&r, args.json);
+            return Ok(Made {
+                record: r,
+                was_there: true,
+            });
         }
-        Some(_) if args.resume.is_none() => bail!(
+        Some(_) if !how.resume => bail!(
             "{}: this run was interrupted; --resume goes on from its last checkpoint, --again begins anew",
             record.display()
         ),
         before => before.is_some(),
     };
-    let opened = device::open(&device)?;
+    let opened = device::open(how.device)?;
     if opened.info.name == "cpu"
-        && let Some(note) = models::shortage(store, &spec, task.labels.len())
+        && let Some(note) = models::shortage(store, spec, task.labels.len())
     {
         eprintln!("note: {note}");
     }
     memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
-    let mut terminal = Terminal::new(store, &name, spec.train.steps, resuming, gpu)?;
+    let mut terminal = Terminal::new(store, &name, resuming, how.stop.clone(), how.bar, gpu)?;
     let input = RunInput {
         plm: &plm,
         task: &task,
-        spec: &spec,
+        spec,
         device: opened.info,
         software: software(),
-        mask: mask(store, args, &spec)?,
+        mask: mask(store, how.mask, spec)?,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
         reason: String::new(),
         read_every: opened.read_every,
     };
     let outcome = futures_lite::future::block_on(apet_train::run(input, &mut terminal));
-    let outcome = terminal.end(outcome)?;
+    terminal.end(outcome)?;
     let text = fs::read_to_string(&record).with_context(|| record.display().to_string())?;
-    show(&last_of(&text)?, args.json)?;
-    ensure!(
-        outcome.summary.status != Status::Diverged,
-        "{}",
-        outcome.summary.message
-    );
-    Ok(())
+    Ok(Made {
+        record: last_of(&text)?,
+        was_there: false,
+    })
 }
 
 /// The mask file that a spec names. One that is given is kept in the store, so that the run
 /// can be made again from its record.
-fn mask(store: &Store, args: &RunArgs, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
+fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
     let selects = spec.method.parts().iter().find_map(|part| match part {
         Method::Apet {
             select: Select::Mask { hash, .. },
@@ -111,7 +162,7 @@ fn mask(store: &Store, args: &RunArgs, spec: &RunSpec) -> Result<Option<Vec<u8>>
     };
     check_name(hash)?;
     let kept = store.mask(hash);
-    if let Some(given) = args.mask() {
+    if let Some(given) = given {
         let bytes = fs::read(given).with_context(|| given.display().to_string())?;
         write_atomic(&kept, |file| Ok(file.write_all(&bytes)?))?;
     }
@@ -249,6 +300,7 @@ impl RunArgs {
         if let Some(dir) = &self.data {
             return Ok(dir.clone());
         }
+        builtin::provide(store, |inside| inside == spec.task.name)?;
         let dir = store.task(&spec.task.name);
         ensure!(
             dir.is_dir(),

@@ -14,6 +14,7 @@ use axum::{Router, middleware};
 
 use self::guard::Guard;
 use self::page::Page;
+use crate::builtin;
 use crate::store::Store;
 
 /// What to serve, and to whom.
@@ -59,6 +60,7 @@ pub(crate) fn serve(store: Store, args: ServeArgs) -> Result<()> {
         Some(folder) => Page::folder(folder)?,
         None => Page::embedded(),
     };
+    builtin::provide(&store, |_| true)?;
     let asked = SocketAddr::new(args.address, args.port);
     // One thread: what is served is small, and file reads go to threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()

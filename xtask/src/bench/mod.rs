@@ -145,9 +145,7 @@ pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
 fn native(rounds: usize) -> Result<Vec<Value>> {
     let python = step("Python with transformers and peft", environment)?;
     let store = target()?.join("test-store");
-    step("the model", || {
-        fetch(&["minilm-l6"], Some(store.as_os_str()))
-    })?;
+    step("the model", || fetch(&["minilm-l6"], store.as_os_str()))?;
     let models = |name: &str| match name {
         "s1" => root().join("tests/fixtures/s1"),
         _ => store.join("models").join(name),

@@ -130,7 +130,13 @@ pub(super) fn card(
     let info = plm.info();
     let seen = recipe.steps * recipe.batch_size * recipe.length;
     let guessed = match info.family.as_str() {
-        "bert" => format!("{:.0} % of the tokens, masked", 100.0 * recipe.masked),
+        "bert" => {
+            let masked = format!("{:.0} % of the tokens, masked", 100.0 * recipe.masked);
+            match recipe.causal_steps {
+                0 => masked,
+                first => format!("{masked}; in the first {first} steps every next token"),
+            }
+        }
         _ => "every next token".to_owned(),
     };
     let mut text = format!(

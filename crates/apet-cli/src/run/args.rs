@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use apet_record::{
     Budget, Layers, Method, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule, Seeds,
     Select,
@@ -10,6 +10,7 @@ use apet_record::{
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
+use crate::builtin::DEFAULTS;
 use crate::device::Precision;
 
 /// What to run. Options that are not given keep the spec's defaults.
@@ -18,10 +19,11 @@ pub(crate) struct RunArgs {
     /// A RunSpec as JSON; the other options change it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Model in the store, or a Hugging Face directory
+    /// Model in the store, or a Hugging Face directory; ladder-micro, which comes with apet, where none is named
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
-    /// Task: sentences, rotten_tomatoes, sst2, or a name of your own with --data
+    /// Task: sentences, which comes with apet and is the default, rotten_tomatoes, sst2, or a name of your own
+    /// with --data
     #[arg(long)]
     task: Option<String>,
     /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet)
@@ -193,10 +195,8 @@ impl RunArgs {
                 RunSpec::from_json(&text).with_context(|| path.display().to_string())?
             }
             None => {
-                let (Some(model), Some(task)) = (&self.model, &self.task) else {
-                    bail!("give --model and --task, or --spec FILE");
-                };
-                RunSpec::new(model, task)
+                let model = self.model.as_deref().unwrap_or(DEFAULTS.0);
+                RunSpec::new(model, self.task.as_deref().unwrap_or(DEFAULTS.1))
             }
         };
         if let (Some(model), Some(_)) = (&self.model, &self.spec) {

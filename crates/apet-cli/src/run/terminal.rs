@@ -34,14 +34,26 @@ pub(crate) struct Terminal {
     gpu: Option<Device>,
 }
 
+/// A bar of a run's steps.
+///
+/// # Errors
+/// None, as its style is fixed.
+pub(crate) fn bar(steps: usize) -> Result<ProgressBar> {
+    let bar = ProgressBar::new(steps as u64);
+    let style = "{wide_bar} {pos}/{len} steps, {per_sec}, {eta} left  {msg}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    Ok(bar)
+}
+
 impl Terminal {
     /// Opens the run's files; a record that is gone on with keeps its lines.
     /// `name` is that of the record, see [`apet_record::record_name`].
     pub(crate) fn new(
         store: &Store,
         name: &str,
-        steps: usize,
         resuming: bool,
+        stop: Arc<AtomicBool>,
+        bar: ProgressBar,
         gpu: Option<Device>,
     ) -> Result<Self> {
         let runs = store.runs();
@@ -56,16 +68,6 @@ impl Terminal {
         if !resuming && checkpoint.exists() {
             fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        #[cfg(unix)]
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // The second signal ends the process at once.
-            signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
-            signal_hook::flag::register(signal, stop.clone())?;
-        }
-        let bar = ProgressBar::new(steps as u64);
-        let style = "{wide_bar} {pos}/{len} steps, {per_sec}, {eta} left  {msg}";
-        bar.set_style(ProgressStyle::with_template(style)?);
         Ok(Self {
             record,
             record_path,

@@ -18,14 +18,12 @@ use tokio::time::MissedTickBehavior;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 
+use crate::builtin::DEFAULTS;
 use crate::fetch::family;
 use crate::store::{MODEL_FILES, Store, TASK_FILES, check_name};
 
 /// How often the records are looked at for events.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What a new page starts with, where the store has it.
-const DEFAULTS: (&str, &str) = ("minilm-l6", "sentences");
 
 /// The routes under /api, /models and /tasks.
 pub(super) fn routes(store: Store) -> Router {

@@ -7,14 +7,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::RustEmbed;
 use tower_http::services::ServeDir;
 
-/// The page as it was when the binary was built; empty where it was not built before.
-#[derive(RustEmbed)]
-#[folder = "../../web/dist"]
-#[allow_missing = true]
-struct Embedded;
+use crate::builtin::{Embedded, sha256};
 
 const ABSENT: &str = "this apet was built without the page; build it with: cargo xtask build\n";
 
@@ -66,13 +61,7 @@ async fn embedded(request: Request) -> Response {
         };
         return (status, text).into_response();
     };
-    let hash: String = file
-        .metadata
-        .sha256_hash()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    let tag = format!("\"{hash}\"");
+    let tag = format!("\"{}\"", sha256(&file));
     let known = request.headers().get(header::IF_NONE_MATCH);
     if known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();

@@ -1,0 +1,64 @@
+//! What is inside the binary: the page, and with it the ladder's models and the task `sentences`, which every store
+//! has, so that nothing need be fetched.
+
+use std::fs;
+
+use anyhow::Result;
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use crate::fetch::Manifest;
+use crate::store::{Store, write_atomic};
+
+/// `web/dist` as it was when the binary was built; empty where it was not built before.
+#[derive(RustEmbed)]
+#[folder = "../../web/dist"]
+#[allow_missing = true]
+pub(crate) struct Embedded;
+
+/// The model and the task that are taken where a user names none.
+pub(crate) const DEFAULTS: (&str, &str) = ("ladder-micro", "sentences");
+
+/// Puts the models and tasks of the binary into the store that have a name which `is_wanted`, where they are not there
+/// as they are here.
+///
+/// # Errors
+/// When the store can not be written.
+pub(crate) fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for path in Embedded::iter() {
+        let parts: Vec<&str> = path.split('/').collect();
+        let (folder, is_model) = match parts[..] {
+            ["models", name, _] if is_wanted(name) => (store.model(name), true),
+            ["tasks", name, _] if is_wanted(name) => (store.task(name), false),
+            _ => continue,
+        };
+        let (Some(file), Some(name)) = (Embedded::get(&path), parts.last()) else {
+            continue;
+        };
+        let there = folder.join(name);
+        if fs::metadata(&there).is_ok_and(|about| about.len() == file.data.len() as u64)
+            && (!is_model || Manifest::read(&folder).names(name, &sha256(&file)))
+        {
+            continue;
+        }
+        write_atomic(&there, |out| Ok(out.write_all(&file.data)?))?;
+        if is_model {
+            Manifest::read(&folder).add(&folder, name, "apet")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a model of this name is inside.
+pub(crate) fn has(model: &str) -> bool {
+    let start = format!("models/{model}/");
+    Embedded::iter().any(|path| path.starts_with(&start))
+}
+
+/// In hexadecimal digits.
+pub(crate) fn sha256(file: &EmbeddedFile) -> String {
+    let digits = file
+        .metadata
+        .sha256_hash()
+        .map(|byte| format!("{byte:02x}"));
+    digits.concat()
+}

@@ -1,0 +1,111 @@
+//! `apet demo`: the scaling experiment on the models inside the binary, and its report.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use apet_record::RunSpec;
+use apet_study::{DEMO, Grid, Study};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::run::{How, make};
+use crate::{builtin, signal, store::Store, store::write_atomic};
+
+/// Where and how far.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Runs that are in the store are not made again: what was stopped goes on with the same command, and the \
+                  page shows the runs too (apet serve)."
+)]
+pub(crate) struct DemoArgs {
+    /// Another study than the one that comes with apet: models x tasks x methods x counts x seeds
+    #[arg(value_name = "STUDY.toml")]
+    study: Option<PathBuf>,
+    /// Directory whose folders are the study's tasks, where the store has them not
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Write the report as Markdown
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Only say what would be run
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// # Errors
+/// Names what can not be run; the runs that were made are kept.
+pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
+    let grid = match &args.study {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            Grid::parse(&text).with_context(|| path.display().to_string())?
+        }
+        None => Grid::parse(DEMO)?,
+    };
+    let runs = grid.runs();
+    println!("{}: {} runs. {}", grid.name, runs.len(), grid.about);
+    if args.dry_run {
+        for spec in &runs {
+            println!("{} {}", spec.id(), title(spec));
+        }
+        return Ok(());
+    }
+    builtin::provide(store, |name| grid.uses(name))?;
+    let stop = signal::stop()?;
+    let bar = ProgressBar::new(runs.len() as u64);
+    let style = "{wide_bar} {pos}/{len} runs, {eta} left  {msg}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    bar.tick();
+    let begun = Instant::now();
+    let mut study = Study::new();
+    let mut made = 0;
+    for spec in &runs {
+        bar.set_message(title(spec));
+        let data = match &args.data {
+            Some(folder) if folder.join(&spec.task.name).is_dir() => folder.join(&spec.task.name),
+            _ => store.task(&spec.task.name),
+        };
+        let how = How {
+            device: &args.device,
+            data: &data,
+            mask: None,
+            again: false,
+            resume: true,
+            stop: &stop,
+            bar: ProgressBar::hidden(),
+        };
+        let run = make(store, spec, how).with_context(|| title(spec))?;
+        if stop.load(Ordering::Relaxed) {
+            bar.finish_and_clear();
+            bail!("stopped; the same command goes on from here");
+        }
+        made += usize::from(!run.was_there);
+        study.add("demo", &run.record.to_jsonl())?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    let report = study.report(&grid.name, &grid.about);
+    print!("{report}");
+    println!("\n{made} runs made in {minutes:.1} minutes, the others were there.");
+    if let Some(path) = &args.out {
+        write_atomic(path, |out| Ok(out.write_all(report.as_bytes())?))?;
+        println!("{}: written", path.display());
+    }
+    Ok(())
+}
+
+/// What a reader tells the study's runs apart by.
+fn title(spec: &RunSpec) -> String {
+    let count = match &spec.method {
+        apet_record::Method::Apet { count, .. } => format!(" {count}"),
+        _ => String::new(),
+    };
+    let (model, task, method) = (&spec.model, &spec.task.name, spec.method.name());
+    format!("{model} {task} {method}{count} seed {}", spec.seeds.init)
+}
