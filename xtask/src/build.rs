@@ -104,15 +104,17 @@ pub(crate) fn page() -> Result<()> {
 /// What the page has without any server: the models of web/public, the task `sentences` beside them, and their index.
 fn offered() -> Result<()> {
     let public = root().join("web/public");
-    let sentences = public.join("tasks/sentences");
+    let tasks = public.join("tasks");
     let from = root().join("node_modules/sentiment/test/fixtures");
     let source = root().join("crates/apet-tasks/src/sentences.rs");
     let newest = last_change(&from).max(last_change(&source));
-    if !up_to_date(&sentences.join("train.jsonl"), newest) {
-        let mut make = native("run")?;
-        make.args(["--example", "sentences", "--"]);
-        make.arg(from).arg(&sentences);
-        run(make)?;
+    if !up_to_date(&tasks.join("sentences/train.jsonl"), newest) {
+        let mut build = native("build")?;
+        build.args(["--example", "sentences"]);
+        run(build)?;
+        let program = format!("sentences{}", std::env::consts::EXE_SUFFIX);
+        let program = target()?.join("release/examples").join(program);
+        run(command(program, [&from, &tasks])?)?;
     }
     let text = serde_json::to_string_pretty(&index(&public)?)?;
     let index = public.join("api/index.json");

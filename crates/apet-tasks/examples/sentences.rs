@@ -1,5 +1,5 @@
 //! Writes the splits of the task `sentences` for the page: `sentences FROM TO`, FROM being the folder
-//! with imdb.json, yelp.json and amazon.json.
+//! with imdb.json, yelp.json and amazon.json, and TO that of the tasks.
 
 use std::error::Error;
 use std::fs;
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &read("yelp.json")?,
         &read("amazon.json")?,
     )?;
-    fs::create_dir_all(&to)?;
+    fs::create_dir_all(to.join("sentences"))?;
     for split in [Some(splits.train), splits.dev, splits.test]
         .into_iter()
         .flatten()
