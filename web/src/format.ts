@@ -1,11 +1,13 @@
 // Numbers and names as they are read.
 
 const whole = new Intl.NumberFormat("en");
+const and = new Intl.ListFormat("en-GB");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
 export const count = (n: number) => whole.format(n);
 export const compact = (n: number) => short.format(n);
 export const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+export const list = (names: string[]) => and.format(names);
 export const score = (x: number | null | undefined) => (x == null ? "–" : percent(x));
 
 /** A small share with two significant digits: 0.023 %. */

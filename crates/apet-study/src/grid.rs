@@ -71,7 +71,11 @@ impl Grid {
     /// # Errors
     /// Names the field, what was found and what was expected; or the first run that can not be.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let file: File = toml::from_str(text).map_err(|e| refused("study", &e))?;
+        let file: File = toml::from_str(text).map_err(|e| {
+            let before = e.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+            refused(&format!("line {line}"), &e.message())
+        })?;
         let methods = file.method.into_iter().enumerate();
         let methods = methods.map(|(at, table)| Entry::read(&format!("method[{at}]"), table));
         let grid = Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apet_record::{MAX_SEED, RecordError, RunRecord};
+use apet_record::{MAX_SEED, RecordError, RunRecord, Status};
 use serde::Serialize;
 
 use crate::figure::setting;
@@ -148,15 +148,20 @@ impl Study {
     }
 
     /// What the runs say about the paper's four claims. A run done on several devices counts once, with the
-    /// first of them; `runs` are run ids, and all runs count where it is empty.
+    /// first that ended as planned; `runs` are run ids, and all runs count where it is empty.
     pub fn answers(&self, runs: &[String]) -> Answers {
         let is_asked = |run: &String| runs.is_empty() || runs.contains(run);
-        let mut seen = std::collections::BTreeSet::new();
-        let once = self.entries.values().filter(|entry| {
+        let mut once: BTreeMap<&String, &Entry> = BTreeMap::new();
+        for entry in self.entries.values() {
             let run = &entry.record.header.run;
-            is_asked(run) && seen.insert(run.clone())
-        });
-        Answers::of(once)
+            if is_asked(run) {
+                let first = once.entry(run).or_insert(entry);
+                if first.row.status != Status::Done {
+                    *first = entry;
+                }
+            }
+        }
+        Answers::of(once.into_values())
     }
 
     /// Every two models that share a task, a way to be tuned, and at least two seeds.
@@ -305,6 +310,23 @@ mod tests {
             study.record(&id).unwrap_err().to_string(),
             format!("no record has the key or run id {id:?}")
         );
+    }
+
+    #[test]
+    fn a_run_counts_once_where_it_ended() {
+        let stopped = Run {
+            status: Status::Stopped,
+            device: "cpu",
+            ..Run::default()
+        };
+        let done = Run {
+            device: "wgpu",
+            ..Run::default()
+        };
+        let answers = study(&[stopped, done]).answers(&[]);
+        assert_eq!((answers.runs, answers.left_out), (1, 0));
+        let none = study(&[done]).answers(&["0000000000000000".into()]);
+        assert_eq!((none.runs, none.left_out), (0, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ import { live } from "./live";
 import { PositionMap } from "./position-map";
 import type { Transfer } from "./protocol";
 import {
+  busy,
   cancelDownload,
   held,
   notice,
@@ -17,6 +18,7 @@ import {
   prepare,
   problem,
   progress,
+  queued,
   resume,
   stop,
   train,
@@ -30,10 +32,9 @@ const LARGE_BYTES = 32e6;
 export function Controls() {
   usePlan();
   const now = phase.value;
-  const busy = now !== "idle" && now !== "preparing";
   const place = useRef<HTMLElement>(null);
   useEffect(() => {
-    if (now === "running") place.current?.scrollIntoView({ block: "nearest" });
+    if (now === "running" && !queued.peek()) place.current?.scrollIntoView({ block: "nearest" });
   }, [now]);
   return (
     <section ref={place} class="controls" aria-labelledby="run-title">
@@ -42,7 +43,7 @@ export function Controls() {
       </h2>
       <Counts />
       <div class="buttons">
-        {!busy && (
+        {!busy.value && (
           <button
             type="button"
             class="primary"
@@ -52,7 +53,7 @@ export function Controls() {
             Train
           </button>
         )}
-        {now === "idle" && waits() && (
+        {!busy.value && now === "idle" && waits() && (
           <button type="button" onClick={() => getModel()}>
             Get the model
           </button>
@@ -62,7 +63,7 @@ export function Controls() {
             Cancel download
           </button>
         )}
-        {busy && now !== "paused" && (
+        {busy.value && now !== "paused" && (
           <button type="button" disabled={now !== "running"} onClick={() => void pause()}>
             Pause
           </button>
@@ -72,8 +73,8 @@ export function Controls() {
             Resume
           </button>
         )}
-        {busy && (
-          <button type="button" onClick={() => void stop()}>
+        {busy.value && (
+          <button type="button" disabled={now === "idle"} onClick={() => void stop()}>
             {now === "stopping" ? "End now" : "Stop"}
           </button>
         )}

@@ -6,6 +6,7 @@ import { interrupted } from "../results/records";
 import { ownsStore } from "../store/lock";
 import { Charts } from "./charts";
 import { Controls } from "./controls";
+import { ExperimentView } from "./experiment-view";
 import { Form } from "./form";
 import { live } from "./live";
 import { goOn } from "./resume";
@@ -29,6 +30,7 @@ export function LabView() {
             {catalogue.value}
           </p>
         )}
+        <ExperimentView />
         <Interrupted />
         <Controls />
         <Charts />

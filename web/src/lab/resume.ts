@@ -8,13 +8,14 @@ import { train } from "./trainer";
 
 export const canGoOn = (row: Row) => row.source === "tab" && (row.status === "unfinished" || row.status === "stopped");
 
-export async function goOn(row: Row): Promise<void> {
+/** Says whether the run came to its end. */
+export async function goOn(row: Row): Promise<boolean> {
   const text = records()?.spec(row.key);
-  if (!text) return;
+  if (!text) return false;
   const where = row.device === "webgpu" ? "webgpu" : "cpu";
   const spec = adopt(text);
   device.value = where;
-  await train(spec, where, {
+  return train(spec, where, {
     spec: text,
     record: (await readRecord(recordName(row))) ?? "",
     reason: row.status === "stopped" ? "it had been stopped" : "the page was left",

@@ -27,8 +27,10 @@ export interface Plan {
 }
 
 export const phase = signal<Phase>("idle");
+/** Runs follow one another: between two of them the Worker is nobody else's. */
+export const queued = signal(false);
 /** A run has the Worker. What is only being prepared for the form gives way to a run. */
-export const busy = computed(() => phase.value !== "idle" && phase.value !== "preparing");
+export const busy = computed(() => queued.value || (phase.value !== "idle" && phase.value !== "preparing"));
 /** What takes time just now: downloads, compiling kernels. */
 export const progress = signal("");
 /** How far a model's download is; absent while there is none. */
@@ -262,8 +264,8 @@ export interface Again {
   reason: string;
 }
 
-/** Trains a spec to its end, over lost Workers. */
-export async function train(spec: Spec, device: DeviceName, again?: Again): Promise<void> {
+/** Trains a spec to its end, over lost Workers; says whether it came there. */
+export async function train(spec: Spec, device: DeviceName, again?: Again): Promise<boolean> {
   latest++; // what was being prepared is no longer waited for
   phase.value = "starting";
   problem.value = "";
@@ -274,6 +276,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
   const specText = again?.spec ?? JSON.stringify(spec);
   let reason = again?.reason;
   let faults = 0;
+  let ended = false;
   try {
     await chain;
     for (;;) {
@@ -288,6 +291,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
         if (stopWanted()) break;
         phase.value = "running";
         await worker().session.call("run", specText, reason, ports);
+        ended = !stopWanted();
         break;
       } catch (error) {
         if (!(error instanceof Fault) || stopWanted()) throw error;
@@ -310,6 +314,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
     notice.value = ""; // the record has it as a note
     await keepRecord();
   }
+  return ended;
 }
 
 /** The record of a run that goes on from a checkpoint; nothing for one that begins. */

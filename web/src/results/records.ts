@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import * as store from "../store/runs";
-import { openRecords, type Records, type Row } from "./view";
+import { openRecords, type Experiment, type Records, type Row } from "./view";
 
 export const rows = signal<Row[]>([]);
 /** Grows with every change, so that figures are computed again. */
@@ -13,6 +13,8 @@ export const selected = signal<ReadonlyMap<string, number>>(new Map());
 /** The row whose page is open. */
 export const opened = signal<string | undefined>(undefined);
 export const deleted = signal<Row | undefined>(undefined);
+/** The runs that the page offers as one; known once the records can be read. */
+export const experiment = signal<Experiment | undefined>(undefined);
 
 /** Colours for overlaid runs; more can not be told apart. */
 export const COLOURS = 8;
@@ -27,7 +29,9 @@ export const interrupted = computed(() => rows.value.filter((r) => r.source === 
 
 export async function startRecords(): Promise<void> {
   try {
-    view = await openRecords();
+    const { records, experiment: offered } = await openRecords();
+    view = records;
+    experiment.value = offered;
   } catch (error) {
     tell(error instanceof Error ? error.message : String(error));
     return;

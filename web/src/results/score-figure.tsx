@@ -2,12 +2,14 @@
 // model and method. All numbers come from apet-study through apet-view.
 
 import { signal } from "@preact/signals";
-import { count, methodTitle, percent } from "../format";
+import { compact, count, methodTitle, percent } from "../format";
 import { edition, records, rows } from "./records";
 import { PlotFigure } from "./plot";
 import type { Figure, Group } from "./view";
 
 const HEIGHT = 300;
+/** Of one among several. */
+const SMALL = 220;
 const split = signal<"dev" | "test">("test");
 const task = signal("");
 
@@ -67,17 +69,65 @@ export function ScoreFigure() {
   );
 }
 
-function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure): Element {
+interface MultiplesProps {
+  task: string;
+  models: string[];
+  /** Whether a group is drawn. */
+  shows(group: Group): boolean;
+  /** Things the drawing depends on. */
+  on: unknown[];
+}
+
+/** A figure for each model, side by side on the same scales. */
+export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) {
+  const figures = models.map((model) => {
+    const figure = records()?.scoreAgainstCount({ task: of, model, split: "test" });
+    return figure && { ...figure, groups: figure.groups.filter(shows), full: figure.full.filter(shows) };
+  });
+  const drawn = figures.filter((f) => f !== undefined && f.groups.length > 0) as Figure[];
+  const among = drawn.flatMap((f) => f.groups);
+  const methods = [...new Set(among.map((g) => methodTitle(g.method)))];
+  if (drawn.length === 0) return null;
+  return (
+    <>
+      <PlotFigure
+        says={`Symbols: ${methods.join(", ")}`}
+        height={24}
+        on={on}
+        draw={(Plot) => Plot.legend({ symbol: { domain: methods } })}
+      />
+      <div class="multiples">
+        {drawn.map((figure) => (
+          <div key={figure.groups[0]?.model}>
+            <h4>
+              {figure.groups[0]?.model} <span>{compact(figure.groups[0]?.parameters ?? 0)} parameters</span>
+            </h4>
+            <PlotFigure
+              says={inWords(of, figure.groups)}
+              height={SMALL}
+              on={on}
+              draw={(Plot, width) => draw(Plot, width, figure, among)}
+            />
+          </div>
+        ))}
+      </div>
+    </>
+  );
+}
+
+/** Draws a figure; where it is one of several, `among` are the groups of all, whose scales it has. */
+function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure, among?: Group[]): Element {
   const { groups, full, uniform_guess: uniform, majority_guess: majority } = figure;
-  const models = [...new Set(groups.map((g) => g.model))];
-  const methods = [...new Set(groups.map((g) => methodTitle(g.method)))];
+  const all = among ?? groups;
+  const models = [...new Set(all.map((g) => g.model))];
+  const methods = [...new Set(all.map((g) => methodTitle(g.method)))];
   // The head alone tunes nothing of the model; on a log axis it stands left of all others.
-  const positive = groups.filter((g) => g.count > 0).map((g) => g.count);
+  const positive = all.filter((g) => g.count > 0).map((g) => g.count);
   const zero = 10 ** (Math.floor(Math.log10(Math.min(...(positive.length > 0 ? positive : [10])))) - 1);
   const at = (g: Group) => (g.count > 0 ? g.count : zero);
-  const low = Math.min(...groups.map(at));
-  const high = Math.max(...groups.map(at));
-  const hasZero = groups.some((g) => g.count === 0);
+  const low = Math.min(...all.map(at));
+  const high = Math.max(...all.map(at));
+  const hasZero = all.some((g) => g.count === 0);
   const [from, to] = [low / 1.6, high * 1.6];
   const ticks = Array.from({ length: 12 }, (_, i) => 10 ** i).filter((d) => d >= from && d <= to);
   if (hasZero && zero < 1) ticks.unshift(zero);
@@ -85,30 +135,37 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
     { y: uniform, text: "uniform guess", dy: 9 },
     { y: majority === uniform ? null : majority, text: "majority guess", dy: -8 },
   ].filter((g): g is { y: number; text: string; dy: number } => g.y !== null);
+  const scores = [...all.flatMap((g) => [g.mean, g.low ?? g.mean, g.high ?? g.mean]), ...guesses.map((g) => g.y)];
   const withInterval = groups.filter((g) => g.low !== null && g.high !== null);
   const title = (g: Group) =>
     `${g.model}, ${methodTitle(g.method)}\n${count(g.count)} parameters\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
   return Plot.plot({
     width,
-    height: HEIGHT,
+    height: among ? SMALL : HEIGHT,
     marginLeft: 48,
     marginRight: 16,
     insetBottom: 16,
     x: {
       type: "log",
-      label: "tuned parameters (the head not counted)",
+      label: among ? "tuned parameters" : "tuned parameters (the head not counted)",
       domain: [from, to],
       ticks,
       tickFormat: (t: number) => (hasZero && t === zero ? "0" : short(t)),
     },
-    y: { label: "accuracy", grid: true, nice: true, tickFormat: "~%" },
+    y: {
+      label: "accuracy",
+      grid: true,
+      nice: true,
+      tickFormat: "~%",
+      ...(among && { domain: [Math.min(...scores), Math.max(...scores)] }),
+    },
     color: {
       type: "categorical",
       domain: models,
       range: models.map((_, i) => `var(--series-${(i % 8) + 1})`),
-      legend: models.length > 1,
+      legend: !among && models.length > 1,
     },
-    symbol: { domain: methods, legend: true },
+    symbol: { domain: methods, legend: !among },
     marks: [
       Plot.ruleY(guesses, { y: "y", stroke: "var(--ink-2)", strokeDasharray: "2,4" }),
       ...guesses.map((g) =>

@@ -1,8 +1,19 @@
 // The wasm of crates/apet-view, as wasm-bindgen writes it: all numbers in Results are its.
 
-import type { AddResult, Curve, Figure, Filter, Group, Row } from "../../../crates/apet-view/src/types";
+import type {
+  AddResult,
+  Answer,
+  Answers,
+  Curve,
+  Experiment,
+  Figure,
+  Figured,
+  Filter,
+  Group,
+  Row,
+} from "../../../crates/apet-view/src/types";
 
-export type { Curve, Figure, Group, Row };
+export type { Answer, Answers, Curve, Experiment, Figure, Figured, Group, Row };
 
 export interface Records {
   add(source: string, text: string): AddResult;
@@ -10,6 +21,7 @@ export interface Records {
   rows(): Row[];
   curves(keys: string[], smoothing: number): Curve[];
   scoreAgainstCount(filter: Filter): Figure;
+  answers(runs: string[]): Answers;
   record(key: string): string;
   spec(key: string): string;
 }
@@ -17,6 +29,7 @@ export interface Records {
 interface ViewModule {
   default(at: { module_or_path: string }): Promise<unknown>;
   Records: new () => Records;
+  demo(): Experiment;
 }
 
 // Found at build time; without the wasm the page still builds.
@@ -26,7 +39,7 @@ const wasm = Object.values(
   import.meta.glob<string>("../../pkg/view/apet_view_bg.wasm", { query: "?url", import: "default", eager: true }),
 )[0];
 
-export async function openRecords(): Promise<Records> {
+export async function openRecords(): Promise<{ records: Records; experiment: Experiment }> {
   if (!built || !wasm) {
     throw new Error(
       "This build of the page can not read records: its WebAssembly (web/pkg/view) was not there. Build it with `cargo xtask lab`.",
@@ -34,5 +47,5 @@ export async function openRecords(): Promise<Records> {
   }
   const module = await built();
   await module.default({ module_or_path: wasm });
-  return new module.Records();
+  return { records: new module.Records(), experiment: module.demo() };
 }

@@ -1,0 +1,203 @@
+// @ts-check
+// The scaling experiment: one click, many runs, answers; it goes on after a stop and a reload.
+//
+// The store has its models (ladder-nano, ladder-micro, ladder-small) and its task (sentences).
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { file, newUser, open, RUN_MS, shot, storedRecords, toLab, toResults } from "./harness.js";
+import { nativeRecord } from "./native-record.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+/** @typedef {import("playwright-core").Page} Page */
+
+const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds, as one line each. @param {Page} page */
+async function axe(page) {
+  await page.evaluate(axeSource);
+  return page.evaluate(async () => {
+    const { violations } = await /** @type {any} */ (globalThis).axe.run();
+    return violations.flatMap((/** @type {any} */ v) =>
+      v.nodes.map((/** @type {any} */ n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`),
+    );
+  });
+}
+
+/** Pixels of the page beside the screen, and what is cut off inside its box. @param {Page} page */
+const misplaced = (page) =>
+  page.evaluate(() => {
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    const cut = [...document.querySelectorAll(".experiment :is(button, h2, h3, h4, p, th, td, article)")]
+      .filter((e) => e instanceof HTMLElement && e.offsetParent && e.scrollWidth > e.clientWidth + 1)
+      .filter((e) => getComputedStyle(e).display !== "inline")
+      .map((e) => `cut off: ${e.textContent}`);
+    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
+  });
+
+const section = (/** @type {Page} */ page) => page.getByRole("region", { name: "Scaling experiment" });
+const button = (/** @type {Page} */ page, /** @type {string} */ name) =>
+  section(page).getByRole("button", { name, exact: true });
+const processor = (/** @type {Page} */ page) => page.getByLabel("Processor (cpu)").check({ force: true });
+
+/** Waits until so many runs are done. @param {Page} page @param {number} least */
+const done = (page, least) =>
+  page.waitForFunction(
+    (least) => Number(/^\d+/.exec(document.querySelector("[data-testid=experiment]")?.textContent ?? "")?.[0]) >= least,
+    least,
+    { timeout: RUN_MS, polling: 50 },
+  );
+
+/** Finished runs of this tab: their ids and their records' lines. @param {Page} page */
+async function finished(page) {
+  const all = await storedRecords(page);
+  const ended = all.filter((record) => record.at(-1)?.kind === "summary" && record.at(-1)?.status === "done");
+  return new Map(ended.map((record) => [String(record[0]?.run), JSON.stringify(record)]));
+}
+
+/** Stops the experiment and waits for its end. @param {Page} page */
+async function stop(page) {
+  await button(page, "Stop").click();
+  await button(page, "Go on").and(page.locator(":enabled")).waitFor({ timeout: RUN_MS });
+}
+
+test("one click makes one run after another; they are kept over a stop and a reload", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await processor(page);
+  assert.match((await section(page).textContent()) ?? "", /\d+ runs on ladder-nano, ladder-micro and ladder-small/);
+  assert.equal(await section(page).getByRole("article").count(), 0, "no answers without runs");
+  await shot(page, "experiment-before");
+
+  await button(page, "Run the experiment").click();
+  await section(page)
+    .getByText(/^0 of \d+ runs.*Now .+ · ladder-nano · seed 1$/)
+    .waitFor();
+  assert.ok(await page.getByLabel("Pretrained model").isDisabled(), "the form waits");
+  assert.equal(await page.getByRole("button", { name: "Train", exact: true }).count(), 0);
+  await done(page, 2);
+  await section(page).getByText(/\d+ of \d+ runs, (at least|about) \d+ min left/).waitFor();
+  await shot(page, "experiment-during");
+  await stop(page);
+
+  const before = await finished(page);
+  assert.ok(before.size >= 2, `two runs are done: ${[...before.keys()]}`);
+  const stopped = (await storedRecords(page)).filter((record) => !before.has(String(record[0]?.run)));
+  assert.ok(stopped.length <= 1, "at most the present run is begun");
+  await section(page)
+    .getByText(new RegExp(`^${before.size} of \\d+ runs$`))
+    .waitFor();
+  assert.ok(await page.getByRole("button", { name: "Train", exact: true }).isEnabled(), "the form is free again");
+
+  const answers = section(page).getByRole("article");
+  assert.equal(await answers.count(), 4);
+  await section(page)
+    .getByRole("heading", { name: new RegExp(`^What the runs say, ${before.size} of \\d+ done$`) })
+    .waitFor();
+  for (const text of await answers.allTextContents()) assert.match(text, /supported|undecided/);
+  await section(page)
+    .getByRole("img", { name: /^Accuracy on sentences .*ladder-nano/ })
+    .locator("svg")
+    .first()
+    .waitFor();
+
+  await page.reload();
+  await processor(page);
+  await section(page)
+    .getByText(new RegExp(`^${before.size} of \\d+ runs$`))
+    .waitFor();
+  await button(page, "Go on").click();
+  await done(page, before.size + 1);
+  await stop(page);
+  const now = await finished(page);
+  assert.ok(now.size > before.size, "another run is done");
+  for (const [run, record] of before) assert.equal(now.get(run), record, `${run} is not made again`);
+  for (const record of stopped)
+    assert.equal((await storedRecords(page)).filter((r) => r[0]?.run === record[0]?.run).length, 1);
+
+  await toResults(page);
+  assert.equal(await page.locator("tbody tr:visible .state.done").count(), now.size);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+/**
+ * The records of a finished experiment: methods come closer and APET gets on with fewer as
+ * models grow. The ids are asked of the page's own wasm.
+ * @param {Page} page
+ */
+async function finishedStudy(page) {
+  /** @type {{ run: string, spec: string }[]} */
+  const runs = await page.evaluate(async () => {
+    const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+    const address = loaded.find((name) => /apet_view[^/]*\.js$/.test(name));
+    return (await import(String(address))).demo().runs;
+  });
+  const names = [...new Set(runs.map((r) => JSON.parse(r.spec).model))];
+  const records = runs.map(({ run, spec: text }) => {
+    const spec = JSON.parse(text);
+    const { name, count: asked } = spec.method;
+    const size = names.indexOf(spec.model);
+    const counts = { full: 10 ** (5 + size), head: 0, lora: 4096, adapter: 9000, bitfit: 1800, prompt: 2560 };
+    const as = /^as (\w+)$/.exec(String(asked))?.[1];
+    const count = name === "apet" && !as ? asked : counts[/** @type {keyof typeof counts} */ (as ?? name)];
+    const apart = { lora: 0.06, adapter: 0.02, bitfit: -0.02, prompt: -0.06 }[String(name)] ?? 0;
+    const grown = name === "apet" ? Math.min(1, (Math.log10(count) + size) / 4) : name === "head" ? 0 : 1;
+    const test = 0.6 + 0.05 * size + 0.2 * grown + apart / (1 + 3 * size) + 0.004 * spec.seeds.init;
+    const [header, ...lines] = nativeRecord({ run, count, seed: spec.seeds.init, test, model: spec.model })
+      .split("\n")
+      .filter(Boolean);
+    const head = JSON.parse(header ?? "");
+    head.spec = spec;
+    head.model.parameters = 10 ** (5 + size);
+    head.theta.method = name;
+    return [JSON.stringify(head), ...lines].map((line) => `${line}\n`).join("");
+  });
+  return file("study.jsonl", records.join(""));
+}
+
+for (const [width, height] of [
+  [1280, 800],
+  [390, 844],
+]) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    test(`a finished experiment answers, ${width} x ${height}, ${colorScheme}`, async () => {
+      const { context, page, wrong } = await newUser(place, {
+        viewport: { width: width ?? 0, height: height ?? 0 },
+        colorScheme,
+      });
+      await section(page).waitFor();
+      await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+      assert.deepEqual(await misplaced(page), [], "before");
+      const study = await finishedStudy(page);
+      await toResults(page);
+      await page.getByTestId("open-records").setInputFiles(study);
+      await page.getByRole("cell", { name: "study.jsonl" }).first().waitFor();
+      await toLab(page);
+      const answers = section(page).getByRole("article");
+      await answers.nth(3).waitFor();
+      assert.equal(await answers.count(), 4);
+      assert.equal(await section(page).getByRole("button").count(), 0, "nothing is left to be made");
+      for (const i of [0, 1, 2]) {
+        const rows = answers.nth(i).getByRole("row");
+        assert.equal(await rows.count(), 3, "a row for each model");
+        for (const row of await rows.allTextContents())
+          assert.match(row, /^ladder-\w+(not reached|–|[\d,.]+ \[[\d,.]+, ([\d,.]+|more)\] (points|parameters))/);
+      }
+      await section(page).locator(".plot svg").nth(3).waitFor({ state: "attached" });
+      await shot(page, `experiment-${width}x${height}-${colorScheme}`);
+      assert.deepEqual(await axe(page), []);
+      assert.deepEqual(await misplaced(page), []);
+      await section(page).locator("summary").focus();
+      await page.keyboard.press("Enter");
+      await answers.first().waitFor({ state: "hidden" });
+      assert.deepEqual(wrong, []);
+      await context.close();
+    });
+  }
+}
