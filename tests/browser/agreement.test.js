@@ -117,7 +117,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
   test(`${device}: operations and gradients agree with double precision, runs with native ones`, async (t) => {
     if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
     const { context, page, wrong } = await newUser(place);
-    await choose(page, { steps: STEPS, every: STEPS, count: 2000, device, batch: 4, tokens: 16 });
+    await choose(page, { model: "bert-tiny", steps: STEPS, every: STEPS, count: 2000, device, batch: 4, tokens: 16 });
     const worker = page.workers().at(-1);
     assert.ok(worker);
     const checks = await worker.evaluate(callInWorker, { call: "check", args: [] });

@@ -52,7 +52,7 @@ export async function open({ webgpu = true } = {}) {
 
 /** @typedef {{ url: string, home: string, browser: import("playwright-core").Browser, close(): Promise<void> }} Place */
 
-/** A store of its own with bert-tiny and sentences, and `apet serve` over it. */
+/** A store of its own with tiny models beside what every store has, and `apet serve` over it. */
 async function serve() {
   const binary = process.env.APET_BIN;
   if (!binary) throw new Error("Set APET_URL to a running server or APET_BIN to the binary `apet`.");
@@ -61,7 +61,6 @@ async function serve() {
   const run = promisify(execFile);
   for (const model of ["bert-tiny", "bloom-tiny", "t5-tiny"])
     await run(binary, ["fetch", path.join(root, "tests/fixtures", model)], { env });
-  await run(binary, ["fetch", "--task", "sentences", "--from", path.join(root, "node_modules/sentiment")], { env });
   await mkdir(path.join(home, "runs"), { recursive: true });
 
   const page = process.env.APET_PAGE ? ["--page", process.env.APET_PAGE] : [];
@@ -115,14 +114,14 @@ export async function newUser(place, options = {}) {
 /** @typedef {import("playwright-core").Page} Page */
 
 /**
- * Chooses a model (bert-tiny) on sentences on the processor, small enough for a test, and waits for the counts.
+ * Chooses a model (ladder-nano) on sentences on the processor, small enough for a test, and waits for the counts.
  * @param {Page} page
  * @param {{ model?: string, objective?: string, steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
  */
 export async function choose(
   page,
   {
-    model = "bert-tiny",
+    model = "ladder-nano",
     objective = "class_head",
     steps = 60,
     every = 20,

@@ -6,13 +6,16 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { after, before as atFirst, test } from "node:test";
 import { before, claimed, fixture, hub, serve, shards } from "./counting-server.js";
-import { RUN_MS, choose, newUser, open, shot, status, trainButton } from "./harness.js";
+import { RUN_MS, choose as chooseAny, newUser, open, shot, status, trainButton } from "./harness.js";
 
 const WEIGHTS = "/models/bert-tiny/model.safetensors";
 const FOLDER = fileURLToPath(new URL("../fixtures/bert-tiny", import.meta.url));
 
 /** @type {import("./harness.js").Place} */
 let place;
+
+/** As `choose`, but of the model whose files are the tests' own. @type {typeof chooseAny} */
+const choose = (page, of = {}) => chooseAny(page, { model: "bert-tiny", ...of });
 const config = await fixture("bert-tiny/config.json");
 const tokenizer = await fixture("bert-tiny/tokenizer.json");
 const weights = await fixture("bert-tiny/model.safetensors");

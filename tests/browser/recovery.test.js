@@ -79,7 +79,7 @@ test("a reloaded page lists the interrupted run and goes on with it", async () =
   await step(page, 25);
   await page.reload();
   const left = page.getByRole("region", { name: "Interrupted" });
-  await left.getByText(/bert-tiny · sentences · step \d+ of 90/).waitFor();
+  await left.getByText(/ladder-nano · sentences · step \d+ of 90/).waitFor();
   await left.getByRole("button", { name: "Resume" }).click();
   await status(page, new RegExp(`^Done after ${STEPS} steps`));
   await whole(page);
@@ -108,7 +108,7 @@ test("a full store stops the run with a sentence, and it goes on when there is r
     devtools.send("Storage.overrideQuotaForOrigin", { origin, ...(quotaSize !== undefined && { quotaSize }) });
   // Checkpoints of 1 MB: Chromium hands out room in pieces of that size.
   await choose(page, { steps: STEPS, every: 10, count: 60_000 });
-  await quota(1_500_000);
+  await quota(2_500_000);
   await trainButton(page).click();
   const problem = page.getByTestId("problem").filter({ hasText: /space/ });
   await problem.waitFor({ timeout: 60_000 });

@@ -30,7 +30,7 @@ test("a new user trains, sees the curve fall, reloads, and compares with a nativ
   const { context, page, wrong } = await newUser(place);
   assert.match((await page.getByTestId("adapter").textContent()) ?? "", /adapter|WebGPU/);
   await choose(page, { steps: 60, every: 20, count: 20_000 });
-  // Few enough rows that even a model which never was pretrained learns them by heart.
+  // Few enough rows to be learned by heart.
   await page.getByLabel("Training rows").fill("32");
   await page.getByTestId("counts").getByText("32", { exact: true }).waitFor();
   await shot(page, "train-before");
