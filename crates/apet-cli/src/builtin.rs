@@ -48,10 +48,19 @@ pub(crate) fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result
     Ok(())
 }
 
+/// The models inside, with their config.json.
+pub(crate) fn models() -> Vec<(String, String)> {
+    let of = |path: std::borrow::Cow<'static, str>| {
+        let name = path.strip_prefix("models/")?.strip_suffix("/config.json")?;
+        let config = String::from_utf8(Embedded::get(&path)?.data.into_owned()).ok()?;
+        Some((name.to_owned(), config))
+    };
+    Embedded::iter().filter_map(of).collect()
+}
+
 /// Whether a model of this name is inside.
 pub(crate) fn has(model: &str) -> bool {
-    let start = format!("models/{model}/");
-    Embedded::iter().any(|path| path.starts_with(&start))
+    models().iter().any(|(name, _)| name == model)
 }
 
 /// In hexadecimal digits.

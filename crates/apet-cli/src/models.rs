@@ -10,6 +10,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 pub(crate) use self::catalogue::{Published, catalogue, published};
+use crate::builtin;
 use crate::run::Settings;
 use crate::store::Store;
 
@@ -76,17 +77,25 @@ fn fits(outline: &Outline, available: u64) -> &'static str {
 fn table(store: &Store, as_json: bool) -> Result<()> {
     let (total, available) = memory();
     let there = store.models();
-    let mut rows = Vec::new();
-    for model in catalogue()? {
-        let outline = model.outline()?;
+    let row = |outline: &Outline, licence: &str, hub: &str, in_store: bool| {
         let (all, without) = outline.parameters();
-        rows.push(json!({
-            "name": model.name, "family": outline.config.family(),
+        json!({
+            "name": outline.name, "family": outline.config.family(),
             "blocks": outline.config.layers(), "hidden": outline.config.hidden(),
             "parameters": all, "parameters_without_embeddings": without,
-            "bytes": outline.bytes(Dtype::F32), "licence": model.licence, "hub": model.hub,
-            "fits": fits(&outline, available), "in_store": there.contains(&model.name),
-        }));
+            "bytes": outline.bytes(Dtype::F32), "licence": licence, "hub": hub,
+            "fits": fits(outline, available), "in_store": in_store,
+        })
+    };
+    let mut rows = Vec::new();
+    for (name, config) in builtin::models() {
+        let outline = Outline::of(&name, Config::read("config.json", &config)?);
+        rows.push(row(&outline, "MIT or Apache-2.0", "comes with apet", true));
+    }
+    rows.sort_by_key(|row| row["parameters"].as_u64());
+    for model in catalogue()? {
+        let in_store = there.contains(&model.name);
+        rows.push(row(&model.outline()?, &model.licence, &model.hub, in_store));
     }
     if as_json {
         let memory = json!({"total": total, "available": available});
