@@ -4,10 +4,8 @@
 // The store has its models (the ladder) and its task (sentences).
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { file, newUser, open, RUN_MS, shot, storedRecords, toLab, toResults } from "./harness.js";
+import { axe, file, misplaced, newUser, open, RUN_MS, shot, storedRecords, toLab, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */
@@ -17,29 +15,8 @@ after(() => place?.close());
 
 /** @typedef {import("playwright-core").Page} Page */
 
-const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-/** What axe finds, as one line each. @param {Page} page */
-async function axe(page) {
-  await page.evaluate(axeSource);
-  return page.evaluate(async () => {
-    const { violations } = await /** @type {any} */ (globalThis).axe.run();
-    return violations.flatMap((/** @type {any} */ v) =>
-      v.nodes.map((/** @type {any} */ n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`),
-    );
-  });
-}
-
-/** Pixels of the page beside the screen, and what is cut off inside its box. @param {Page} page */
-const misplaced = (page) =>
-  page.evaluate(() => {
-    const wide = document.documentElement.scrollWidth - innerWidth;
-    const cut = [...document.querySelectorAll(".experiment :is(button, h2, h3, h4, p, th, td, article)")]
-      .filter((e) => e instanceof HTMLElement && e.offsetParent && e.scrollWidth > e.clientWidth + 1)
-      .filter((e) => getComputedStyle(e).display !== "inline")
-      .map((e) => `cut off: ${e.textContent}`);
-    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
-  });
+/** What of it is not in its place. @param {Page} page */
+const cutOff = (page) => misplaced(page, ".experiment :is(button, h2, h3, h4, p, th, td, article)");
 
 const section = (/** @type {Page} */ page) => page.getByRole("region", { name: "Scaling experiment" });
 const button = (/** @type {Page} */ page, /** @type {string} */ name) =>
@@ -173,7 +150,7 @@ for (const [width, height] of [
       });
       await section(page).waitFor();
       await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
-      assert.deepEqual(await misplaced(page), [], "before");
+      assert.deepEqual(await cutOff(page), [], "before");
       const study = await finishedStudy(page);
       await toResults(page);
       await page.getByTestId("open-records").setInputFiles(study);
@@ -195,7 +172,7 @@ for (const [width, height] of [
       await section(page).locator(".plot svg").nth(models).waitFor({ state: "attached" });
       await shot(page, `experiment-${width}x${height}-${colorScheme}`);
       assert.deepEqual(await axe(page), []);
-      assert.deepEqual(await misplaced(page), []);
+      assert.deepEqual(await cutOff(page), []);
       await section(page).locator("summary").focus();
       await page.keyboard.press("Enter");
       await answers.first().waitFor({ state: "hidden" });

@@ -9,7 +9,8 @@
 //   CHROMIUM   the browser (default: /usr/bin/chromium)
 
 import { execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -228,3 +229,33 @@ export const writeServerRecord = (place, name, text) => writeFile(path.join(plac
 
 /** @param {Place} place @param {string} name */
 export const removeServerRecord = (place, name) => rm(path.join(place.home, "runs", name));
+
+const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds, as one line each. @param {Page} page */
+export async function axe(page) {
+  await page.evaluate(axeSource);
+  return page.evaluate(async () => {
+    const { violations } = await /** @type {any} */ (globalThis).axe.run();
+    return violations.flatMap((/** @type {any} */ v) =>
+      v.nodes.map((/** @type {any} */ n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`),
+    );
+  });
+}
+
+/** Pixels of the page beside the screen, and texts cut off inside their boxes. @param {Page} page @param {string} [of] */
+export const misplaced = (page, of = "button, label span, h1, h2, dt, dd, p, figcaption span") =>
+  page.evaluate((of) => {
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    const cut = [...document.querySelectorAll(of)]
+      .filter(
+        (e) =>
+          e instanceof HTMLElement &&
+          e.offsetParent &&
+          !e.closest(".visually-hidden") &&
+          e.scrollWidth > e.clientWidth + 1 &&
+          getComputedStyle(e).display !== "inline",
+      )
+      .map((e) => `cut off: ${e.textContent}`);
+    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
+  }, of);

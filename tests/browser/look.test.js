@@ -2,46 +2,14 @@
 // How the page looks and reads: accessible, nothing beside the screen, light and dark.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { file, newUser, open, shot, toLab, toResults } from "./harness.js";
+import { axe, file, misplaced, newUser, open, shot, toLab, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
 before(async () => (place = await open()));
 after(() => place?.close());
-
-const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-/** What axe finds, as one line each. @param {import("playwright-core").Page} page */
-async function axe(page) {
-  await page.evaluate(axeSource);
-  return page.evaluate(async () => {
-    const { violations } = await /** @type {any} */ (globalThis).axe.run();
-    return violations.flatMap((/** @type {any} */ v) =>
-      v.nodes.map((/** @type {any} */ n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary}`),
-    );
-  });
-}
-
-/** Pixels of the page beside the screen, and texts cut off inside their boxes. @param {import("playwright-core").Page} page */
-const misplaced = (page) =>
-  page.evaluate(() => {
-    const wide = document.documentElement.scrollWidth - innerWidth;
-    const cut = [...document.querySelectorAll("button, label span, h1, h2, dt, dd, p, figcaption span")]
-      .filter(
-        (e) =>
-          e instanceof HTMLElement &&
-          e.offsetParent &&
-          !e.closest(".visually-hidden") &&
-          e.scrollWidth > e.clientWidth + 1 &&
-          getComputedStyle(e).display !== "inline",
-      )
-      .map((e) => `cut off: ${e.textContent}`);
-    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
-  });
 
 const study = ["apet", "lora", "head"]
   .flatMap((method, m) =>

@@ -106,7 +106,7 @@ test("a full store stops the run with a sentence, and it goes on when there is r
   const origin = new URL(place.url).origin;
   const quota = (/** @type {number | undefined} */ quotaSize) =>
     devtools.send("Storage.overrideQuotaForOrigin", { origin, ...(quotaSize !== undefined && { quotaSize }) });
-  // Checkpoints of 1 MB: Chromium hands out room in pieces of that size.
+  // Room for the model (1.4 MB) and one checkpoint; Chromium hands it out in pieces of 1 MB.
   await choose(page, { steps: STEPS, every: 10, count: 60_000 });
   await quota(2_500_000);
   await trainButton(page).click();

@@ -159,7 +159,7 @@ fn index(public: &Path) -> Result<serde_json::Value> {
     Ok(serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "models": models,
-        "tasks": [{ "name": lab::TASK, "title": "Sentiment of 3,000 review sentences (IMDB, Yelp, Amazon)", "files": files }],
+        "tasks": [{ "name": lab::TASK, "title": lab::TITLE, "files": files }],
         "default": { "model": lab::MODEL, "task": lab::TASK },
     }))
 }

@@ -14,6 +14,8 @@ use crate::step::{command, run, step};
 /// What a new user finds in the page.
 pub(crate) const MODEL: &str = "ladder-micro";
 pub(crate) const TASK: &str = "sentences";
+/// The task's title, as apet-tasks has it.
+pub(crate) const TITLE: &str = "Sentiment of 3,000 review sentences (IMDB, Yelp, Amazon)";
 
 /// Builds everything and serves the page.
 ///
@@ -83,6 +85,10 @@ pub(crate) fn ask(home: Option<&OsStr>) -> Result<()> {
     ensure!(
         index.contains(&default),
         "expected {default} in the index: {index}"
+    );
+    ensure!(
+        index.contains(TITLE),
+        "expected {TITLE:?} in the index, as the page's folder says it: {index}"
     );
     let config = get(address, &format!("/models/{MODEL}/config.json"))?;
     ensure!(

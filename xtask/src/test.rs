@@ -76,7 +76,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     let binary = count.check("binary build", build::binary);
     let store = target()?.join("test-store").into_os_string();
     let built = || ensured(page && binary, "the page and the binary were not built");
-    let fetched = count.check("models and tasks of the tests", || {
+    let fetched = count.check("models of the tests", || {
         built()?;
         lab::fetch(&["minilm-l6", "minilm-l3"], &store)
     });

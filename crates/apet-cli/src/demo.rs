@@ -23,7 +23,7 @@ pub(crate) struct DemoArgs {
     /// Another study than the one that comes with apet: models x tasks x methods x counts x seeds
     #[arg(value_name = "STUDY.toml")]
     study: Option<PathBuf>,
-    /// Directory whose folders are the study's tasks, where the store has them not
+    /// Directory whose folders are tasks of the study; the others come from the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// cpu, wgpu, vulkan:N, metal:N or dx12:N

@@ -1,4 +1,4 @@
-//! Many runs: a table of them, their curves, and figures as data. Every statistic of
+//! Many runs: a grid of them, a table, their curves, figures as data, and what they say about the paper's claims. Every statistic of
 //! the lab is computed here, once, natively and in the page alike. No tensors, no files.
 
 mod answers;

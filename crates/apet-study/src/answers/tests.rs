@@ -1,3 +1,8 @@
+use std::collections::BTreeMap;
+
+use apet_record::Stream;
+
+use super::cells::noise;
 use super::*;
 
 fn cell(way: Way, count: u64, scores: &[f64]) -> Cell {

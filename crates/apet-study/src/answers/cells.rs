@@ -1,0 +1,268 @@
+//! The cells of a study, and how its figures move with its seeds: a parametric bootstrap (Efron and Tibshirani, 1993,
+//! section 6.5). Each score is drawn again around what its cell is taken for, with the standard deviation pooled over
+//! the cells of its model and task, and the figure is made anew. The draws come from a stream of their own: the
+//! same study has the same answers everywhere.
+
+use std::collections::BTreeMap;
+
+use apet_record::{Baseline, Budget, Method, Stream};
+
+use super::Figured;
+use crate::figure::{Split, score};
+use crate::mean;
+use crate::study::Entry;
+
+/// Draws of the bootstrap.
+const DRAWS: usize = 1000;
+
+/// The scores of one way to tune a model on a task, over seeds.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) way: Way,
+    /// Tuned parameters, the head not counted.
+    pub(super) count: u64,
+    pub(super) scores: Vec<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Full,
+    Head,
+    /// With the baseline whose count it has, where it was asked for as such.
+    Apet(Option<&'static str>),
+    Other(String),
+}
+
+impl Cell {
+    pub(super) fn mean(&self) -> f64 {
+        mean(&self.scores).unwrap_or_default()
+    }
+
+    pub(super) fn is_apet(&self) -> bool {
+        matches!(self.way, Way::Apet(_))
+    }
+}
+
+/// The cells of a model on a task.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) cells: Vec<Cell>,
+    pub(super) guess: f64,
+    /// Standard deviation of a score within a cell.
+    pub(super) noise: f64,
+}
+
+impl Scene {
+    pub(super) fn has_seeds(&self) -> bool {
+        self.cells.iter().any(|cell| cell.scores.len() > 1)
+    }
+
+    /// As it might have been, were the means of its cells `centres`.
+    fn drawn(&self, stream: &mut Stream, centres: &[f64]) -> Self {
+        let mut scene = self.clone();
+        for (cell, centre) in scene.cells.iter_mut().zip(centres) {
+            cell.scores
+                .iter_mut()
+                .for_each(|score| *score = centre + self.noise * stream.normal());
+        }
+        scene.noise = noise(&scene.cells);
+        scene
+    }
+
+    pub(super) fn score_of(&self, way: &Way) -> Option<f64> {
+        self.cells
+            .iter()
+            .find(|cell| cell.way == *way)
+            .map(Cell::mean)
+    }
+
+    /// What a count of tuned parameters must beat: a guess, and the head alone where it learns.
+    pub(super) fn reference(&self) -> f64 {
+        self.score_of(&Way::Head)
+            .map_or(self.guess, |head| head.max(self.guess))
+    }
+
+    /// APET's scores by count, never falling (isotonic regression, weighted by runs): log10 of the count and the mean.
+    pub(super) fn curve(&self) -> Vec<(f64, f64)> {
+        let mut by_count: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for cell in self.cells.iter().filter(|cell| cell.is_apet()) {
+            by_count
+                .entry(cell.count.max(1))
+                .or_default()
+                .extend(&cell.scores);
+        }
+        // Blocks of counts with one mean.
+        let mut blocks: Vec<(f64, f64, Vec<f64>)> = Vec::new();
+        for (count, scores) in by_count {
+            let weight = scores.len() as f64;
+            let mut block = (
+                mean(&scores).unwrap_or_default(),
+                weight,
+                vec![(count as f64).log10()],
+            );
+            while let Some(before) = blocks.pop_if(|before| before.0 > block.0) {
+                let weight = before.1 + block.1;
+                let level = (before.0 * before.1 + block.0 * block.1) / weight;
+                let counts = [before.2, block.2].concat();
+                block = (level, weight, counts);
+            }
+            blocks.push(block);
+        }
+        let points = |(level, _, counts): (f64, f64, Vec<f64>)| {
+            counts.into_iter().map(move |count| (count, level))
+        };
+        blocks.into_iter().flat_map(points).collect()
+    }
+}
+
+/// A model's tasks.
+pub(super) type Scenes = BTreeMap<String, Scene>;
+
+/// A study's cells: models from the smallest to the largest, with their tasks.
+pub(super) struct Scales {
+    pub(super) models: Vec<(String, Scenes)>,
+}
+
+impl Scales {
+    /// A figure of every model, its interval, and whether the first is above the last.
+    pub(super) fn figures(
+        &self,
+        name: &str,
+        of: impl Fn(&Scenes) -> Option<f64>,
+        centre: impl Fn(&Scene, usize) -> f64,
+        shown: impl Fn(f64) -> f64,
+    ) -> (Vec<Figured>, Option<f64>) {
+        let values: Vec<Option<f64>> = self.models.iter().map(|(_, scenes)| of(scenes)).collect();
+        let centres = |scene: &Scene| (0..scene.cells.len()).map(|at| centre(scene, at)).collect();
+        let of_model = |(_, scenes): &(String, Scenes)| scenes.values().map(centres).collect();
+        let centres: Vec<Vec<Vec<f64>>> = self.models.iter().map(of_model).collect();
+        let mut stream = Stream::new(&format!("answers {name}"), 0);
+        let mut draws: Vec<Vec<f64>> = vec![Vec::new(); self.models.len()];
+        let mut falls = 0;
+        for _ in 0..DRAWS {
+            let mut drawn = Vec::new();
+            for ((_, scenes), centres) in self.models.iter().zip(&centres) {
+                let scenes = scenes.iter().zip(centres);
+                let scenes = scenes.map(|((task, scene), centres)| {
+                    (task.clone(), scene.drawn(&mut stream, centres))
+                });
+                drawn.push(of(&scenes.collect()).unwrap_or(f64::INFINITY));
+            }
+            falls += usize::from(drawn.first() > drawn.last());
+            draws
+                .iter_mut()
+                .zip(drawn)
+                .for_each(|(all, one)| all.push(one));
+        }
+        // Single runs say nothing of what seeds do.
+        let has_seeds = |scenes: &Scenes| scenes.values().all(Scene::has_seeds);
+        let known = [self.models.first(), self.models.last()]
+            .iter()
+            .all(|model| {
+                model.is_some_and(|(_, scenes)| has_seeds(scenes) && of(scenes).is_some())
+            });
+        let several = self.models.len() > 1;
+        let figures = self.models.iter().zip(values).zip(draws);
+        let figures = figures.map(|(((model, scenes), value), mut draws)| {
+            if !has_seeds(scenes) {
+                draws.clear();
+            }
+            draws.sort_by(f64::total_cmp);
+            let finite = |x: f64| x.is_finite().then(|| shown(x));
+            let at = |share: f64| {
+                draws
+                    .get((share * (DRAWS - 1) as f64).round() as usize)
+                    .copied()
+            };
+            Figured {
+                of: model.clone(),
+                value: value.map(&shown),
+                low: value.and(at(0.025)).and_then(finite),
+                high: value.and(at(0.975)).and_then(finite),
+                note: match has_seeds(scenes) {
+                    true => String::new(),
+                    false => "one seed: no interval".into(),
+                },
+            }
+        });
+        (
+            figures.collect(),
+            (known && several).then_some(falls as f64 / DRAWS as f64),
+        )
+    }
+}
+
+/// The standard deviation of a score within a cell, pooled over cells.
+pub(super) fn noise(cells: &[Cell]) -> f64 {
+    let (mut squares, mut freedom) = (0.0, 0.0);
+    for cell in cells {
+        let mean = cell.mean();
+        squares += cell
+            .scores
+            .iter()
+            .map(|score| (score - mean).powi(2))
+            .sum::<f64>();
+        freedom += cell.scores.len() as f64 - 1.0;
+    }
+    if freedom > 0.0 {
+        (squares / freedom).sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// The study's cells, runs with a score and runs without.
+pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, usize, usize) {
+    type Cells = BTreeMap<(Way, u64, String), Vec<f64>>;
+    let mut found: BTreeMap<(u64, String), BTreeMap<String, (f64, Cells)>> = BTreeMap::new();
+    let (mut runs, mut left_out) = (0, 0);
+    for entry in entries {
+        let header = &entry.record.header;
+        let of = |split| score(&entry.record, split);
+        let Some(score) = of(Split::Test).or_else(|| of(Split::Dev)) else {
+            left_out += 1;
+            continue;
+        };
+        runs += 1;
+        let way = match &header.spec.method {
+            Method::Full { pool: None } => Way::Full,
+            Method::Head {} => Way::Head,
+            Method::Apet { count, .. } => Way::Apet(match count {
+                Budget::As(baseline) => Some(Baseline::name(*baseline)),
+                _ => None,
+            }),
+            other => Way::Other(other.label()),
+        };
+        let models = found
+            .entry((header.model.parameters, header.spec.model.clone()))
+            .or_default();
+        let guess = header.task.uniform_guess.max(header.task.majority_guess);
+        let (_, cells) = models
+            .entry(header.spec.task.name.clone())
+            .or_insert((guess, Cells::new()));
+        let key = (way, header.theta.realised, entry.setting.clone());
+        cells.entry(key).or_default().push(score);
+    }
+    let scene = |(guess, cells): (f64, Cells)| {
+        let cells = cells
+            .into_iter()
+            .map(|((way, count, _), scores)| Cell { way, count, scores });
+        let cells: Vec<Cell> = cells.collect();
+        Scene {
+            noise: noise(&cells),
+            cells,
+            guess,
+        }
+    };
+    let scenes = |tasks: BTreeMap<String, (f64, Cells)>| {
+        tasks
+            .into_iter()
+            .map(|(task, found)| (task, scene(found)))
+            .collect()
+    };
+    let models = found
+        .into_iter()
+        .map(|((_, model), tasks)| (model, scenes(tasks)));
+    let models = models.collect();
+    (Scales { models }, runs, left_out)
+}
