@@ -46,6 +46,12 @@ pub(crate) fn peers() -> Result<()> {
         }
         run(check)
     })?;
+    step("figures of the metrics", || {
+        let mut check = script("metrics.py")?;
+        check.arg("--out").arg(fixtures.join("metrics.json"));
+        check.arg("--check");
+        run(check)
+    })?;
     for (what, name) in [
         ("states of MiniLM-L6", "forward.py"),
         ("first 50 losses of MiniLM-L6", "first50.py"),
@@ -98,7 +104,7 @@ pub(crate) fn peers() -> Result<()> {
             run(check)
         },
     )?;
-    println!("9 passed, 0 failed, 0 skipped");
+    println!("10 passed, 0 failed, 0 skipped");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! Classification tasks: which columns hold texts and labels, how the splits are
-//! made where a source has none, and the guess lines. No tensors, no tokens.
+//! made where a source has none, the guess lines, and the metrics. No tensors, no tokens.
 //!
 //! [`load`] is the same natively and in the browser; it takes bytes and never
 //! opens a file. Two things are native only: `find_splits` and Parquet.
@@ -10,6 +10,7 @@ mod error;
 mod find;
 mod labels;
 mod load;
+pub mod metrics;
 mod read;
 mod sentences;
 mod task;
@@ -19,6 +20,7 @@ pub use error::{Place, TaskError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use find::{SplitPaths, find_splits};
 pub use load::{SplitFiles, load};
+pub use metrics::accuracy;
 pub use read::{Format, SplitFile};
 pub use sentences::sentences;
-pub use task::{Example, Task, accuracy};
+pub use task::{Example, Task};

@@ -93,13 +93,6 @@ impl Task {
     }
 }
 
-/// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.
-/// A row without a prediction is wrong.
-pub fn accuracy(predicted: &[usize], gold: &[usize]) -> f64 {
-    let right = predicted.iter().zip(gold).filter(|(p, g)| p == g).count();
-    right as f64 / gold.len().max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,12 +179,5 @@ mod tests {
             task().info().data_hash,
             "fd4d4d86f7275537eae3ee4eaeae1baa893227fe60b08a2e20401cc34531773f"
         );
-    }
-
-    #[test]
-    fn accuracy_counts_rows_without_a_prediction_as_wrong() {
-        assert_eq!(accuracy(&[1, 0, 1], &[1, 1, 1]), 2.0 / 3.0);
-        assert_eq!(accuracy(&[1], &[1, 1]), 0.5);
-        assert_eq!(accuracy(&[], &[]), 0.0);
     }
 }

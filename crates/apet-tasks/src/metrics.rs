@@ -1,0 +1,55 @@
+//! How predictions are scored, each as its reference implementation has it; all from 0 to 1 (Matthews from -1).
+
+pub mod bleu;
+mod porter;
+pub mod rouge;
+pub mod squad;
+
+/// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.
+/// A row without a prediction is wrong.
+pub fn accuracy(predicted: &[usize], gold: &[usize]) -> f64 {
+    let right = predicted.iter().zip(gold).filter(|(p, g)| p == g).count();
+    right as f64 / gold.len().max(1) as f64
+}
+
+/// F1 of one class (scikit-learn's `f1_score` with `pos_label`): 0 where it is neither predicted nor true.
+pub fn f1(predicted: &[usize], gold: &[usize], class: usize) -> f64 {
+    let count = |of: &dyn Fn(bool, bool) -> bool| {
+        let pairs = predicted.iter().zip(gold);
+        pairs.filter(|&(&p, &g)| of(p == class, g == class)).count() as f64
+    };
+    let both = count(&|p, g| p && g);
+    let either = count(&|p, _| p) + count(&|_, g| g);
+    if either == 0.0 {
+        0.0
+    } else {
+        2.0 * both / either
+    }
+}
+
+/// Matthews' correlation coefficient of any number of classes (scikit-learn's `matthews_corrcoef`; Gorodkin,
+/// 2004): 0 where all predictions or all truths are one class.
+pub fn matthews(predicted: &[usize], gold: &[usize]) -> f64 {
+    let n = gold.len() as f64;
+    let classes = predicted
+        .iter()
+        .chain(gold)
+        .max()
+        .map_or(0, |most| most + 1);
+    let mut of = vec![[0f64; 2]; classes];
+    for (&p, &g) in predicted.iter().zip(gold) {
+        of[p][0] += 1.0;
+        of[g][1] += 1.0;
+    }
+    let right = n * accuracy(predicted, gold);
+    let sum = |a: usize, b: usize| of.iter().map(|of| of[a] * of[b]).sum::<f64>();
+    let both = (n * n - sum(0, 0)) * (n * n - sum(1, 1));
+    if both == 0.0 {
+        0.0
+    } else {
+        (n * right - sum(0, 1)) / both.sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests;

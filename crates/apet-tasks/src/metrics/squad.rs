@@ -1,0 +1,61 @@
+//! Exact match and F1 of SQuAD v1.1 (Rajpurkar et al., 2016; `evaluate-v1.1.py`), which NQ-Open is scored with.
+
+use std::collections::HashMap;
+
+/// 1 where the answer is one of the gold answers, after normalisation, else 0.
+pub fn exact(answer: &str, golds: &[String]) -> f64 {
+    let answer = normalized(answer);
+    let is_one = golds.iter().any(|gold| normalized(gold) == answer);
+    f64::from(u8::from(is_one))
+}
+
+/// F1 of the words that the answer shares with a gold answer, after normalisation: the best of the golds.
+pub fn f1(answer: &str, golds: &[String]) -> f64 {
+    let answer = normalized(answer);
+    let with = |gold: &String| f1_with(&answer, &normalized(gold));
+    golds.iter().map(with).fold(0.0, f64::max)
+}
+
+fn f1_with(answer: &str, gold: &str) -> f64 {
+    let [answer, gold] = [answer, gold].map(|text| text.split_whitespace().collect::<Vec<_>>());
+    let mut left: HashMap<&str, usize> = HashMap::new();
+    for word in &gold {
+        *left.entry(word).or_default() += 1;
+    }
+    let shared = answer.iter().filter(|word| match left.get_mut(*word) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    });
+    let shared = shared.count() as f64;
+    if shared == 0.0 {
+        return 0.0;
+    }
+    let (precision, recall) = (shared / answer.len() as f64, shared / gold.len() as f64);
+    2.0 * precision * recall / (precision + recall)
+}
+
+/// Small letters, without ASCII punctuation and the words a, an and the; one space between words.
+pub fn normalized(text: &str) -> String {
+    let text = text
+        .to_lowercase()
+        .replace(|c: char| c.is_ascii_punctuation(), "");
+    let mut without = String::new();
+    let mut word = String::new();
+    // A word ends where a letter or digit meets something else: “the” in typographic quotes is a word too.
+    for c in text.chars().chain([' ']) {
+        if c.is_alphanumeric() {
+            word.push(c);
+            continue;
+        }
+        match word.as_str() {
+            "a" | "an" | "the" => without.push(' '),
+            _ => without.push_str(&word),
+        }
+        word.clear();
+        without.push(c);
+    }
+    without.split_whitespace().collect::<Vec<_>>().join(" ")
+}
