@@ -510,7 +510,8 @@ async fn updates(device: &Device, by_scalar: bool, checks: &mut Vec<Check>) -> R
 }
 
 async fn loss(device: &Device, checks: &mut Vec<Check>) -> Result<(), String> {
-    let (rows, classes) = (9, 21);
+    // More classes than are summed side by side.
+    let (rows, classes) = (9, 71);
     let mut stream = Stream::new("check loss", 0);
     let x = Host::random(rows, classes, &mut stream);
     let weight = Host::random(rows, 1, &mut stream);

@@ -22,6 +22,7 @@ use cubecl::prelude::*;
 use crate::{
     cube::elementwise,
     flex::{Floats, Ints, map_rows, zeros},
+    math::{exp, exponentials, largest},
 };
 
 /// The loss of a backend, on primitives. Use [`cross_entropy`].
@@ -64,6 +65,30 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 }
 
 impl Losses for Flex {
+    fn row_cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let shape = Shape::from([logits.shape()[0], 1]);
+        let classes = logits.shape()[1];
+        let (logits, targets) = (Floats::new(logits), Ints::new(targets));
+        let (logits, targets) = (logits.get(), targets.get());
+        let norm = map_rows(
+            zeros(shape),
+            1,
+            #[inline(always)]
+            |row, norm| {
+                let logits = &logits[row * classes..][..classes];
+                let middle = largest(logits);
+                norm[0] = middle + exponentials(logits, middle).ln();
+            },
+        );
+        let loss = map_rows(norm.clone(), 1, |row, loss| {
+            loss[0] -= logits[row * classes + targets[row] as usize];
+        });
+        (loss, norm)
+    }
+
     fn row_cross_entropy_dx(
         logits: FloatTensor<Self>,
         norm: FloatTensor<Self>,
@@ -75,14 +100,18 @@ impl Losses for Flex {
         let (logits, norm) = (Floats::new(logits), Floats::new(norm));
         let (targets, dy) = (Ints::new(targets), Floats::new(dy));
         let (logits, norm, targets, dy) = (logits.get(), norm.get(), targets.get(), dy.get());
-        let dx = zeros(shape);
-        map_rows(dx, classes, |row, dx| {
-            let logits = &logits[row * classes..][..classes];
-            for (dx, logit) in dx.iter_mut().zip(logits) {
-                *dx = dy[row] * (logit - norm[row]).exp();
-            }
-            dx[targets[row] as usize] -= dy[row];
-        })
+        map_rows(
+            zeros(shape),
+            classes,
+            #[inline(always)]
+            |row, dx| {
+                let logits = &logits[row * classes..][..classes];
+                for (dx, logit) in dx.iter_mut().zip(logits) {
+                    *dx = dy[row] * exp(logit - norm[row]);
+                }
+                dx[targets[row] as usize] -= dy[row];
+            },
+        )
     }
 }
 

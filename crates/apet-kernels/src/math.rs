@@ -130,6 +130,12 @@ pub(crate) fn squares(x: &[f32], middle: f32) -> f32 {
     fold(x, 0.0, square, |a, b| a + b)
 }
 
+/// The sum of all eˣ⁻ᵐ, m the middle.
+#[inline(always)]
+pub(crate) fn exponentials(x: &[f32], middle: f32) -> f32 {
+    fold(x, 0.0, |sum, x| sum + exp(x - middle), |a, b| a + b)
+}
+
 /// The largest.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
