@@ -1,9 +1,60 @@
 //! How predictions are scored, each as its reference implementation has it; all from 0 to 1 (Matthews from -1).
 
+use std::{collections::HashMap, hash::Hash};
+
 pub mod bleu;
 mod porter;
 pub mod rouge;
 pub mod squad;
+
+/// What a prediction and its target have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    /// Of the prediction.
+    pub precision: f64,
+    /// Of the target.
+    pub recall: f64,
+}
+
+impl Overlap {
+    /// `shared` pieces, of a prediction and a target of so many.
+    fn of(shared: usize, predicted: usize, target: usize) -> Self {
+        Self {
+            precision: shared as f64 / predicted.max(1) as f64,
+            recall: shared as f64 / target.max(1) as f64,
+        }
+    }
+
+    /// The harmonic mean of both; 0 where nothing is shared.
+    pub fn f(self) -> f64 {
+        let sum = self.precision + self.recall;
+        if sum > 0.0 {
+            2.0 * self.precision * self.recall / sum
+        } else {
+            0.0
+        }
+    }
+}
+
+/// How many pieces both have, each as often as both have it.
+fn shared<T: Eq + Hash>(
+    prediction: impl Iterator<Item = T>,
+    target: impl Iterator<Item = T>,
+) -> usize {
+    let mut left: HashMap<T, usize> = HashMap::new();
+    for piece in target {
+        *left.entry(piece).or_default() += 1;
+    }
+    prediction
+        .filter(|piece| match left.get_mut(piece) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        })
+        .count()
+}
 
 /// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.
 /// A row without a prediction is wrong.
@@ -12,7 +63,7 @@ pub fn accuracy(predicted: &[usize], gold: &[usize]) -> f64 {
     right as f64 / gold.len().max(1) as f64
 }
 
-/// F1 of one class (scikit-learn's `f1_score` with `pos_label`): 0 where it is neither predicted nor true.
+/// F1 of one class (scikit-learn's `f1_score` with `pos_label`), a prediction for every row: 0 where it is neither predicted nor true.
 pub fn f1(predicted: &[usize], gold: &[usize], class: usize) -> f64 {
     let count = |of: &dyn Fn(bool, bool) -> bool| {
         let pairs = predicted.iter().zip(gold);
@@ -28,7 +79,7 @@ pub fn f1(predicted: &[usize], gold: &[usize], class: usize) -> f64 {
 }
 
 /// Matthews' correlation coefficient of any number of classes (scikit-learn's `matthews_corrcoef`; Gorodkin,
-/// 2004): 0 where all predictions or all truths are one class.
+/// 2004), a prediction for every row: 0 where all predictions or all truths are one class.
 pub fn matthews(predicted: &[usize], gold: &[usize]) -> f64 {
     let n = gold.len() as f64;
     let classes = predicted

@@ -1,60 +1,17 @@
 //! ROUGE (Lin, 2004) as the package rouge-score has it, with stemming: summaries are scored with it.
 
-use std::collections::HashMap;
+use super::{Overlap, porter, shared};
 
-use super::porter;
-
-/// What a prediction and its target share.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rouge {
-    /// Of the prediction.
-    pub precision: f64,
-    /// Of the target.
-    pub recall: f64,
-}
-
-impl Rouge {
-    fn of(shared: usize, predicted: usize, target: usize) -> Self {
-        Self {
-            precision: shared as f64 / predicted.max(1) as f64,
-            recall: shared as f64 / target.max(1) as f64,
-        }
-    }
-
-    /// Their harmonic mean.
-    pub fn f(self) -> f64 {
-        let sum = self.precision + self.recall;
-        if sum > 0.0 {
-            2.0 * self.precision * self.recall / sum
-        } else {
-            0.0
-        }
-    }
-}
-
-/// ROUGE-n: shared sequences of n words, each as often as both have it.
-pub fn n(prediction: &str, target: &str, n: usize) -> Rouge {
+/// ROUGE-n: shared sequences of n words (at least one), each as often as both have it.
+pub fn n(prediction: &str, target: &str, n: usize) -> Overlap {
     let (prediction, target) = (words(prediction), words(target));
-    let mut left: HashMap<&[String], usize> = HashMap::new();
-    for gram in target.windows(n.max(1)) {
-        *left.entry(gram).or_default() += 1;
-    }
-    let shared = prediction
-        .windows(n.max(1))
-        .filter(|gram| match left.get_mut(*gram) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                true
-            }
-            _ => false,
-        });
-    let shared = shared.count();
-    let grams = |words: &[String]| (words.len() + 1).saturating_sub(n.max(1));
-    Rouge::of(shared, grams(&prediction), grams(&target))
+    let [prediction, target] = [&prediction, &target].map(|words| words.windows(n.max(1)));
+    let shared = shared(prediction.clone(), target.clone());
+    Overlap::of(shared, prediction.len(), target.len())
 }
 
 /// ROUGE-L: the longest common subsequence of words.
-pub fn l(prediction: &str, target: &str) -> Rouge {
+pub fn l(prediction: &str, target: &str) -> Overlap {
     let (prediction, target) = (words(prediction), words(target));
     // The lengths for all beginnings of the prediction, one target word after another.
     let mut lengths = vec![0; prediction.len() + 1];
@@ -69,7 +26,7 @@ pub fn l(prediction: &str, target: &str) -> Rouge {
             before = above;
         }
     }
-    Rouge::of(lengths[prediction.len()], prediction.len(), target.len())
+    Overlap::of(lengths[prediction.len()], prediction.len(), target.len())
 }
 
 /// Runs of the letters a to z and digits, of small letters; those of more than three are stemmed.

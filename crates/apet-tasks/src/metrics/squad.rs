@@ -1,6 +1,6 @@
 //! Exact match and F1 of SQuAD v1.1 (Rajpurkar et al., 2016; `evaluate-v1.1.py`), which NQ-Open is scored with.
 
-use std::collections::HashMap;
+use super::{Overlap, shared};
 
 /// 1 where the answer is one of the gold answers, after normalisation, else 0.
 pub fn exact(answer: &str, golds: &[String]) -> f64 {
@@ -17,24 +17,9 @@ pub fn f1(answer: &str, golds: &[String]) -> f64 {
 }
 
 fn f1_with(answer: &str, gold: &str) -> f64 {
-    let [answer, gold] = [answer, gold].map(|text| text.split_whitespace().collect::<Vec<_>>());
-    let mut left: HashMap<&str, usize> = HashMap::new();
-    for word in &gold {
-        *left.entry(word).or_default() += 1;
-    }
-    let shared = answer.iter().filter(|word| match left.get_mut(*word) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            true
-        }
-        _ => false,
-    });
-    let shared = shared.count() as f64;
-    if shared == 0.0 {
-        return 0.0;
-    }
-    let (precision, recall) = (shared / answer.len() as f64, shared / gold.len() as f64);
-    2.0 * precision * recall / (precision + recall)
+    let [answer, gold] = [answer, gold].map(|text| text.split_whitespace());
+    let shared = shared(answer.clone(), gold.clone());
+    Overlap::of(shared, answer.count(), gold.count()).f()
 }
 
 /// Small letters, without ASCII punctuation and the words a, an and the; one space between words.
