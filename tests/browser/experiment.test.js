@@ -98,7 +98,9 @@ test("one click makes one run after another; they are kept over a stop and a rel
     assert.equal((await storedRecords(page)).filter((r) => r[0]?.run === record[0]?.run).length, 1);
 
   await toResults(page);
-  assert.equal(await page.locator("tbody tr:visible .state.done").count(), now.size);
+  const listed = page.locator("tbody tr:visible .state.done");
+  await listed.nth(now.size - 1).waitFor();
+  assert.equal(await listed.count(), now.size);
   assert.deepEqual(wrong, []);
   await context.close();
 });
