@@ -1,4 +1,4 @@
-//! A language model learns the words of labels: what is asked, what the loss is, and that
+//! A language model learns the words of labels, or texts: what is asked, what the loss is, and that
 //! it falls.
 
 #![expect(
@@ -7,8 +7,8 @@
 )]
 
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Prompted, Safetensors};
-use apet_record::{Objective, RunSpec};
-use apet_tasks::{Example, Task};
+use apet_record::{Method, Metric, Objective, RunSpec, Words};
+use apet_tasks::{Answer, Example, Task};
 use apet_train::Trainer;
 use burn::tensor::Device;
 use futures_lite::future::block_on;
@@ -31,7 +31,7 @@ fn task() -> Task {
     let example = |text: &str, label| Example {
         text: text.into(),
         pair: None,
-        label,
+        answer: Answer::Class(label),
     };
     let train = vec![
         example("the food was good", 1),
@@ -46,7 +46,7 @@ fn task() -> Task {
         test: train.clone(),
         train,
         columns: ("sentence".into(), None),
-        split_note: String::new(),
+        ..Task::default()
     }
 }
 
@@ -88,7 +88,7 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
             };
             task.train.iter().map(one).collect()
         };
-        let gold = asked(&|example| example.label);
+        let gold = asked(&|example| example.answer.class().unwrap());
         let scored = plm.target_logits(&gold.iter().collect::<Vec<_>>(), &Frozen);
         let losses = block_on(floats(scored.unwrap().losses()));
         let mean = losses.iter().sum::<f32>() / losses.len() as f32;
@@ -151,4 +151,105 @@ fn what_can_not_write_is_refused() {
     let error = Trainer::new(&load("llama-tiny"), &task(), &half, None).unwrap_err();
     let expected = "dtype: found \"bf16\", llama-tiny is loaded as f32";
     assert_eq!(error.to_string(), expected);
+}
+
+/// Four questions with an answer each, one of them with two.
+fn questions() -> Task {
+    let row = |text: &str, right: &[&str]| Example {
+        text: text.into(),
+        pair: None,
+        answer: Answer::Texts(right.iter().map(|&text| text.into()).collect()),
+    };
+    let train = vec![
+        row("the food", &["good food"]),
+        row("a day", &["a bad day", "a day"]),
+        row("a meal", &["was good"]),
+        row("what was good", &["the meal"]),
+    ];
+    Task {
+        name: "q".into(),
+        metric: Metric::SquadF1,
+        target_length: 12,
+        dev: train.clone(),
+        test: train.clone(),
+        train,
+        columns: ("question".into(), None),
+        ..Task::default()
+    }
+}
+
+#[test]
+fn texts_are_learned_and_written() {
+    for (model, space) in [("llama-tiny", " "), ("bloom-tiny", " "), ("t5-tiny", "")] {
+        let plm = load(model);
+        let task = questions();
+        let mut spec = spec(64);
+        spec.method = Method::full();
+        let mut trainer = Trainer::new(&plm, &task, &spec, None).unwrap();
+        let rows = [0, 1, 2, 3];
+        let asked = |example: &Example| {
+            let prompt = format!("Input: question: {} Output:", example.text);
+            let source = plm.tokenizer().encode([(prompt.as_str(), None)], 64);
+            let Answer::Texts(right) = &example.answer else {
+                unreachable!("answers are texts");
+            };
+            let mut target = plm
+                .tokenizer()
+                .plain(&format!("{space}{}", right[0]))
+                .unwrap();
+            target.push(plm.ends()[0]);
+            target.truncate(12);
+            Prompted {
+                source: source.unwrap()[0].ids.clone(),
+                target,
+            }
+        };
+        let asked: Vec<Prompted> = task.train.iter().map(asked).collect();
+        let scored = plm.target_logits(&asked.iter().collect::<Vec<_>>(), &Frozen);
+        let losses = block_on(floats(scored.unwrap().losses()));
+        let mean = losses.iter().sum::<f32>() / losses.len() as f32;
+        let before = block_on(trainer.score_dev()).unwrap();
+        assert!((before.loss as f32 - mean).abs() < 1e-5 * mean, "{model}");
+        let first = trainer.step(&[rows.to_vec()], 0.01).unwrap();
+        let loss = block_on(floats(first.loss))[0];
+        assert!((loss - mean).abs() < 1e-5 * mean, "{model}: {loss}, {mean}");
+        for _ in 0..150 {
+            trainer.step(&[rows.to_vec()], 0.01).unwrap();
+        }
+        let after = block_on(trainer.score_dev()).unwrap();
+        assert_eq!((after.metric, after.rows), (Metric::SquadF1, 4));
+        assert!(before.score < 0.5, "{model}: {before:?}");
+        assert!(after.score > 0.9, "{model}: {after:?}");
+    }
+}
+
+#[test]
+fn texts_need_a_model_that_writes() {
+    let plm = load("llama-tiny");
+    let mut spec = spec(64);
+    spec.objective = Objective::ClassHead;
+    let e = Trainer::new(&plm, &questions(), &spec, None).unwrap_err();
+    assert!(
+        e.to_string()
+            .starts_with("objective: found \"class_head\", the answers of q are texts"),
+        "{e}"
+    );
+}
+
+#[test]
+fn numbers_may_stand_for_labels() {
+    let plm = load("bloom-tiny");
+    let numbered = Task {
+        words: Words::Numbers,
+        ..task()
+    };
+    let named = Task {
+        labels: vec!["0".into(), "1".into()],
+        ..task()
+    };
+    let [numbered, named] = [numbered, named].map(|task| {
+        let trainer = Trainer::new(&plm, &task, &spec(64), None).unwrap();
+        block_on(trainer.predict(&[0, 1])).unwrap()
+    });
+    assert_eq!(numbered, named);
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Safetensors};
 use apet_record::{Method, Optimizer, Pool, Pooling, RunSpec, Select};
-use apet_tasks::{Example, Task};
+use apet_tasks::{Answer, Example, Task};
 use apet_theta::{Placed, Theta};
 use apet_train::Trainer;
 use burn::{
@@ -211,7 +211,7 @@ fn minilm_learns_as_peft_does() {
         .map(|row| Example {
             text: row["text"].as_str().unwrap().into(),
             pair: None,
-            label: row["label"].as_u64().unwrap() as usize,
+            answer: Answer::Class(row["label"].as_u64().unwrap() as usize),
         })
         .collect();
     let encoded = plm
@@ -231,7 +231,7 @@ fn minilm_learns_as_peft_does() {
         test: rows[..1].to_vec(),
         train: rows,
         columns: ("text".into(), None),
-        split_note: String::new(),
+        ..Task::default()
     };
     // SHIRA's places are its own draw: they come as if from a mask.
     let shira = shira_places(&golden, &plm);

@@ -11,7 +11,7 @@ mod counting;
 
 use apet_plm::{Config, Outline, Plm, PlmFiles, Random};
 use apet_record::{Dtype, Method, Objective, RunSpec};
-use apet_tasks::{Example, Task};
+use apet_tasks::{Answer, Example, Task};
 use apet_train::{Plan, Trainer};
 use burn::tensor::Device;
 use counting::Counting;
@@ -55,7 +55,7 @@ fn task(rows: usize, length: usize) -> Task {
     let example = |label| Example {
         text: text.clone(),
         pair: None,
-        label,
+        answer: Answer::Class(label),
     };
     Task {
         name: "t".into(),
@@ -64,7 +64,7 @@ fn task(rows: usize, length: usize) -> Task {
         dev: (0..32).map(|i| example(i % 2)).collect(),
         test: vec![example(0)],
         columns: ("text".into(), None),
-        split_note: String::new(),
+        ..Task::default()
     }
 }
 

@@ -15,9 +15,9 @@ use apet_plm::{
 use apet_record::{
     Budget, Layers, Method, Objective, Part, Pool, Pooling, RunSpec, Seeds, Select, Stream, Unit,
 };
-use apet_tasks::{Example, Task};
+use apet_tasks::{Answer, Example, Task};
 use apet_theta::{ALL, At, Layout, Leaves, Structure, Theta, Weight};
-use apet_train::{Answer, Helpers, Share, Together, Trainer};
+use apet_train::{Help, Helpers, Share, Together, Trainer};
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
@@ -720,7 +720,7 @@ fn task() -> Task {
             ][n % 4]
                 .into(),
             pair: None,
-            label: n % 2,
+            answer: Answer::Class(n % 2),
         })
         .collect();
     Task {
@@ -730,7 +730,7 @@ fn task() -> Task {
         test: rows[..4].to_vec(),
         train: rows,
         columns: ("text".into(), None),
-        split_note: String::new(),
+        ..Task::default()
     }
 }
 
@@ -1164,7 +1164,7 @@ impl Helpers for Crew<'_> {
         Ok(())
     }
 
-    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+    async fn answers(&mut self) -> Result<Vec<Help>, String> {
         let mut answers = Vec::new();
         for (trainer, shares) in self.trainers.iter_mut().zip(&self.shares) {
             let answer = trainer.help(self.values.clone(), shares).await;

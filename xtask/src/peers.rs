@@ -52,6 +52,12 @@ pub(crate) fn peers() -> Result<()> {
         check.arg("--check");
         run(check)
     })?;
+    step("figures of the tasks", || {
+        let mut check = script("tasks.py")?;
+        check.arg("--out").arg(fixtures.join("tasks/golden.json"));
+        check.arg("--check");
+        run(check)
+    })?;
     for (what, name) in [
         ("states of MiniLM-L6", "forward.py"),
         ("first 50 losses of MiniLM-L6", "first50.py"),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use apet_record::RunSpec;
-use apet_study::{DEMO, Grid, Study};
+use apet_study::{DEMO, Grid, Plan, Study};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{How, make};
@@ -40,31 +40,38 @@ pub(crate) struct DemoArgs {
 /// # Errors
 /// Names what can not be run; the runs that were made are kept.
 pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
-    let grid = match &args.study {
+    let plan = match &args.study {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            Grid::parse(&text).with_context(|| path.display().to_string())?
+            let plan = Grid::parse(&text).and_then(Plan::new);
+            plan.with_context(|| path.display().to_string())?
         }
-        None => Grid::parse(DEMO)?,
+        None => Plan::new(Grid::parse(DEMO)?)?,
     };
-    let runs = grid.runs();
-    println!("{}: {} runs. {}", grid.name, runs.len(), grid.about);
+    let grid = plan.grid();
+    println!("{}: {} runs. {}", grid.name, plan.len(), grid.about);
     if args.dry_run {
-        for spec in &runs {
-            println!("{} {}", spec.id(), title(spec));
+        for run in 0..plan.len() {
+            match plan.spec(run, &|_| None) {
+                Ok(spec) => println!("{} {}", spec.id(), title(&spec)),
+                Err(tuning) => println!("{run}: with the best learning rate of {tuning:?}"),
+            }
         }
         return Ok(());
     }
     builtin::provide(store, |name| grid.uses(name))?;
     let stop = signal::stop()?;
-    let bar = ProgressBar::new(runs.len() as u64);
+    let bar = ProgressBar::new(plan.len() as u64);
     let style = "{wide_bar} {pos}/{len} runs, {eta} left  {msg}";
     bar.set_style(ProgressStyle::with_template(style)?);
     bar.tick();
     let begun = Instant::now();
     let mut study = Study::new();
-    let mut made = 0;
-    for spec in &runs {
+    let (mut made, mut dev) = (0, Vec::new());
+    for run in 0..plan.len() {
+        let scores = |run: usize| dev.get(run).copied();
+        let spec = plan.spec(run, &scores);
+        let spec = &spec.map_err(|runs| anyhow!("run {run} needs the runs {runs:?}"))?;
         bar.set_message(title(spec));
         let data = match &args.data {
             Some(folder) if folder.join(&spec.task.name).is_dir() => folder.join(&spec.task.name),
@@ -78,6 +85,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
             resume: true,
             stop: &stop,
             bar: ProgressBar::hidden(),
+            runs: &store.runs(),
         };
         let run = make(store, spec, how).with_context(|| title(spec))?;
         if stop.load(Ordering::Relaxed) {
@@ -85,6 +93,8 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
             bail!("stopped; the same command goes on from here");
         }
         made += usize::from(!run.was_there);
+        let score = run.record.summary().and_then(|summary| summary.dev);
+        dev.push(score.unwrap_or(f64::NEG_INFINITY));
         study.add("demo", &run.record.to_jsonl())?;
         bar.inc(1);
     }

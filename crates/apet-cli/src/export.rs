@@ -222,7 +222,7 @@ impl Card<'_> {
             let summary = record.summary();
             let _ = write!(
                 text,
-                "## Measured\n\n| task | split | rows | accuracy |\n|---|---|---|---|\n| {0} | dev | {1} | {2} |\n| {0} | test | {3} | {4} |\n\nA uniform guess has {5}, always answering the most frequent label {6}. Labels: {7}. The step was chosen on dev; test was scored once.\nRun {8} on {9}, APET Lab {10}.\n\n",
+                "## Measured\n\n| task | split | rows | {11} |\n|---|---|---|---|\n| {0} | dev | {1} | {2} |\n| {0} | test | {3} | {4} |\n\nA uniform guess has {5}, always answering the most frequent label {6}. Labels: {7}. The step was chosen on dev; test was scored once.\nRun {8} on {9}, APET Lab {10}.\n\n",
                 task.name,
                 task.dev_rows,
                 percent(summary.and_then(|s| s.dev)),
@@ -234,6 +234,7 @@ impl Card<'_> {
                 record.header.run,
                 record.header.device.name,
                 record.header.software.apet,
+                task.metric.name(),
             );
         }
         if let Some(spec) = self.file.spec()? {

@@ -394,8 +394,11 @@ fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
         }
     }
     let [train, dev, test] = [task.train.len(), task.dev.len(), task.test.len()];
-    let labels = task.labels.join(", ");
-    println!("{name}: {train} training, {dev} dev, {test} test rows; labels {labels}");
+    let answers = match &task.labels[..] {
+        [] => format!("answers are texts, scored by {}", task.metric.name()),
+        labels => format!("labels {}", labels.join(", ")),
+    };
+    println!("{name}: {train} training, {dev} dev, {test} test rows; {answers}");
     if !task.split_note.is_empty() {
         println!("{name}: {}", task.split_note);
     }

@@ -20,6 +20,7 @@ mod run;
 mod serve;
 mod signal;
 mod store;
+mod study;
 mod theta;
 
 use std::process::ExitCode;
@@ -53,6 +54,14 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run the scaling experiment on the models that come with apet, and say what it found
     Demo(demo::DemoArgs),
+    /// Plan a study: a grid of runs, for any number of workers
+    Plan(study::PlanArgs),
+    /// Say how far a planned study is
+    Status(study::StatusArgs),
+    /// Let a study's failed runs be made again
+    Retry(study::RetryArgs),
+    /// Remove what a study's workers left behind
+    Gc(study::GcArgs),
     /// Write a model's hidden states for texts
     Forward(forward::ForwardArgs),
     /// Go on with texts (BLOOM, Llama, T5)
@@ -100,6 +109,10 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Run(args) => run::run(&store, &args),
         Command::Demo(args) => demo::demo(&store, &args),
+        Command::Plan(args) => study::plan(&store, &args),
+        Command::Status(args) => study::status(&args),
+        Command::Retry(args) => study::retry(&args),
+        Command::Gc(args) => study::gc(&args),
         Command::Forward(args) => forward::forward(&store, &args),
         Command::Generate(args) => generate::generate(&store, &args),
         Command::Export(args) => export::export(&store, &args),

@@ -16,6 +16,7 @@ use indicatif::ProgressBar;
 
 pub(crate) use self::args::{RunArgs, Settings};
 use self::terminal::Terminal;
+use crate::study::work;
 use crate::{
     builtin, device, memory, model, models, signal,
     store::{Store, check_name, write_atomic},
@@ -26,6 +27,10 @@ use crate::{
 /// # Errors
 /// One sentence naming what can not be used; what was recorded until then is kept.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
+    if let Some(study) = &args.work.plan {
+        let devices: Vec<&str> = args.device.as_deref().unwrap_or("cpu").split(',').collect();
+        return work(store, study, &args.work, &devices);
+    }
     let (spec, device) = match &args.resume {
         Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
         _ => (args.spec()?, args.device.clone().unwrap_or("cpu".into())),
@@ -39,6 +44,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         resume: args.resume.is_some(),
         stop: &signal::stop()?,
         bar: terminal::bar(spec.train.steps)?,
+        runs: &store.runs(),
     };
     let Made { record, was_there } = make(store, &spec, how)?;
     if was_there {
@@ -73,6 +79,8 @@ pub(crate) struct How<'a> {
     pub(crate) stop: &'a Arc<AtomicBool>,
     /// What shows its steps.
     pub(crate) bar: ProgressBar,
+    /// Where its files are.
+    pub(crate) runs: &'a Path,
 }
 
 /// Makes a run, and gives its record; of one that is done already, that one.
@@ -81,7 +89,7 @@ pub(crate) struct How<'a> {
 /// One sentence naming what can not be used; what was recorded until then is kept.
 pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> {
     let name = record_name(&spec.id(), how.device);
-    let record = store.runs().join(format!("{name}.jsonl"));
+    let record = how.runs.join(format!("{name}.jsonl"));
     let before = match fs::read_to_string(&record) {
         // A header that was cut in its writing is as good as none.
         Ok(text) if !how.again && text.contains('\n') => {
@@ -125,7 +133,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
-    let mut terminal = Terminal::new(store, &name, resuming, how.stop.clone(), how.bar, gpu)?;
+    let mut terminal = Terminal::new(how.runs, &name, resuming, how.stop.clone(), how.bar, gpu)?;
     let input = RunInput {
         plm: &plm,
         task: &task,

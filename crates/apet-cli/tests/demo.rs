@@ -5,49 +5,15 @@
     reason = "a test fails where its preparation does"
 )]
 
+mod place;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// An empty store, and no way out of the machine.
-struct Place(tempfile::TempDir);
+use place::Place;
 
 impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut apet = Command::new(env!("CARGO_BIN_EXE_apet"));
-        apet.args(words)
-            .current_dir(self.0.path())
-            .env("APET_HOME", self.path("store"))
-            .env("HF_ENDPOINT", "http://127.0.0.1:9")
-            .env("HTTPS_PROXY", "http://127.0.0.1:9");
-        apet
-    }
-
-    fn apet(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn said(&self, words: &[&str]) -> String {
-        let output = self.apet(words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn refused(&self, words: &[&str]) -> String {
-        let output = self.apet(words);
-        assert!(!output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
     /// A study of eight runs.
     fn study(&self) -> String {
         let study = r#"
@@ -73,21 +39,6 @@ impl Place {
         fs::write(self.path("study.toml"), study).unwrap();
         study.into()
     }
-
-    fn records(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.path("store/runs"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let records = files.map(|file| file.path());
-        let mut records: Vec<PathBuf> = records.filter(|path| has_ending(path, "jsonl")).collect();
-        records.sort();
-        records
-    }
-}
-
-fn has_ending(path: &Path, ending: &str) -> bool {
-    path.extension().is_some_and(|found| found == ending)
 }
 
 #[test]
@@ -152,7 +103,7 @@ fn a_study_is_run_once_and_reported() {
         2,
         "{report}"
     );
-    let records = place.records();
+    let records = place.records("store/runs");
     assert_eq!(records.len(), 8);
     let again = place.said(&["demo", "study.toml"]);
     assert!(again.contains("0 runs made"), "{again}");
@@ -171,12 +122,12 @@ fn a_killed_study_goes_on() {
         .spawn()
         .unwrap();
     let until = Instant::now() + Duration::from_secs(120);
-    while place.records().len() < 3 && Instant::now() < until {
+    while place.records("store/runs").len() < 3 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
-    let there = place.records().len();
+    let there = place.records("store/runs").len();
     assert!((3..8).contains(&there), "{there} records at the kill");
     let said = place.said(&["demo", "study.toml"]);
     let made: usize = said
@@ -189,7 +140,7 @@ fn a_killed_study_goes_on() {
         .parse()
         .unwrap();
     assert!((8 - there..8).contains(&made), "{made} made after {there}");
-    assert_eq!(place.records().len(), 8);
+    assert_eq!(place.records("store/runs").len(), 8);
 }
 
 #[test]
@@ -206,6 +157,6 @@ fn wrong_studies_are_refused_before_anything_runs() {
         let said = place.refused(&["demo", "study.toml"]);
         assert!(said.contains(expected), "{to}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert_eq!(place.records(), Vec::<PathBuf>::new(), "{to}");
+        assert_eq!(place.records("store/runs"), Vec::<PathBuf>::new(), "{to}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunSpec, record::Extra};
+use crate::{Metric, RunSpec, record::Extra, spec::is_default};
 
 /// First line: what ran, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,15 +85,18 @@ pub struct ThetaInfo {
 pub struct TaskInfo {
     /// Name as in the spec.
     pub name: String,
-    /// Class names in label order.
+    /// Class names in label order; none where answers are texts.
     pub labels: Vec<String>,
+    /// How answers are scored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metric: Metric,
     /// Rows used for training.
     pub train_rows: usize,
     /// Rows of dev, on which the best checkpoint is chosen.
     pub dev_rows: usize,
     /// Rows of test, scored once at the end.
     pub test_rows: usize,
-    /// Accuracy of a uniform guess: 1 / classes.
+    /// Accuracy of a uniform guess: 1 / classes; 0 where answers are texts.
     pub uniform_guess: f64,
     /// Accuracy of always answering dev's most frequent class, on dev.
     pub majority_guess: f64,

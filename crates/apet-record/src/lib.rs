@@ -6,6 +6,7 @@ mod budget;
 mod canonical;
 mod header;
 mod method;
+mod metric;
 mod pool;
 mod record;
 mod select;
@@ -16,6 +17,7 @@ pub use budget::{Baseline, Budget};
 pub use canonical::{canonical_json, content_id};
 pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
 pub use method::{Method, SubLayer};
+pub use metric::{Metric, Words};
 pub use pool::{Layers, Module, Part, Pool};
 pub use record::{
     Eval, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary, record_name,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MAX_SEED, Method, content_id};
+use crate::{MAX_SEED, Method, Metric, Words, content_id};
 
 /// One run, as JSON. Every field has a default but `model` and `task.name`;
 /// unknown fields are refused by name. Equal specs have equal [`RunSpec::id`]s.
@@ -49,8 +49,8 @@ pub enum Objective {
     /// The class, by a classification head on pooled states.
     #[default]
     ClassHead,
-    /// The label's word behind `Input: ... Output:`, by the language model itself, without
-    /// a head; the answer is the label whose word is likeliest.
+    /// The answer behind `Input: ... Output:`, by the language model itself, without a head: of
+    /// classes the label's word, where the likeliest word is the answer; else a text, which is written.
     LabelWords,
 }
 
@@ -101,9 +101,19 @@ pub struct TaskSpec {
     /// Column of the label; the task's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
+    /// How answers are scored; the task's own where absent. One of texts makes a user's own task one
+    /// whose answers are written, not chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Metric>,
+    /// What classes are called in a language model's answer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub words: Words,
     /// Training rows used, drawn with `seeds.batches`; 0 uses all.
     #[serde(default)]
     pub train_rows: usize,
+    /// Training rows of each class, drawn with `seeds.batches`, instead of `train_rows`; 0 for no such limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shots: usize,
     /// Development rows used, the first ones; 0 uses all.
     #[serde(default)]
     pub dev_rows: usize,
@@ -113,6 +123,9 @@ pub struct TaskSpec {
     /// Tokens a sequence is cut to, special tokens included.
     #[serde(default = "max_length")]
     pub max_length: usize,
+    /// Tokens of an answer that is a text: of what is learned, and of what is written. 0 is the task's own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub target_length: usize,
 }
 
 fn max_length() -> usize {
@@ -323,10 +336,14 @@ impl RunSpec {
                 text_column: None,
                 text_pair_column: None,
                 label_column: None,
+                metric: None,
+                words: Words::default(),
                 train_rows: 0,
+                shots: 0,
                 dev_rows: 0,
                 test_rows: 0,
                 max_length: max_length(),
+                target_length: 0,
             },
             method: Method::default(),
             objective: Objective::default(),
@@ -388,6 +405,7 @@ impl RunSpec {
         for (field, value) in [
             ("train.batch_size", self.train.batch_size),
             ("task.max_length", self.task.max_length),
+            ("task.target_length", self.task.target_length),
         ] {
             if value > MOST {
                 return refuse(field, format!("found {value}, expected at most {MOST}"));
@@ -399,6 +417,11 @@ impl RunSpec {
                 "task.max_length",
                 format!("found {found}, expected at least 3 ([CLS], one token, [SEP])"),
             );
+        }
+        if self.task.shots > 0 && self.task.train_rows > 0 {
+            let (shots, rows) = (self.task.shots, self.task.train_rows);
+            let problem = format!("found {shots} beside {rows} train_rows, expected one of them");
+            return refuse("task.shots", problem);
         }
         let o = &self.optimizer;
         let ranges = [

@@ -1,4 +1,4 @@
-//! Accuracy against the number of tuned parameters.
+//! Scores against the number of tuned parameters.
 
 use std::collections::BTreeMap;
 
@@ -31,13 +31,15 @@ pub struct Filter {
     pub split: Split,
 }
 
-/// Accuracy against the number of tuned parameters, over seeds.
+/// Scores against the number of tuned parameters, over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
     /// The task, where one was asked for.
     pub task: Option<String>,
     /// The split whose score is shown.
     pub split: Split,
+    /// What the score is, where it is the same for all runs shown: `accuracy`, `ROUGE-L`.
+    pub metric: Option<&'static str>,
     /// The points, in the order of model, task, method, count.
     pub groups: Vec<Group>,
     /// Those of full fine-tuning among the points: the line the others are compared with.
@@ -47,7 +49,7 @@ pub struct Figure {
     /// Accuracy of dev's most frequent class on dev, where all runs shown agree.
     pub majority_guess: Option<f64>,
     /// How many runs are in the table but not here: unfinished, stopped, diverged, or
-    /// without a score from 0 to 1 on the split.
+    /// without a score from -1 to 1 on the split.
     pub left_out: usize,
     /// Keys of the runs that are left out.
     pub left_out_runs: Vec<String>,
@@ -62,6 +64,8 @@ pub struct Group {
     pub parameters: u64,
     /// Task by name.
     pub task: String,
+    /// What the score is: `accuracy`, `ROUGE-L`.
+    pub metric: &'static str,
     /// Method by name.
     pub method: String,
     /// Parameters that were tuned, the head not counted; 0 for the head alone.
@@ -118,6 +122,7 @@ impl Figure {
         Self {
             task: filter.task.clone(),
             split: filter.split,
+            metric: agreed(groups.iter().map(|g| g.metric)),
             full: groups
                 .iter()
                 .filter(|g| g.method == "full")
@@ -141,6 +146,7 @@ struct GroupKey {
     count: u64,
     setting: String,
     parameters: u64,
+    metric: &'static str,
 }
 
 impl GroupKey {
@@ -153,6 +159,7 @@ impl GroupKey {
             count: row.count,
             setting: entry.setting.clone(),
             parameters: row.parameters,
+            metric: entry.record.header.task.metric.title(),
         }
     }
 }
@@ -186,6 +193,7 @@ fn group(key: GroupKey, members: Vec<Member>) -> Option<Group> {
         model: key.model,
         parameters: key.parameters,
         task: key.task,
+        metric: key.metric,
         method: key.method,
         count: key.count,
         setting: key.setting,
@@ -200,11 +208,11 @@ pub(crate) fn score(record: &RunRecord, split: Split) -> Option<f64> {
         Split::Dev => summary.dev,
         Split::Test => summary.test,
     };
-    score.filter(|s| (0.0..=1.0).contains(s))
+    score.filter(|s| (-1.0..=1.0).contains(s))
 }
 
 /// The value, where there is one and all are equal.
-fn agreed(mut values: impl Iterator<Item = f64>) -> Option<f64> {
+fn agreed<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|v| v == first).then_some(first)
 }

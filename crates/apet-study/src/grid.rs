@@ -1,14 +1,15 @@
-//! A study's grid: models x tasks x methods x counts x seeds, as TOML, and the runs it stands for.
+//! A study's grid: models x tasks x methods x counts x placements x seeds, as TOML. [`crate::Plan`] has its runs.
 
-use apet_record::{Budget, Head, Method, Objective, RunSpec, Seeds, SpecError, TaskSpec, Train};
+use apet_record::{Budget, Head, Method, Objective, SpecError, TaskSpec, Train};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 /// The study that ends in minutes, on the models and the task that come with the lab.
 pub const DEMO: &str = include_str!("../../../studies/demo.toml");
 
-/// More runs than this are a slip in the file.
-const MOST_RUNS: usize = 1_000_000;
+/// Learning rates that are tried where a study says `"grid"`: 1e-4 to 1e-1, two a decade. A fixed rate is wrong for tiny
+/// budgets (paper, section 5).
+pub const RATES: [f64; 7] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
 
 /// A grid of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,14 +24,30 @@ pub struct Grid {
     pub tasks: Vec<TaskSpec>,
     /// What is tuned.
     pub methods: Vec<Entry>,
-    /// Seeds of placement, batches and initial values, the same for all three.
+    /// Seeds of batches and initial values; of placement, too, where `placements` is empty.
     pub seeds: Vec<u64>,
+    /// Seeds of placement, each with each of `seeds`, for APET.
+    pub placements: Vec<u64>,
+    /// How learning rates are chosen.
+    pub tune: Tune,
     /// How long and in which batches; the same for all runs.
     pub train: Train,
     /// What the runs learn.
     pub objective: Objective,
     /// How a sequence becomes one vector.
     pub head: Head,
+}
+
+/// How learning rates are chosen where a method has several: by the mean dev score over seeds, of each model, task, method
+/// and count by itself.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tune {
+    /// Seeds of placement, batches and initial values.
+    pub seeds: Vec<u64>,
+    /// How long and in which batches; as the study where absent.
+    #[serde(default)]
+    pub train: Option<Train>,
 }
 
 /// A method of the grid.
@@ -40,10 +57,12 @@ pub struct Entry {
     pub method: Method,
     /// APET's counts; none for other methods.
     pub counts: Vec<Budget>,
-    /// Its learning rate.
-    pub learning_rate: f64,
+    /// Its learning rate, or those it is chosen from.
+    pub rates: Vec<f64>,
     /// The models it is for; all where empty.
     pub models: Vec<String>,
+    /// The tasks it is for; all where empty.
+    pub tasks: Vec<String>,
 }
 
 /// The file as it is written.
@@ -55,6 +74,10 @@ struct File {
     about: String,
     models: Vec<String>,
     seeds: Vec<u64>,
+    #[serde(default)]
+    placements: Vec<u64>,
+    #[serde(default)]
+    tune: Tune,
     #[serde(default)]
     train: Train,
     #[serde(default)]
@@ -85,6 +108,8 @@ impl Grid {
             tasks: file.task,
             methods: methods.collect::<Result<_, _>>()?,
             seeds: file.seeds,
+            placements: file.placements,
+            tune: file.tune,
             train: file.train,
             objective: file.objective,
             head: file.head,
@@ -103,23 +128,23 @@ impl Grid {
         if let Some((field, _)) = empty.into_iter().find(|(_, empty)| *empty) {
             return Err(refused(field, &"found none, expected at least one"));
         }
+        let several = self.methods.iter().any(|entry| entry.rates.len() > 1);
+        if several && self.tune.seeds.is_empty() {
+            let problem = "found none, expected at least one, with which learning rates are chosen";
+            return Err(refused("tune.seeds", &problem));
+        }
         for (at, entry) in self.methods.iter().enumerate() {
-            if let Some(model) = entry.models.iter().find(|m| !self.models.contains(m)) {
-                let problem = format!("found {model:?}, expected some of the study's models");
-                return Err(refused(&format!("method[{at}].models"), &problem));
+            let known = |name: &&String| !self.tasks.iter().any(|task| task.name == **name);
+            let model = entry.models.iter().find(|m| !self.models.contains(m));
+            let task = entry.tasks.iter().find(known);
+            for (what, wrong) in [("models", model), ("tasks", task)] {
+                if let Some(name) = wrong {
+                    let problem = format!("found {name:?}, expected some of the study's {what}");
+                    return Err(refused(&format!("method[{at}].{what}"), &problem));
+                }
             }
         }
-        let of_method = |entry: &Entry| entry.counts.len().max(1);
-        let most = self.methods.iter().map(of_method).sum::<usize>();
-        let sizes = [self.models.len(), self.tasks.len(), most, self.seeds.len()];
-        let runs = sizes
-            .iter()
-            .fold(1usize, |all, size| all.saturating_mul(*size));
-        if runs > MOST_RUNS {
-            let problem = format!("stands for {runs} runs, expected at most {MOST_RUNS}");
-            return Err(refused("study", &problem));
-        }
-        self.runs().iter().try_for_each(RunSpec::check)
+        Ok(())
     }
 
     /// Whether a model or a task of this name is in it.
@@ -127,52 +152,15 @@ impl Grid {
         self.models.iter().any(|model| model == name)
             || self.tasks.iter().any(|task| task.name == name)
     }
-
-    /// The runs. All of a seed come before those of the next one, so that a study that ends early has
-    /// seen everything.
-    pub fn runs(&self) -> Vec<RunSpec> {
-        let mut runs = Vec::new();
-        for &seed in &self.seeds {
-            for (model, task) in self
-                .models
-                .iter()
-                .flat_map(|m| self.tasks.iter().map(move |t| (m, t)))
-            {
-                for entry in &self.methods {
-                    if !entry.models.is_empty() && !entry.models.contains(model) {
-                        continue;
-                    }
-                    runs.extend(entry.methods().into_iter().map(|method| {
-                        let mut spec = RunSpec::new(model, &task.name);
-                        spec.task = task.clone();
-                        spec.method = method;
-                        spec.objective = self.objective;
-                        spec.head = self.head;
-                        spec.train = self.train.clone();
-                        spec.optimizer.learning_rate = entry.learning_rate;
-                        spec.seeds = Seeds::all(seed);
-                        spec
-                    }));
-                }
-            }
-        }
-        runs
-    }
 }
 
 impl Entry {
     fn read(field: &str, mut table: Table) -> Result<Self, SpecError> {
-        let missing = |name: &str| refused(&format!("{field}.{name}"), &"missing");
-        let learning_rate = table.remove("learning_rate");
-        let learning_rate = learning_rate.ok_or_else(|| missing("learning_rate"))?;
-        let learning_rate = take(field, "learning_rate", learning_rate)?;
-        let models = table
-            .remove("models")
-            .map(|value| take(field, "models", value));
-        let counts = table
-            .remove("counts")
-            .map(|value| take(field, "counts", value));
-        let counts: Vec<Budget> = counts.transpose()?.unwrap_or_default();
+        let rates = rates(table.remove("learning_rate"))
+            .map_err(|problem| refused(&format!("{field}.learning_rate"), &problem))?;
+        let models = list(field, "models", &mut table)?;
+        let tasks = list(field, "tasks", &mut table)?;
+        let counts: Vec<Budget> = list(field, "counts", &mut table)?;
         let is_apet = table.get("name").and_then(Value::as_str) == Some("apet");
         if is_apet == counts.is_empty() {
             let problem = "expected counts for apet, and for no other method";
@@ -189,13 +177,20 @@ impl Entry {
                 .try_into()
                 .map_err(|e| refused(field, &e))?,
             counts,
-            learning_rate,
-            models: models.transpose()?.unwrap_or_default(),
+            rates,
+            models,
+            tasks,
         })
     }
 
+    /// Whether it is for a model and a task.
+    pub(crate) fn is_for(&self, model: &str, task: &str) -> bool {
+        let is = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
+        is(&self.models, model) && is(&self.tasks, task)
+    }
+
     /// The method with each of its counts.
-    fn methods(&self) -> Vec<Method> {
+    pub(crate) fn methods(&self) -> Vec<Method> {
         let with = |budget: &Budget| {
             let mut method = self.method.clone();
             if let Method::Apet { count, .. } = &mut method {
@@ -210,13 +205,39 @@ impl Entry {
     }
 }
 
-fn take<'de, T: Deserialize<'de>>(field: &str, name: &str, value: Value) -> Result<T, SpecError> {
-    value
-        .try_into()
+/// A field that is a list, and may be absent.
+fn list<'de, T: Deserialize<'de>>(
+    field: &str,
+    name: &str,
+    table: &mut Table,
+) -> Result<Vec<T>, SpecError> {
+    let value = table.remove(name).map(Value::try_into);
+    let list = value.transpose();
+    list.map(Option::unwrap_or_default)
         .map_err(|e| refused(&format!("{field}.{name}"), &e))
 }
 
-fn refused(field: &str, problem: &dyn std::fmt::Display) -> SpecError {
+/// A rate, several of them, or `"grid"`.
+fn rates(value: Option<Value>) -> Result<Vec<f64>, String> {
+    let expected = "expected a number, a list of them to choose from on dev, or \"grid\"";
+    let rates: Vec<f64> = match value {
+        None => return Err(format!("missing, {expected}")),
+        Some(Value::String(word)) if word == "grid" => RATES.to_vec(),
+        Some(Value::Float(rate)) => vec![rate],
+        Some(Value::Integer(rate)) => vec![rate as f64],
+        Some(value) => value.try_into().map_err(|_| expected.to_owned())?,
+    };
+    match rates
+        .iter()
+        .find(|rate| !(**rate > 0.0 && rate.is_finite()))
+    {
+        Some(rate) => Err(format!("found {rate}, expected more than 0")),
+        None if rates.is_empty() => Err(format!("found none, {expected}")),
+        None => Ok(rates),
+    }
+}
+
+pub(crate) fn refused(field: &str, problem: &dyn std::fmt::Display) -> SpecError {
     SpecError {
         field: field.into(),
         problem: problem.to_string().trim_end().into(),
@@ -225,9 +246,8 @@ fn refused(field: &str, problem: &dyn std::fmt::Display) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+    use crate::Plan;
 
     const SMALL: &str = r#"
         name = "small"
@@ -250,45 +270,8 @@ mod tests {
 
     fn refusal(change: (&str, &str)) -> String {
         assert!(SMALL.contains(change.0));
-        Grid::parse(&SMALL.replace(change.0, change.1))
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn a_grid_is_its_runs() {
-        let runs = Grid::parse(SMALL).unwrap().runs();
-        let shown: Vec<String> = runs
-            .iter()
-            .map(|run| {
-                let count = match &run.method {
-                    Method::Apet { count, .. } => format!(" {count}"),
-                    _ => String::new(),
-                };
-                format!(
-                    "{} {}{count} {}",
-                    run.model,
-                    run.method.name(),
-                    run.seeds.init
-                )
-            })
-            .collect();
-        let expected = [
-            "a apet 10 1",
-            "a apet as lora 1",
-            "b lora 1",
-            "b apet 10 1",
-            "b apet as lora 1",
-            "a apet 10 2",
-            "a apet as lora 2",
-            "b lora 2",
-            "b apet 10 2",
-            "b apet as lora 2",
-        ];
-        assert_eq!(shown, expected);
-        assert_eq!(runs[2].optimizer.learning_rate, 1e-3);
-        assert_eq!((runs[2].train.steps, runs[2].task.max_length), (3, 32));
-        assert!(matches!(runs[2].method, Method::Lora { rank: 2, .. }));
+        let grid = Grid::parse(&SMALL.replace(change.0, change.1));
+        grid.and_then(Plan::new).unwrap_err().to_string()
     }
 
     #[test]
@@ -307,18 +290,20 @@ mod tests {
         assert!(refusal(("models = [\"b\"]", "models = [\"c\"]")).contains("found \"c\""));
         assert_eq!(
             refusal(("learning_rate = 1e-3\n", "")),
-            "method[0].learning_rate: missing"
+            "method[0].learning_rate: missing, expected a number, a list of them to choose from on dev, or \"grid\""
         );
+        assert_eq!(
+            refusal(("learning_rate = 1e-3", "learning_rate = [1e-3, 1e-2]")),
+            "tune.seeds: found none, expected at least one, with which learning rates are chosen"
+        );
+        assert_eq!(
+            refusal(("learning_rate = 1e-3", "learning_rate = []")),
+            "method[0].learning_rate: found none, expected a number, a list of them to choose from on dev, or \"grid\""
+        );
+        assert!(refusal(("learning_rate = 1e-3", "learning_rate = 0")).contains("found 0"));
+        assert!(refusal(("rank = 2", "tasks = [\"u\"]")).contains("found \"u\""));
         assert!(
             refusal(("learning_rate = 1e-3", "learning_rate = -1.0")).contains("learning_rate")
         );
-    }
-
-    #[test]
-    fn the_demo_is_a_grid_of_different_runs() {
-        let runs = Grid::parse(DEMO).unwrap().runs();
-        let ids: BTreeSet<String> = runs.iter().map(RunSpec::id).collect();
-        assert_eq!(ids.len(), runs.len());
-        assert!(runs.len() > 50);
     }
 }

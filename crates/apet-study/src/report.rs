@@ -50,18 +50,20 @@ pub(crate) fn report(
     text
 }
 
-/// The test accuracy of every way to tune every model.
+/// The test scores of every way to tune every model.
 fn scores(text: &mut String, task: &str, figure: &Figure) {
+    let groups = figure.groups.iter().filter(|group| group.task == task);
+    let mut groups: Vec<_> = groups.collect();
+    let metric = groups.first().map_or("score", |group| group.metric);
+    let mut title = metric.to_owned();
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     let _ = write!(
         text,
-        "\n## {task}\n\nAccuracy on test in percent, mean and 95 % interval over seeds.\n\n\
-         | model | parameters | method | tuned | accuracy | seeds |\n|---|---|---|---|---|---|\n"
+        "\n## {task}\n\n{title} on test in percent, mean and 95 % interval over seeds.\n\n\
+         | model | parameters | method | tuned | {metric} | seeds |\n|---|---|---|---|---|---|\n"
     );
-    let mut groups: Vec<_> = figure
-        .groups
-        .iter()
-        .filter(|group| group.task == task)
-        .collect();
     groups.sort_by(|a, b| {
         let key = |g: &crate::Group| (g.parameters, g.model.clone(), g.method.clone(), g.count);
         key(a).cmp(&key(b))
@@ -92,7 +94,7 @@ fn differences<'a>(text: &mut String, pairs: impl Iterator<Item = &'a Paired>) {
     }
     let _ = write!(
         text,
-        "\nOne model less another, points of accuracy, paired by seed.\n\n\
+        "\nOne model less another, points, paired by seed.\n\n\
          | method | | difference | 95 % interval | seeds |\n|---|---|---|---|---|\n"
     );
     for pair in pairs {

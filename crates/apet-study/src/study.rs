@@ -142,7 +142,7 @@ impl Study {
             .collect()
     }
 
-    /// Accuracy against the number of tuned parameters.
+    /// Scores against the number of tuned parameters.
     pub fn score_against_count(&self, filter: &Filter) -> Figure {
         Figure::of(self.iter(), filter)
     }

@@ -1,5 +1,7 @@
 //! The tasks this lab knows by name.
 
+use apet_record::Metric;
+
 /// A task known by name: where its texts and labels are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskDef {
@@ -11,10 +13,14 @@ pub struct TaskDef {
     pub text: &'static str,
     /// Column of the second text, for sentence pairs.
     pub pair: Option<&'static str>,
-    /// Column of the label.
+    /// Column of the label, or of the right texts.
     pub label: &'static str,
-    /// Class names in label order.
+    /// Class names in label order; none where answers are texts.
     pub labels: &'static [&'static str],
+    /// How answers are scored.
+    pub metric: Metric,
+    /// Tokens of an answer that is a text.
+    pub target_length: usize,
     /// The source gives rows its annotators did not agree on the label -1; they are left out.
     pub drops_unlabelled: bool,
     /// Where the rows come from.
@@ -30,6 +36,8 @@ const SENTENCE: TaskDef = TaskDef {
     pair: None,
     label: "label",
     labels: &["negative", "positive"],
+    metric: Metric::Accuracy,
+    target_length: 0,
     drops_unlabelled: false,
     source: "",
     licence: "",
@@ -38,6 +46,13 @@ const SENTENCE: TaskDef = TaskDef {
 const PAIR: TaskDef = TaskDef {
     text: "sentence1",
     pair: Some("sentence2"),
+    ..SENTENCE
+};
+
+const WRITTEN: TaskDef = TaskDef {
+    labels: &[],
+    metric: Metric::RougeL,
+    target_length: 64,
     ..SENTENCE
 };
 
@@ -129,6 +144,96 @@ pub const TASKS: &[TaskDef] = &[
         licence: "CC BY-SA 4.0",
         ..PAIR
     },
+    TaskDef {
+        name: "qqp",
+        title: "QQP: do two questions ask the same (GLUE)",
+        text: "question1",
+        pair: Some("question2"),
+        labels: &["not_duplicate", "duplicate"],
+        source: "Quora question pairs (2017), as in GLUE",
+        licence: "see its terms",
+        ..PAIR
+    },
+    TaskDef {
+        name: "boolq",
+        title: "BoolQ: yes or no questions about a passage",
+        text: "passage",
+        pair: Some("question"),
+        label: "answer",
+        labels: &["false", "true"],
+        source: "Clark et al. (2019)",
+        licence: "CC BY-SA 3.0",
+        ..PAIR
+    },
+    TaskDef {
+        name: "subj",
+        title: "Subj: is a sentence of a film page subjective",
+        text: "text",
+        label: "label_text",
+        labels: &["objective", "subjective"],
+        source: "Pang and Lee (2004), as in SetFit/subj",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "trec",
+        title: "TREC: what a question asks for",
+        text: "text",
+        label: "coarse_label",
+        labels: &["ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"],
+        source: "Li and Roth (2002)",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "ag_news",
+        title: "AG News: topic of a news item",
+        text: "text",
+        labels: &["World", "Sports", "Business", "Sci/Tech"],
+        source: "Zhang et al. (2015)",
+        licence: "research use",
+        ..SENTENCE
+    },
+    TaskDef {
+        name: "nq_open",
+        title: "NQ-Open: questions without a passage",
+        text: "question",
+        label: "answer",
+        metric: Metric::SquadF1,
+        target_length: 16,
+        source: "Lee et al. (2019), from Natural Questions (Kwiatkowski et al., 2019)",
+        licence: "CC BY-SA 3.0",
+        ..WRITTEN
+    },
+    TaskDef {
+        name: "samsum",
+        title: "SAMSum: summaries of chats",
+        text: "dialogue",
+        label: "summary",
+        source: "Gliwa et al. (2019); DialogSum (Chen et al., 2021) has the same columns",
+        licence: "CC BY-NC-ND 4.0",
+        ..WRITTEN
+    },
+    TaskDef {
+        name: "multi_news",
+        title: "Multi-News: summaries of several articles",
+        text: "document",
+        label: "summary",
+        target_length: 256,
+        source: "Fabbri et al. (2019)",
+        licence: "research use",
+        ..WRITTEN
+    },
+    TaskDef {
+        name: "e2e_nlg",
+        title: "E2E: restaurants described in words",
+        text: "mr",
+        label: "ref",
+        metric: Metric::Bleu,
+        source: "Novikova et al. (2017)",
+        licence: "CC BY-SA 4.0",
+        ..WRITTEN
+    },
 ];
 
 /// The task known under `name`. `None`: the name is of the user's own task.
@@ -144,11 +249,12 @@ mod tests {
     fn every_task_is_complete_and_found_by_its_own_name() {
         for task in TASKS {
             assert_eq!(builtin(task.name), Some(task));
-            assert!(
-                task.labels.len() >= 2 && !task.title.is_empty(),
-                "{}",
-                task.name
-            );
+            let written = task.metric.of_texts();
+            let complete = match written {
+                true => task.labels.is_empty() && task.target_length > 0,
+                false => task.labels.len() >= 2,
+            };
+            assert!(complete && !task.title.is_empty(), "{}", task.name);
             assert!(
                 !task.source.is_empty() && !task.licence.is_empty(),
                 "{}",

@@ -1,18 +1,19 @@
-//! From the values of the label column to class numbers.
+//! From the values of the label column to answers: class numbers, or texts.
 
 use std::collections::BTreeSet;
 
 use crate::error::{TaskError, listed};
 use crate::read::{Cell, Row};
+use crate::task::Answer;
 
 /// More distinct values than this are no classes but a column of something else.
 const MOST_CLASSES: usize = 1_000;
 
 /// What a value of the label column says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// A class number.
-    Class(usize),
+    /// What is right.
+    Answer(Answer),
     /// Nothing, or -1 as Hugging Face writes it: the row has no label.
     Unlabelled,
     /// A value outside the map.
@@ -28,6 +29,8 @@ pub(crate) enum Labels {
     Names(Vec<String>),
     /// Numbers found in train, written shortest: a value is equal to one of them.
     Numbers(Vec<String>),
+    /// Answers are texts: a value is one, or a list of them.
+    Texts,
 }
 
 impl Labels {
@@ -63,18 +66,27 @@ impl Labels {
         })
     }
 
-    /// Class names in label order.
+    /// Class names in label order; none where answers are texts.
     pub(crate) fn names(&self) -> &[String] {
         match self {
             Self::Known(names) | Self::Names(names) | Self::Numbers(names) => names,
+            Self::Texts => &[],
         }
     }
 
     /// What `cell` says.
     pub(crate) fn read(&self, cell: &Cell) -> Reading {
+        if let (Self::Texts, Cell::Texts(texts)) = (self, cell) {
+            let texts = texts.iter().map(|text| text.trim());
+            let texts: Vec<String> = texts.filter(|t| !t.is_empty()).map(Into::into).collect();
+            return match texts.is_empty() {
+                true => Reading::Unlabelled,
+                false => Reading::Answer(Answer::Texts(texts)),
+            };
+        }
         let Some(text) = name(cell) else {
             return match cell {
-                Cell::Other(_) => Reading::Outside,
+                Cell::Other(_) | Cell::Texts(_) => Reading::Outside,
                 _ => Reading::Unlabelled,
             };
         };
@@ -86,9 +98,10 @@ impl Labels {
             }),
             Self::Names(_) => of_name(&text),
             Self::Numbers(_) => number(&text).and_then(|x| of_name(&written(x))),
+            Self::Texts => return Reading::Answer(Answer::Texts(vec![text])),
         };
         match class {
-            Some(class) => Reading::Class(class),
+            Some(class) => Reading::Answer(Answer::Class(class)),
             None if number(&text) == Some(-1.0) => Reading::Unlabelled,
             None => Reading::Outside,
         }
@@ -99,6 +112,7 @@ impl Labels {
         let names = listed(self.names());
         match self {
             Self::Known(all) => format!("0 to {} or one of {names}", all.len().saturating_sub(1)),
+            Self::Texts => "a text, or a list of texts that are all right".into(),
             _ => format!("a label of the training split: {names}"),
         }
     }
@@ -112,7 +126,7 @@ fn name(cell: &Cell) -> Option<String> {
         Cell::Int(n) => Some(n.to_string()),
         Cell::Real(x) => Some(written(*x)),
         Cell::Bool(b) => Some(b.to_string()),
-        Cell::Absent | Cell::Null | Cell::Other(_) => None,
+        Cell::Absent | Cell::Null | Cell::Texts(_) | Cell::Other(_) => None,
     }
 }
 
@@ -142,6 +156,10 @@ mod tests {
         Labels::of_rows("train.csv", "label", &rows, 0)
     }
 
+    fn class(number: usize) -> Reading {
+        Reading::Answer(Answer::Class(number))
+    }
+
     fn text(t: &str) -> Cell {
         Cell::Text(t.into())
     }
@@ -153,12 +171,12 @@ mod tests {
             numbers,
             Labels::Numbers(vec!["-1".into(), "2".into(), "10".into()])
         );
-        assert_eq!(numbers.read(&text(" 10 ")), Reading::Class(2));
+        assert_eq!(numbers.read(&text(" 10 ")), class(2));
         // A task whose classes are -1 and others: -1 is a class.
-        assert_eq!(numbers.read(&Cell::Int(-1)), Reading::Class(0));
+        assert_eq!(numbers.read(&Cell::Int(-1)), class(0));
         let names = of(&[text("10"), text("b"), Cell::Bool(true), text("a")]).unwrap();
         assert_eq!(names.names(), ["10", "a", "b", "true"]);
-        assert_eq!(names.read(&Cell::Int(10)), Reading::Class(0));
+        assert_eq!(names.read(&Cell::Int(10)), class(0));
         assert_eq!(names.read(&text("c")), Reading::Outside);
     }
 
@@ -172,7 +190,7 @@ mod tests {
             text("positive"),
             text(" 1.0"),
         ] {
-            assert_eq!(labels.read(&one), Reading::Class(1), "{one:?}");
+            assert_eq!(labels.read(&one), class(1), "{one:?}");
         }
         for none in [
             Cell::Absent,
@@ -195,6 +213,26 @@ mod tests {
             labels.expected(),
             "0 to 1 or one of \"negative\", \"positive\""
         );
+    }
+
+    #[test]
+    fn texts_are_read_one_or_many_to_a_row() {
+        let texts = |texts: &[&str]| {
+            let texts = texts.iter().map(|&text| text.into()).collect();
+            Reading::Answer(Answer::Texts(texts))
+        };
+        let labels = Labels::Texts;
+        assert_eq!(labels.read(&text(" two words ")), texts(&["two words"]));
+        assert_eq!(labels.read(&Cell::Int(1968)), texts(&["1968"]));
+        let many = Cell::Texts(vec!["a".into(), " ".into(), "b ".into()]);
+        assert_eq!(labels.read(&many), texts(&["a", "b"]));
+        for none in [text(" "), Cell::Null, Cell::Texts(Vec::new())] {
+            assert_eq!(labels.read(&none), Reading::Unlabelled, "{none:?}");
+        }
+        assert_eq!(labels.read(&Cell::Other("an array")), Reading::Outside);
+        // A list is no class.
+        let known = Labels::Known(vec!["a".into(), "b".into()]);
+        assert_eq!(known.read(&many), Reading::Outside);
     }
 
     #[test]

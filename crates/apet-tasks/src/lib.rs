@@ -1,4 +1,4 @@
-//! Classification tasks: which columns hold texts and labels, how the splits are
+//! Tasks: which columns hold texts and answers, how the splits are
 //! made where a source has none, the guess lines, and the metrics. No tensors, no tokens.
 //!
 //! [`load`] is the same natively and in the browser; it takes bytes and never
@@ -19,8 +19,8 @@ pub use def::{TASKS, TaskDef, builtin};
 pub use error::{Place, TaskError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use find::{SplitPaths, find_splits};
-pub use load::{SplitFiles, load};
+pub use load::{SplitFiles, load, target_length};
 pub use metrics::accuracy;
 pub use read::{Format, SplitFile};
 pub use sentences::sentences;
-pub use task::{Example, Task};
+pub use task::{Answer, Example, Task};

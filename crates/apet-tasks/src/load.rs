@@ -1,12 +1,14 @@
 //! From the files of the splits to a task.
 
-use apet_record::{Stream, TaskSpec};
+use std::collections::{HashMap, HashSet};
+
+use apet_record::{Metric, Stream, TaskSpec};
 
 use crate::def::{TaskDef, builtin};
 use crate::error::TaskError;
 use crate::labels::{Labels, Reading};
 use crate::read::{self, Cell, Row, SplitFile, Wanted};
-use crate::task::{Example, Task};
+use crate::task::{Answer, Example, Task};
 
 /// The files of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,21 +27,33 @@ pub struct SplitFiles {
 /// Where the source lacks a split it is drawn by a fixed stream, the same for every
 /// seed: a tenth of train becomes dev; half of dev becomes test when test is absent
 /// or has no labels (none at all, or -1). `split_note` says so. `spec.train_rows` rows of
-/// train are drawn by `batches_seed`; of dev and test the first ones are used.
+/// train, or `spec.shots` of each class, are drawn by `batches_seed`; of dev and test the first ones are used.
+/// Where answers are texts, rows of dev or test that ask the same become one with all their answers.
 ///
 /// # Errors
 /// One sentence with file, row, column, what was found and what was expected.
 pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Task, TaskError> {
     let def = builtin(&spec.name);
     let columns = Columns::of(spec, def)?;
+    let metric = metric(spec, def)?;
     let mut notes = Vec::new();
 
     let rows = read::rows(&files.train, &columns.wanted(true))?;
     let label_at = columns.label_at();
     let labels = match def {
+        _ if metric.of_texts() => Labels::Texts,
         Some(def) => Labels::Known(def.labels.iter().map(|&l| l.into()).collect()),
         None => Labels::of_rows(&files.train.name, columns.label, &rows, label_at)?,
     };
+    if metric == Metric::F1 && labels.names().len() != 2 {
+        let found = labels.names().len();
+        return Err(TaskError::Field {
+            field: "task.metric",
+            problem: format!(
+                "found \"f1\" for {found} classes, expected 2, of which it is the second one's; matthews and accuracy are of any number"
+            ),
+        });
+    }
     let reader = Reader {
         columns,
         labels,
@@ -87,6 +101,18 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         }
     };
 
+    if metric.of_texts() {
+        for (split, rows) in [("dev", &mut dev), ("test", &mut test)] {
+            let all = rows.len();
+            *rows = joined(std::mem::take(rows));
+            if rows.len() < all {
+                let asked = rows.len();
+                notes.push(format!(
+                    "{split}: {all} rows ask {asked} things; each is asked once"
+                ));
+            }
+        }
+    }
     for (split, asked, rows) in [
         ("train", spec.train_rows, train.len()),
         ("dev", spec.dev_rows, dev.len()),
@@ -100,6 +126,21 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         let mut stream = Stream::new("train rows", batches_seed);
         train = draw(train, spec.train_rows, &mut stream).1;
     }
+    if spec.shots > 0 {
+        let mut stream = Stream::new("shots", batches_seed);
+        train = shots(train, spec.shots, &mut stream);
+        for (class, label) in reader.labels.names().iter().enumerate() {
+            let right = train
+                .iter()
+                .filter(|row| row.answer == Answer::Class(class));
+            let (asked, rows) = (spec.shots, right.count());
+            if rows < asked {
+                notes.push(format!(
+                    "train: {asked} shots asked for, {rows} rows of {label} used"
+                ));
+            }
+        }
+    }
     if spec.dev_rows > 0 {
         dev.truncate(spec.dev_rows);
     }
@@ -109,6 +150,9 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     Ok(Task {
         name: spec.name.clone(),
         labels: reader.labels.names().to_vec(),
+        metric,
+        words: spec.words,
+        target_length: target_length(spec),
         train,
         dev,
         test,
@@ -118,6 +162,69 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         ),
         split_note: notes.join("; "),
     })
+}
+
+/// Tokens of an answer that is a text: the spec's, else the known task's, else 64.
+pub fn target_length(spec: &TaskSpec) -> usize {
+    match spec.target_length {
+        0 => builtin(&spec.name).map_or(64, |def| def.target_length),
+        length => length,
+    }
+}
+
+/// The spec's metric, else the known task's, else accuracy.
+fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
+    let own = def.map(|def| def.metric);
+    let metric = spec.metric.or(own).unwrap_or_default();
+    match own {
+        Some(own) if own.of_texts() != metric.of_texts() => Err(TaskError::Field {
+            field: "task.metric",
+            problem: format!(
+                "found \"{}\", expected one of {}, as the answers of {} are",
+                metric.name(),
+                if own.of_texts() { "texts" } else { "classes" },
+                spec.name
+            ),
+        }),
+        _ => Ok(metric),
+    }
+}
+
+/// Rows that ask the same become one, where the first of them stands, with the answers of all.
+fn joined(rows: Vec<Example>) -> Vec<Example> {
+    let mut places = HashMap::new();
+    let mut joined: Vec<Example> = Vec::new();
+    for row in rows {
+        let asked = (row.text.clone(), row.pair.clone());
+        let place = *places.entry(asked).or_insert(joined.len());
+        match joined.get_mut(place).map(|first| &mut first.answer) {
+            Some(Answer::Texts(texts)) => {
+                if let Answer::Texts(more) = row.answer {
+                    texts.extend(more);
+                }
+            }
+            _ => joined.push(row),
+        }
+    }
+    joined
+}
+
+/// `k` rows of each class, or of all where there are none, in the order they had.
+fn shots(rows: Vec<Example>, k: usize, stream: &mut Stream) -> Vec<Example> {
+    let mut of_class: Vec<Vec<usize>> = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let class = row.answer.class().unwrap_or(0);
+        if of_class.len() <= class {
+            of_class.resize(class + 1, Vec::new());
+        }
+        of_class[class].push(at);
+    }
+    let drawn = of_class.into_iter().flat_map(|at| draw(at, k, stream).1);
+    let drawn: HashSet<usize> = drawn.collect();
+    let rows = rows.into_iter().enumerate();
+    rows.filter(|(at, _)| drawn.contains(at))
+        .map(|(_, row)| row)
+        .collect()
 }
 
 /// One of every `part` rows, at least one, drawn by the fixed stream: (the rest, the drawn).
@@ -273,7 +380,7 @@ impl Reader<'_> {
         };
         let label = next();
         match self.labels.read(&label) {
-            Reading::Class(label) => Ok(Some(Example { text, pair, label })),
+            Reading::Answer(answer) => Ok(Some(Example { text, pair, answer })),
             Reading::Unlabelled if self.drops_unlabelled => Ok(None),
             _ => refuse(self.columns.label, &label, self.labels.expected()),
         }

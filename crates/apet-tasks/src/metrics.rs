@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use apet_record::Metric;
+
 pub mod bleu;
 mod porter;
 pub mod rouge;
@@ -54,6 +56,36 @@ fn shared<T: Eq + Hash>(
             _ => false,
         })
         .count()
+}
+
+/// Scores predicted classes; one that is no class of the task is wrong. 0 for a metric of texts.
+pub fn of_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64 {
+    match metric {
+        Metric::Accuracy => accuracy(predicted, gold),
+        Metric::F1 => f1(predicted, gold, 1),
+        Metric::Matthews => matthews(predicted, gold),
+        Metric::SquadF1 | Metric::RougeL | Metric::Bleu => 0.0,
+    }
+}
+
+/// Scores written texts, each beside all that are right. 0 for a metric of classes.
+pub fn of_texts(metric: Metric, written: &[String], right: &[&[String]]) -> f64 {
+    let mean = |score: &dyn Fn(&str, &[String]) -> f64| {
+        let scores = written
+            .iter()
+            .zip(right)
+            .map(|(text, right)| score(text, right));
+        scores.sum::<f64>() / right.len().max(1) as f64
+    };
+    match metric {
+        Metric::SquadF1 => mean(&squad::f1),
+        Metric::RougeL => mean(&|text, right| {
+            let each = right.iter().map(|right| rouge::l(text, right).f());
+            each.fold(0.0, f64::max)
+        }),
+        Metric::Bleu => bleu::corpus(written, right),
+        Metric::Accuracy | Metric::F1 | Metric::Matthews => 0.0,
+    }
 }
 
 /// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.

@@ -68,6 +68,8 @@ pub(crate) enum Cell {
     Int(i64),
     Real(f64),
     Bool(bool),
+    /// A list of texts.
+    Texts(Vec<String>),
     /// Something that is neither text nor a number: what it is.
     Other(&'static str),
 }
@@ -82,6 +84,7 @@ impl Cell {
             Self::Int(n) => n.to_string(),
             Self::Real(x) => x.to_string(),
             Self::Bool(b) => b.to_string(),
+            Self::Texts(texts) => format!("a list of {} texts", texts.len()),
             Self::Other(what) => (*what).into(),
         }
     }

@@ -103,6 +103,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::Answer;
     use crate::load;
 
     fn fixture(source: &str, rows: usize) -> Vec<u8> {
@@ -140,7 +141,8 @@ mod tests {
         assert!(
             task.train
                 .iter()
-                .all(|e| e.text.trim().ends_with(['0', '2', '4', '6', '8']) == (e.label == 0))
+                .all(|e| e.text.trim().ends_with(['0', '2', '4', '6', '8'])
+                    == (e.answer == Answer::Class(0)))
         );
     }
 

@@ -1,25 +1,50 @@
 //! A loaded task, its guess lines and its metric.
 
-use apet_record::TaskInfo;
+use apet_record::{Metric, TaskInfo, Words};
 
-/// One row: a text or a pair of texts, and its class.
+/// One row: a text or a pair of texts, and what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// The (first) text.
     pub text: String,
     /// The second text of a sentence pair.
     pub pair: Option<String>,
-    /// Class number: a position in [`Task::labels`].
-    pub label: usize,
+    /// What is right.
+    pub answer: Answer,
 }
 
-/// A classification task, ready to be tokenized.
+/// What is right for a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Class number: a position in [`Task::labels`].
+    Class(usize),
+    /// Every text that is right, at least one; the first is what is learned.
+    Texts(Vec<String>),
+}
+
+impl Answer {
+    /// The class, where there are classes.
+    pub fn class(&self) -> Option<usize> {
+        match self {
+            Self::Class(class) => Some(*class),
+            Self::Texts(_) => None,
+        }
+    }
+}
+
+/// A task, ready to be tokenized.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// Name as in the spec.
     pub name: String,
-    /// Class names in label order.
+    /// Class names in label order; none where answers are texts.
     pub labels: Vec<String>,
+    /// How answers are scored.
+    pub metric: Metric,
+    /// What classes are called in a language model's answer.
+    pub words: Words,
+    /// Tokens of an answer that is a text.
+    pub target_length: usize,
     /// Rows for training.
     pub train: Vec<Example>,
     /// Rows on which the best checkpoint is chosen.
@@ -38,10 +63,14 @@ impl Task {
         TaskInfo {
             name: self.name.clone(),
             labels: self.labels.clone(),
+            metric: self.metric,
             train_rows: self.train.len(),
             dev_rows: self.dev.len(),
             test_rows: self.test.len(),
-            uniform_guess: 1.0 / self.labels.len().max(1) as f64,
+            uniform_guess: match self.labels.len() {
+                0 => 0.0,
+                classes => 1.0 / classes as f64,
+            },
             majority_guess: self.majority_guess(),
             split_note: self.split_note.clone(),
             data_hash: self.data_hash(),
@@ -58,9 +87,20 @@ impl Task {
         format!("Input: {text}: {}{second} Output:", example.text)
     }
 
+    /// What a language model is to answer where a class is right.
+    pub fn word(&self, class: usize) -> String {
+        match self.words {
+            Words::Labels => self.labels[class].clone(),
+            Words::Numbers => class.to_string(),
+        }
+    }
+
     /// Accuracy of always answering dev's most frequent class, on dev.
     fn majority_guess(&self) -> f64 {
-        let rows_of = |class| self.dev.iter().filter(|e| e.label == class).count();
+        let rows_of = |class| {
+            let right = self.dev.iter().filter(|e| e.answer == Answer::Class(class));
+            right.count()
+        };
         let most = (0..self.labels.len()).map(rows_of).max().unwrap_or(0);
         most as f64 / self.dev.len().max(1) as f64
     }
@@ -87,7 +127,13 @@ impl Task {
                 .map_or(("single", ""), |pair| ("pair", pair));
             text(kind);
             text(pair);
-            text(&example.label.to_string());
+            match &example.answer {
+                Answer::Class(class) => text(&class.to_string()),
+                Answer::Texts(texts) => {
+                    text(&format!("{} texts", texts.len()));
+                    texts.iter().for_each(|right| text(right));
+                }
+            }
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -101,7 +147,7 @@ mod tests {
         Example {
             text: text.into(),
             pair: pair.map(Into::into),
-            label,
+            answer: Answer::Class(label),
         }
     }
 
@@ -117,7 +163,7 @@ mod tests {
             ],
             test: vec![example("g", Some("h"), 2)],
             columns: ("text".into(), Some("second".into())),
-            split_note: String::new(),
+            ..Task::default()
         }
     }
 
@@ -142,10 +188,10 @@ mod tests {
 
     #[test]
     fn every_change_of_the_rows_changes_the_hash() {
-        let changes: [fn(&mut Task); 8] = [
+        let changes: [fn(&mut Task); 11] = [
             |t| t.labels.swap(0, 1),
             |t| t.train.swap(0, 1),
-            |t| t.train[0].label = 1,
+            |t| t.train[0].answer = Answer::Class(1),
             |t| t.train[0].pair = Some(String::new()),
             |t| {
                 let last = t.train.pop().unwrap();
@@ -154,6 +200,9 @@ mod tests {
             |t| (t.train[0].text, t.train[1].text) = ("ab".into(), "c".into()),
             |t| (t.test[0].text, t.test[0].pair) = ("gh".into(), Some(String::new())),
             |t| t.test[0].pair = None,
+            |t| t.train[0].answer = Answer::Texts(vec!["0".into()]),
+            |t| t.train[0].answer = Answer::Texts(vec!["0".into(), "1".into()]),
+            |t| t.train[0].answer = Answer::Texts(vec!["01".into()]),
         ];
         let mut hashes = vec![task().info().data_hash];
         for change in changes {

@@ -8,7 +8,7 @@ use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
 use apet_theta::{AdapterPart, Layout, Structure, Weight};
 use burn::tensor::Device;
 
-use crate::trainer::EVAL_ROWS;
+use crate::score::EVAL_ROWS;
 
 /// Bytes of a number that is computed with.
 const F32: u64 = 4;
@@ -35,7 +35,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the run of a spec on the model of an outline, with so many labels: batches of
+    /// Plans the run of a spec on the model of an outline, with so many labels (0: answers are texts): batches of
     /// `task.max_length` tokens a row.
     ///
     /// # Errors
@@ -83,15 +83,21 @@ struct Step<'a> {
     source: u128,
     /// Tokens of a row that an encoder-decoder writes.
     target: u128,
+    /// Tokens of a row's answer, where a language model gives it.
+    answer: usize,
 }
 
 impl<'a> Step<'a> {
     fn new(outline: &'a Outline, spec: &'a RunSpec, classes: usize, layout: &'a Layout) -> Self {
         let (mut source, mut target) = (spec.task.max_length + layout.virtual_tokens(), 0);
+        let answer = match classes {
+            0 => apet_tasks::target_length(&spec.task),
+            _ => TARGET,
+        };
         if spec.objective == Objective::LabelWords {
             match outline.kind() {
-                Kind::EncoderDecoder => target = TARGET,
-                _ => source += TARGET,
+                Kind::EncoderDecoder => target = answer,
+                _ => source += answer,
             }
         }
         Self {
@@ -102,6 +108,7 @@ impl<'a> Step<'a> {
             rows: spec.train.batch_size as u128,
             source: source as u128,
             target: target as u128,
+            answer,
         }
     }
 
@@ -232,7 +239,7 @@ impl<'a> Step<'a> {
             Objective::ClassHead => self.rows * self.classes as u128,
             Objective::LabelWords => {
                 let vocabulary = self.outline.config.vocabulary();
-                3 * self.rows * (TARGET * vocabulary) as u128
+                3 * self.rows * (self.answer * vocabulary) as u128
             }
         }
     }

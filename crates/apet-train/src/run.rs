@@ -136,8 +136,8 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
                 break;
             }
             recorder.eval(step, "dev", dev)?;
-            if progress.best_dev.is_none_or(|b| dev.accuracy > b) {
-                progress.best_dev = Some(dev.accuracy);
+            if progress.best_dev.is_none_or(|b| dev.score > b) {
+                progress.best_dev = Some(dev.score);
                 progress.best_step = step;
                 progress.waited = 0;
                 best = trainer.theta.values();
@@ -193,7 +193,7 @@ async fn finish<H: Host>(
         recorder.host.progress("scoring test");
         let scores = trainer.score_test().await?;
         recorder.eval(progress.best_step, "test", scores)?;
-        test = Some(scores.accuracy);
+        test = Some(scores.score);
     }
     let message = match status {
         Status::Diverged => format!(
@@ -319,8 +319,8 @@ impl<'h, H: Host> Recorder<'h, H> {
         self.line(Line::Eval(Eval {
             step,
             split: split.into(),
-            metric: "accuracy".into(),
-            score: scores.accuracy,
+            metric: scores.metric.name().into(),
+            score: scores.score,
             loss: scores.loss,
             rows: scores.rows,
             extra: Default::default(),

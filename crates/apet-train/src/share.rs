@@ -21,7 +21,7 @@ pub struct Share {
 
 /// What a helper gives back, summed over its shares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Help {
     /// Theta's gradient, `[parameters]`.
     pub gradient: Vec<f32>,
     /// The loss.
@@ -53,7 +53,7 @@ pub trait Helpers {
     ///
     /// # Errors
     /// When one is gone.
-    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+    async fn answers(&mut self) -> Result<Vec<Help>, String> {
         Ok(Vec::new())
     }
 }
@@ -107,7 +107,7 @@ impl Trainer<'_> {
     ///
     /// # Errors
     /// When the values are not theta's, a row is none of the task's, or the device fails.
-    pub async fn help(&mut self, values: Vec<f32>, shares: &[Share]) -> Result<Answer, TrainError> {
+    pub async fn help(&mut self, values: Vec<f32>, shares: &[Share]) -> Result<Help, TrainError> {
         let (found, wanted) = (values.len(), self.theta.layout().len());
         let rows = shares.iter().flat_map(|share| &share.rows);
         if found != wanted || rows.copied().any(|row| row >= self.rows()) {
@@ -118,7 +118,7 @@ impl Trainer<'_> {
         let (gradient, loss) = self.gradient_of(shares)?;
         let mut both = read(Tensor::cat(vec![gradient, loss], 0)).await?;
         let loss = both.pop().unwrap_or(f32::NAN);
-        Ok(Answer {
+        Ok(Help {
             gradient: both,
             loss,
         })

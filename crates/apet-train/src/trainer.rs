@@ -1,18 +1,18 @@
 //! The step: batch, forward, loss, gradients of theta, update.
 
-use apet_plm::{Batch, Encoded, Kind, Plm, PlmError, Prompted};
-use apet_record::{Objective, RunSpec, SpecError, Stream};
-use apet_tasks::{Example, Task, accuracy};
+use apet_plm::{Batch, Encoded, Plm, PlmError, Prompted};
+use apet_record::{Metric, Objective, RunSpec, SpecError, Stream};
+use apet_tasks::{Example, Task};
 use apet_theta::{Leaves, Placed, Theta, Tuned};
 use burn::{
     Tensor,
     tensor::{DType, Int, TensorData},
 };
 
-use crate::{AdamW, Share};
-
-/// Rows of an evaluation batch: no gradients are kept, so more fit than in training.
-pub(crate) const EVAL_ROWS: usize = 32;
+use crate::{
+    AdamW, Share,
+    rows::{Rows, words},
+};
 
 /// A run that can not begin or go on, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,62 +45,18 @@ pub struct StepResult {
     pub tokens: u64,
 }
 
-/// Scores on a split.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scores {
-    /// Share of right answers.
-    pub accuracy: f64,
-    /// Mean cross-entropy, nats: of the rows, or of the tokens of their labels' words.
-    pub loss: f64,
-    /// Rows.
-    pub rows: usize,
-}
-
-/// Tokenized rows with their labels.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Rows {
-    texts: Vec<Encoded>,
-    labels: Vec<usize>,
-}
-
-impl Rows {
-    fn new(plm: &Plm, task: &Task, examples: &[Example], spec: &RunSpec) -> Result<Self, PlmError> {
-        let most = spec.task.max_length;
-        let texts = match spec.objective {
-            Objective::ClassHead => {
-                let texts = examples
-                    .iter()
-                    .map(|e| (e.text.as_str(), e.pair.as_deref()));
-                plm.tokenizer().encode(texts, most)?
-            }
-            Objective::LabelWords => {
-                let prompts: Vec<String> = examples.iter().map(|e| task.prompt(e)).collect();
-                let texts = prompts.iter().map(|prompt| (prompt.as_str(), None));
-                let mut texts = plm.tokenizer().encode(texts, usize::MAX)?;
-                // Cut at the beginning: a prompt's end is what asks.
-                for text in &mut texts {
-                    let over = text.ids.len().saturating_sub(most);
-                    text.ids.drain(..over);
-                    text.types.drain(..over);
-                }
-                texts
-            }
-        };
-        Ok(Self {
-            texts,
-            labels: examples.iter().map(|e| e.label).collect(),
-        })
-    }
-}
-
 /// A model, a task, theta and the optimizer: everything a step needs.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     plm: &'a Plm,
     spec: RunSpec,
     /// Token ids of each label's word and the end behind it.
-    words: Vec<Vec<u32>>,
-    train: Rows,
+    pub(crate) words: Vec<Vec<u32>>,
+    /// How answers are scored.
+    pub(crate) metric: Metric,
+    /// Tokens of an answer that is a text.
+    pub(crate) target_length: usize,
+    pub(crate) train: Rows,
     pub(crate) dev: Rows,
     pub(crate) test: Rows,
     pub(crate) theta: Theta,
@@ -129,9 +85,21 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the spec does not fit the model or the task.
     pub fn of(plm: &'a Plm, task: &Task, spec: &RunSpec, theta: Theta) -> Result<Self, TrainError> {
+        if task.metric.of_texts() && spec.objective == Objective::ClassHead {
+            return Err(TrainError::Spec(SpecError {
+                field: "objective".into(),
+                problem: format!(
+                    "found \"class_head\", the answers of {} are texts, expected \"label_words\", which a decoder or an encoder-decoder can write",
+                    task.name
+                ),
+            }));
+        }
         let rows = |examples: &[Example]| Rows::new(plm, task, examples, spec);
         let [train, dev, test] = [&task.train, &task.dev, &task.test].map(|of| rows(of));
-        Self::with(plm, spec, theta, words(plm, task)?, [train?, dev?, test?])
+        let mut trainer = Self::with(plm, spec, theta, words(plm, task)?, [train?, dev?, test?])?;
+        trainer.metric = task.metric;
+        trainer.target_length = task.target_length;
+        Ok(trainer)
     }
 
     /// A trainer on rows of token ids, each with a class below `classes`, for measurements: it has
@@ -150,7 +118,7 @@ impl<'a> Trainer<'a> {
         let (texts, labels) = rows.into_iter().unzip();
         let words = (0..classes as u32).map(|word| vec![word]).collect();
         let none = Rows::default;
-        let rows = [Rows { texts, labels }, none(), none()];
+        let rows = [Rows::of_classes(texts, labels), none(), none()];
         Self::with(plm, spec, theta, words, rows)
     }
 
@@ -192,6 +160,8 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             plm,
             words,
+            metric: Metric::default(),
+            target_length: 0,
             train,
             dev,
             test,
@@ -243,7 +213,7 @@ impl<'a> Trainer<'a> {
 
     /// Training rows.
     pub(crate) fn rows(&self) -> usize {
-        self.train.labels.len()
+        self.train.len()
     }
 
     /// The frozen model.
@@ -263,13 +233,13 @@ impl<'a> Trainer<'a> {
 
     /// Labels of training rows.
     pub(crate) fn labels(&self, rows: &[usize]) -> impl Iterator<Item = i32> {
-        rows.iter().map(|&row| self.train.labels[row] as i32)
+        rows.iter().map(|&row| self.train.class(row) as i32)
     }
 
-    /// Training rows' prompts, with their labels' words behind them.
+    /// Training rows' prompts, with what is right behind them.
     pub(crate) fn asked_of(&self, rows: &[usize]) -> impl Iterator<Item = Prompted> {
         rows.iter()
-            .map(|&row| self.asked(&self.train, row, self.train.labels[row]))
+            .map(|&row| self.train.answered(row, &self.words))
     }
 
     /// Theta's gradient `[parameters]` and the loss `[1]`, means over the batches.
@@ -325,7 +295,7 @@ impl<'a> Trainer<'a> {
         self.loss(rows, &self.theta.constants())
     }
 
-    /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of their labels' words.
+    /// Mean loss of training rows, `[1]`: over the rows, or over the tokens that are right.
     fn loss(&self, rows: &[usize], leaves: &Leaves) -> Result<Tensor<1>, TrainError> {
         let tap = self.theta.tap(leaves);
         match self.spec.objective {
@@ -359,110 +329,6 @@ impl<'a> Trainer<'a> {
         apet_kernels::cross_entropy(logits, labels).mean()
     }
 
-    /// The classification head's scores, `[rows, classes]`.
-    fn head_logits(&self, from: &Rows, rows: &[usize], leaves: &Leaves) -> Tensor<2> {
-        let texts: Vec<&Encoded> = rows.iter().map(|&r| &from.texts[r]).collect();
-        let batch = self.plm.batch(&texts);
-        let tap = self.theta.tap(leaves);
-        let states = self.plm.states(&batch, &tap);
-        tap.head(self.plm.pool(&batch, states, self.spec.head.pooling, &tap))
-    }
-
-    /// A row's prompt, and a label's word behind it.
-    fn asked(&self, from: &Rows, row: usize, label: usize) -> Prompted {
-        Prompted {
-            source: from.texts[row].ids.clone(),
-            target: self.words[label].clone(),
-        }
-    }
-
-    /// Scores of every class, `[rows, classes]`: the head's, or log-likelihoods of the
-    /// labels' words. Rows are taken some at a time, in the given order.
-    async fn class_scores(&self, from: &Rows, rows: &[usize]) -> Result<Vec<f32>, TrainError> {
-        let constants = self.theta.constants();
-        match self.spec.objective {
-            Objective::ClassHead => {
-                let parts = rows.chunks(EVAL_ROWS);
-                let parts = parts.map(|part| self.head_logits(from, part, &constants));
-                read(Tensor::cat(parts.collect(), 0)).await
-            }
-            Objective::LabelWords => {
-                let tap = self.theta.tap(&constants);
-                let mut scores = Vec::with_capacity(rows.len() * self.words.len());
-                for part in rows.chunks((EVAL_ROWS / self.words.len()).max(1)) {
-                    let labels = 0..self.words.len();
-                    let asked: Vec<Prompted> = part
-                        .iter()
-                        .flat_map(|&row| labels.clone().map(move |l| self.asked(from, row, l)))
-                        .collect();
-                    let asked: Vec<&Prompted> = asked.iter().collect();
-                    let likely = self.plm.log_likelihoods(&asked, &tap).await?;
-                    scores.extend(likely.into_iter().map(|score| score as f32));
-                }
-                Ok(scores)
-            }
-        }
-    }
-
-    /// Scores theta's present values on rows.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub(crate) async fn score(&self, rows: &Rows) -> Result<Scores, TrainError> {
-        // Sequences of like length share a batch: less padding, same scores.
-        let mut order: Vec<usize> = (0..rows.labels.len()).collect();
-        order.sort_by_key(|&r| rows.texts[r].ids.len());
-        let scores = self.class_scores(rows, &order).await?;
-        let gold: Vec<usize> = order.iter().map(|&row| rows.labels[row]).collect();
-        let (mut predicted, mut loss, mut count) = (Vec::with_capacity(gold.len()), 0f64, 0);
-        for (scores, &label) in scores.chunks_exact(self.words.len()).zip(&gold) {
-            let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            // None where a score is no number: then no answer is right.
-            let answer = scores.iter().position(|&s| s == best);
-            predicted.push(answer.unwrap_or(usize::MAX));
-            match self.spec.objective {
-                Objective::ClassHead => {
-                    let sum: f64 = scores.iter().map(|&s| f64::from(s - best).exp()).sum();
-                    loss += sum.ln() - f64::from(scores[label] - best);
-                    count += 1;
-                }
-                Objective::LabelWords => {
-                    loss -= f64::from(scores[label]);
-                    count += self.words[label].len();
-                }
-            }
-        }
-        Ok(Scores {
-            accuracy: accuracy(&predicted, &gold),
-            loss: loss / count.max(1) as f64,
-            rows: gold.len(),
-        })
-    }
-
-    /// Class scores of training rows with theta's present values, `[rows, classes]`.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub async fn predict(&self, rows: &[usize]) -> Result<Vec<f32>, TrainError> {
-        self.class_scores(&self.train, rows).await
-    }
-
-    /// Scores on dev.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub async fn score_dev(&self) -> Result<Scores, TrainError> {
-        self.score(&self.dev).await
-    }
-
-    /// Scores on test.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub async fn score_test(&self) -> Result<Scores, TrainError> {
-        self.score(&self.test).await
-    }
-
     /// Rows of the run's first batches.
     pub fn first_batches(&self, count: usize) -> Vec<Vec<usize>> {
         let mut sampler = self.sampler();
@@ -476,18 +342,6 @@ impl<'a> Trainer<'a> {
         let stream = Stream::new("batches", self.spec.seeds.batches);
         Sampler::new(stream, lengths.collect(), self.spec.train.group_by_length)
     }
-}
-
-/// The labels' words, each with the model's end behind it. A decoder goes on with a text, so
-/// there a word begins with its space.
-fn words(plm: &Plm, task: &Task) -> Result<Vec<Vec<u32>>, PlmError> {
-    let space = if plm.kind() == Kind::Decoder { " " } else { "" };
-    let word = |label: &String| {
-        let mut ids = plm.tokenizer().plain(&format!("{space}{label}"))?;
-        ids.extend(plm.ends().first());
-        Ok(ids)
-    };
-    task.labels.iter().map(word).collect()
 }
 
 /// Reads a tensor's values.

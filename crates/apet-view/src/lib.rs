@@ -3,7 +3,7 @@
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
 
-use apet_study::{DEMO, Filter, Grid, Study};
+use apet_study::{DEMO, Filter, Grid, Plan, Study};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
@@ -59,7 +59,7 @@ impl Records {
         value(&self.study.curves(&runs, smoothing))
     }
 
-    /// Accuracy against the number of tuned parameters.
+    /// Scores against the number of tuned parameters.
     ///
     /// # Errors
     /// When the filter is no object or names a split other than dev and test.
@@ -108,7 +108,7 @@ impl Records {
 /// Only if the engine is out of memory.
 #[wasm_bindgen(unchecked_return_type = "Experiment")]
 pub fn demo() -> Result<JsValue, JsError> {
-    value(&Experiment::of(&Grid::parse(DEMO)?)?)
+    value(&Experiment::of(&Plan::new(Grid::parse(DEMO)?)?)?)
 }
 
 /// A grid's runs.
@@ -129,8 +129,11 @@ struct Planned {
 }
 
 impl Experiment {
-    fn of(grid: &Grid) -> Result<Self, serde_json::Error> {
-        let runs = grid.runs().into_iter().map(|spec| {
+    /// Of a plan whose learning rates are given.
+    fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
+        let grid = plan.grid();
+        let specs = (0..plan.len()).filter_map(|run| plan.spec(run, &|_| None).ok());
+        let runs = specs.map(|spec| {
             Ok(Planned {
                 run: spec.id(),
                 spec: serde_json::to_string(&spec)?,
@@ -198,7 +201,7 @@ mod tests {
         let curve = serde_json::to_value(curve).unwrap();
         let answers = serde_json::to_value(study.answers(&[])).unwrap();
         let claim = &answers["claims"][0];
-        let demo = Experiment::of(&Grid::parse(DEMO).unwrap()).unwrap();
+        let demo = Experiment::of(&Plan::new(Grid::parse(DEMO).unwrap()).unwrap()).unwrap();
         let demo = serde_json::to_value(demo).unwrap();
         let objects = [
             ("AddResult", serde_json::to_value(added).unwrap()),

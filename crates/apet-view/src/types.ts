@@ -60,6 +60,8 @@ export interface Group {
   model: string;
   parameters: number;
   task: string;
+  /** What the score is. */
+  metric: string;
   method: string;
   count: number;
   /** Two groups with the same model, task, method and count differ in it. */
@@ -75,6 +77,8 @@ export interface Group {
 export interface Figure {
   task: string | null;
   split: "dev" | "test";
+  /** What the score is, where it is the same for all runs shown. */
+  metric: string | null;
   groups: Group[];
   full: Group[];
   uniform_guess: number | null;

@@ -1,6 +1,6 @@
 //! Other Workers of the tab that help with a run on `cpu`, each a thread more.
 
-use apet_train::{Answer, Helpers, Share};
+use apet_train::{Help, Helpers, Share};
 use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -42,7 +42,7 @@ impl Helpers for Crew {
         Ok(())
     }
 
-    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+    async fn answers(&mut self) -> Result<Vec<Help>, String> {
         let mut answers = Vec::with_capacity(self.asked.len());
         for asked in std::mem::take(&mut self.asked) {
             let answer = JsFuture::from(asked).await.and_then(read);
@@ -52,17 +52,17 @@ impl Helpers for Crew {
     }
 }
 
-fn read(answer: JsValue) -> Result<Answer, JsValue> {
+fn read(answer: JsValue) -> Result<Help, JsValue> {
     let gradient = Reflect::get(&answer, &"gradient".into())?;
     let loss = Reflect::get(&answer, &"loss".into())?.as_f64();
-    Ok(Answer {
+    Ok(Help {
         gradient: gradient.dyn_into::<Float32Array>()?.to_vec(),
         loss: loss.ok_or_else(|| error("a helper gave no loss"))? as f32,
     })
 }
 
 /// An answer as JavaScript has it.
-pub(crate) fn written(answer: &Answer) -> Result<JsValue, JsValue> {
+pub(crate) fn written(answer: &Help) -> Result<JsValue, JsValue> {
     let object = js_sys::Object::new();
     let gradient = Float32Array::from(&answer.gradient[..]);
     Reflect::set(&object, &"gradient".into(), &gradient)?;

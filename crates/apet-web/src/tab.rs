@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use apet_record::{Line, RunSpec, record_name};
-use apet_train::{Answer, Control, Helpers, Host, Share};
+use apet_train::{Control, Help, Helpers, Host, Share};
 use burn::tensor::Device;
 use js_sys::{Function, Promise};
 use serde::Serialize;
@@ -154,7 +154,7 @@ impl Helpers for Tab<'_> {
         self.crew.ask(values, shares)
     }
 
-    async fn answers(&mut self) -> Result<Vec<Answer>, String> {
+    async fn answers(&mut self) -> Result<Vec<Help>, String> {
         self.crew.answers().await
     }
 }

@@ -39,7 +39,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
     ["Tuned", `${methodTitle(row.method)}, ${count(row.count)} parameters`],
     ["Ended", `${row.status} after ${count(row.steps)} steps in ${duration(row.seconds)}. ${row.message}`],
     [
-      "Accuracy",
+      "Score",
       `dev ${score(row.dev)}${row.best_step ? ` at step ${count(row.best_step)}` : ""}, test ${score(row.test)}`,
     ],
     [

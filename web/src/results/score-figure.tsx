@@ -1,4 +1,4 @@
-// Accuracy against the number of tuned parameters: mean and interval over seeds, by
+// Scores against the number of tuned parameters: mean and interval over seeds, by
 // model and method. All numbers come from apet-study through apet-view.
 
 import { signal } from "@preact/signals";
@@ -21,7 +21,7 @@ export function ScoreFigure() {
   return (
     <section class="figure" aria-labelledby="score-title">
       <div class="bar">
-        <h2 id="score-title">Accuracy against parameters</h2>
+        <h2 id="score-title">Score against parameters</h2>
         {tasks.length > 0 && (
           <label class="inline">
             <span>Task</span>
@@ -153,7 +153,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
       tickFormat: (t: number) => (hasZero && t === zero ? "0" : short(t)),
     },
     y: {
-      label: "accuracy",
+      label: figure.metric ?? "score",
       grid: true,
       nice: true,
       tickFormat: "~%",
@@ -200,5 +200,6 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
 const short = (n: number) => (n >= 1e6 ? `${n / 1e6}M` : n >= 1e3 ? `${n / 1e3}k` : String(n));
 
 function inWords(of: string, groups: Group[]): string {
-  return `Accuracy on ${of} against tuned parameters: ${groups.map((g) => `${g.model} ${methodTitle(g.method)} ${count(g.count)}: ${percent(g.mean)}`).join("; ")}`;
+  const metric = groups[0]?.metric ?? "score";
+  return `${metric.charAt(0).toUpperCase()}${metric.slice(1)} on ${of} against tuned parameters: ${groups.map((g) => `${g.model} ${methodTitle(g.method)} ${count(g.count)}: ${percent(g.mean)}`).join("; ")}`;
 }

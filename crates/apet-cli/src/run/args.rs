@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use apet_record::{
-    Budget, Layers, Method, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule, Seeds,
-    Select,
+    Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule,
+    Seeds, Select, Words,
 };
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::builtin::DEFAULTS;
 use crate::device::Precision;
+use crate::study::WorkArgs;
 
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
@@ -41,9 +42,20 @@ pub(crate) struct RunArgs {
     /// Training rows used, drawn by the seed; 0 uses all
     #[arg(long, value_name = "N")]
     train_rows: Option<usize>,
+    /// Training rows of each class, drawn by the seed
+    #[arg(long, value_name = "K", conflicts_with = "train_rows")]
+    shots: Option<usize>,
+    /// How answers are scored; one of the last three makes them texts in a task of your own
+    #[arg(long, value_name = "accuracy|f1|matthews|squad_f1|rouge_l|bleu")]
+    metric: Option<String>,
+    /// What classes are called in a language model's answer
+    #[arg(long, value_name = "labels|numbers")]
+    words: Option<String>,
     #[command(flatten)]
     settings: Settings,
-    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N
+    #[command(flatten)]
+    pub(super) work: WorkArgs,
+    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N; several with commas for --jobs
     #[arg(long)]
     pub(super) device: Option<String>,
     /// Go on from the last checkpoint of this run, or of the run with this id, on its device
@@ -66,6 +78,9 @@ pub(crate) struct Settings {
     /// Tokens a sequence is cut to
     #[arg(long, visible_alias = "seq", value_name = "N")]
     max_length: Option<usize>,
+    /// Tokens of an answer that is a text
+    #[arg(long, value_name = "N")]
+    target_length: Option<usize>,
     /// What is tuned
     #[arg(long, value_enum)]
     method: Option<MethodName>,
@@ -106,7 +121,7 @@ pub(crate) struct Settings {
     /// Width of the bottlenecks (adapter)
     #[arg(long, value_name = "N")]
     bottleneck: Option<usize>,
-    /// What is learned: the class by a head, or the label's word by the language model
+    /// What is learned: the class by a head, or the label's word or a text by the language model
     #[arg(long, value_name = "class_head|label_words")]
     objective: Option<String>,
     /// Numbers the frozen matrices are kept in
@@ -214,7 +229,20 @@ impl RunArgs {
                 place.clone_from(value);
             }
         }
+        if let Some(metric) = &self.metric {
+            spec.task.metric = Some(word::<Metric>("--metric", metric)?);
+        }
+        if let Some(words) = &self.words {
+            spec.task.words = word::<Words>("--words", words)?;
+        }
         spec.task.train_rows = self.train_rows.unwrap_or(spec.task.train_rows);
+        spec.task.shots = self.shots.unwrap_or(spec.task.shots);
+        if self.shots.is_some() {
+            spec.task.train_rows = 0;
+        }
+        if self.train_rows.is_some() {
+            spec.task.shots = 0;
+        }
         self.settings.change(&mut spec)?;
         Ok(spec)
     }
@@ -228,6 +256,7 @@ impl Settings {
     pub(crate) fn change(&self, spec: &mut RunSpec) -> Result<()> {
         let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
         set(&mut spec.task.max_length, self.max_length);
+        set(&mut spec.task.target_length, self.target_length);
         set(&mut spec.train.steps, self.steps);
         set(&mut spec.train.batch_size, self.batch_size);
         set(&mut spec.train.accumulation, self.accumulation);

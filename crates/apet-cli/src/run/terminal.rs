@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -15,10 +15,7 @@ use apet_train::{Control, Helpers, Host, Outcome, TrainError};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{
-    memory,
-    store::{Store, write_atomic},
-};
+use crate::{memory, store::write_atomic};
 
 /// The host of a native run.
 pub(crate) struct Terminal {
@@ -49,15 +46,14 @@ impl Terminal {
     /// Opens the run's files; a record that is gone on with keeps its lines.
     /// `name` is that of the record, see [`apet_record::record_name`].
     pub(crate) fn new(
-        store: &Store,
+        runs: &Path,
         name: &str,
         resuming: bool,
         stop: Arc<AtomicBool>,
         bar: ProgressBar,
         gpu: Option<Device>,
     ) -> Result<Self> {
-        let runs = store.runs();
-        fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
+        fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
         let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
         let record_path = path("jsonl");
         let checkpoint = path("checkpoint.safetensors");
@@ -113,7 +109,7 @@ impl Terminal {
 
 /// Opens a record for appending, locked against a second process. A line that a
 /// kill cut in its middle is removed.
-fn open_record(path: &std::path::Path, resuming: bool) -> Result<File> {
+fn open_record(path: &Path, resuming: bool) -> Result<File> {
     let mut file = OpenOptions::new()
         .create(true)
         .read(true)

@@ -52,7 +52,7 @@ fn a_known_task_is_loaded_in_the_order_of_its_files() {
         texts(&task.train),
         ["train 0", "train 1", "train 2", "train 3"]
     );
-    assert_eq!(task.train[1].label, 1);
+    assert_eq!(task.train[1].answer, Answer::Class(1));
     assert_eq!(task.split_note, "");
 }
 
@@ -102,7 +102,7 @@ fn a_task_of_the_users_own_takes_its_labels_from_train() {
     };
     let task = load(&spec, 0, mine(&["1"])).unwrap();
     assert_eq!(task.labels, ["1", "5", "10"]);
-    assert_eq!(task.test[0].label, 2);
+    assert_eq!(task.test[0].answer, Answer::Class(2));
     assert_eq!(
         problem(&spec, mine(&["1", "3"])),
         "dev.csv: line 3, column \"stars\": found \"3\", expected a label of the training split: \"1\", \"5\", \"10\""
@@ -176,6 +176,97 @@ fn limits_draw_train_and_take_the_first_of_dev_and_test() {
     let drawn = Stream::new("train rows", 1).sample(100, 10);
     let expected: Vec<String> = drawn.iter().map(|i| format!("train {i}")).collect();
     assert_eq!(texts(&task.train), expected);
+}
+
+#[test]
+fn shots_are_drawn_from_each_class() {
+    let few = TaskSpec {
+        shots: 3,
+        ..spec("sentences")
+    };
+    let of = |seed| load(&few, seed, files(40, Some(5), Some(5))).unwrap();
+    let task = of(1);
+    let classes: Vec<_> = task.train.iter().map(|e| e.answer.class()).collect();
+    assert_eq!(classes.len(), 6);
+    assert_eq!(classes.iter().filter(|&&c| c == Some(1)).count(), 3);
+    assert_eq!(task, of(1));
+    assert_ne!(task.train, of(2).train);
+    let more = TaskSpec { shots: 30, ..few };
+    let task = load(&more, 1, files(40, Some(5), Some(5))).unwrap();
+    assert_eq!(sizes(&task), [40, 5, 5]);
+    assert_eq!(
+        task.split_note,
+        "train: 30 shots asked for, 20 rows of negative used; train: 30 shots asked for, 20 rows of positive used"
+    );
+}
+
+#[test]
+fn answers_that_are_texts_are_read_and_those_of_one_question_joined() {
+    let row = |mr: &str, text: &str| format!("{{\"mr\":\"{mr}\",\"ref\":\"{text}\"}}\n");
+    let rows = [row("a", "one"), row("b", "two"), row("a", "three ")].concat();
+    let e2e = SplitFiles {
+        train: file("train.jsonl", rows.clone()),
+        dev: Some(file("dev.jsonl", rows.clone())),
+        test: Some(file("test.jsonl", rows)),
+    };
+    let task = load(&spec("e2e_nlg"), 0, e2e.clone()).unwrap();
+    assert_eq!(sizes(&task), [3, 2, 2]);
+    assert_eq!((task.metric, task.target_length), (Metric::Bleu, 64));
+    assert!(task.labels.is_empty());
+    let texts = |texts: &[&str]| Answer::Texts(texts.iter().map(|&t| t.into()).collect());
+    assert_eq!(task.train[2].answer, texts(&["three"]));
+    assert_eq!(task.dev[0].answer, texts(&["one", "three"]));
+    assert_eq!(task.dev[1].answer, texts(&["two"]));
+    assert_eq!(
+        task.split_note,
+        "dev: 3 rows ask 2 things; each is asked once; test: 3 rows ask 2 things; each is asked once"
+    );
+    let info = task.info();
+    assert_eq!((info.uniform_guess, info.majority_guess), (0.0, 0.0));
+    // A task of the user's own becomes one of texts by its metric.
+    let mine = TaskSpec {
+        text_column: Some("mr".into()),
+        label_column: Some("ref".into()),
+        metric: Some(Metric::RougeL),
+        ..spec("mine")
+    };
+    let mine = load(&mine, 0, e2e.clone()).unwrap();
+    assert_eq!(mine.train, task.train);
+    let classes = TaskSpec {
+        metric: Some(Metric::Accuracy),
+        ..spec("e2e_nlg")
+    };
+    assert_eq!(
+        problem(&classes, e2e),
+        "task.metric: found \"accuracy\", expected one of texts, as the answers of e2e_nlg are"
+    );
+}
+
+#[test]
+fn a_list_holds_every_right_answer() {
+    let rows = "{\"question\":\"when\",\"answer\":[\"1968\",\"in 1968\"]}\n".repeat(20);
+    let one = SplitFiles {
+        train: file("train.jsonl", rows),
+        dev: None,
+        test: None,
+    };
+    let task = load(&spec("nq_open"), 0, one).unwrap();
+    let right = Answer::Texts(vec!["1968".into(), "in 1968".into()]);
+    assert_eq!(task.train[0].answer, right);
+}
+
+#[test]
+fn f1_is_of_two_classes() {
+    let three = TaskSpec {
+        metric: Some(Metric::F1),
+        ..spec("snli")
+    };
+    let row = "{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":1}\n".repeat(30);
+    let e = problem(&three, only_train("train.jsonl", &row));
+    assert!(
+        e.starts_with("task.metric: found \"f1\" for 3 classes"),
+        "{e}"
+    );
 }
 
 #[test]
@@ -286,7 +377,7 @@ proptest! {
         };
         if let Ok(task) = load(&spec(&name), 0, files) {
             let rows = [&task.train, &task.dev, &task.test].into_iter().flatten();
-            prop_assert!(rows.into_iter().all(|e| e.label < task.labels.len()));
+            prop_assert!(rows.into_iter().all(|e| e.answer.class().unwrap() < task.labels.len()));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 const ORDER: usize = 4;
 
 /// BLEU of predictions, each beside its references, from 0 to 1. 0 where nothing is shared.
-pub fn corpus(predictions: &[String], references: &[Vec<String>]) -> f64 {
+pub fn corpus(predictions: &[String], references: &[&[String]]) -> f64 {
     let (mut right, mut all) = ([0usize; ORDER], [0usize; ORDER]);
     let (mut length, mut wanted) = (0, 0);
     for (prediction, references) in predictions.iter().zip(references) {

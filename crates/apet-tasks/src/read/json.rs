@@ -79,7 +79,14 @@ fn cell(value: Value) -> Cell {
         Value::Null => Cell::Null,
         Value::Bool(b) => Cell::Bool(b),
         Value::String(text) => Cell::Text(text),
-        Value::Array(_) => Cell::Other("an array"),
+        Value::Array(values) => {
+            let text = |value| match value {
+                Value::String(text) => Some(text),
+                _ => None,
+            };
+            let texts: Option<Vec<String>> = values.into_iter().map(text).collect();
+            texts.map_or(Cell::Other("an array"), Cell::Texts)
+        }
         Value::Object(_) => Cell::Other("an object"),
         Value::Number(n) => match n.as_i64() {
             Some(int) => Cell::Int(int),

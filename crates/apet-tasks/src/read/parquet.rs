@@ -91,7 +91,14 @@ fn cell(field: Field) -> Cell {
             String::from_utf8(bytes.data().to_vec()).map_or(Cell::Other("bytes"), Cell::Text)
         }
         Field::Group(_) => Cell::Other("a group"),
-        Field::ListInternal(_) => Cell::Other("a list"),
+        Field::ListInternal(list) => {
+            let text = |field: &Field| match field {
+                Field::Str(text) => Some(text.clone()),
+                _ => None,
+            };
+            let texts: Option<Vec<String>> = list.elements().iter().map(text).collect();
+            texts.map_or(Cell::Other("a list"), Cell::Texts)
+        }
         Field::MapInternal(_) => Cell::Other("a map"),
         _ => Cell::Other("a date or decimal"),
     }

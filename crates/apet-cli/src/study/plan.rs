@@ -1,0 +1,259 @@
+//! `apet plan`: what a study stands for, and what it takes, before anything runs.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use apet_plm::Outline;
+use apet_record::{Method, Objective, RunSpec, Train};
+use apet_study::{Grid, Plan, Stage};
+use apet_tasks::{Task, find_splits};
+use burn::Tensor;
+use burn::tensor::{DType, Device, Distribution};
+use futures_lite::future::block_on;
+use indicatif::{HumanBytes, HumanCount};
+
+use super::{About, Cost, Folder, VERSION, hash};
+use crate::store::{Store, write_atomic};
+use crate::{builtin, models};
+
+/// What to plan, and where.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "apet run --plan DIR makes the runs; apet submit has a scheduler make them; apet status says how far they are."
+)]
+pub(crate) struct PlanArgs {
+    /// models x tasks x methods x counts x seeds: see studies/
+    #[arg(value_name = "STUDY.toml")]
+    study: PathBuf,
+    /// The study's folder; where it is one, records of runs that stay in it are kept
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Directory whose folders are tasks of the study; the others come from the store
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Operations a second, in units of 10^12, of the device that will make the runs; this machine's cpu is measured
+    /// where nothing is said
+    #[arg(long, value_name = "N")]
+    tflops: Option<f64>,
+}
+
+/// Plans a study.
+///
+/// # Errors
+/// The first thing that can not be; then nothing is written.
+pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
+    let file = || args.study.display().to_string();
+    let text = fs::read_to_string(&args.study).with_context(file)?;
+    let plan = Grid::parse(&text).and_then(Plan::new).with_context(file)?;
+    let grid = plan.grid();
+    same_study(&args.out, &grid.name)?;
+    let data = match &args.data {
+        Some(data) => Some(fs::canonicalize(data).with_context(|| data.display().to_string())?),
+        None => None,
+    };
+    builtin::provide(store, |name| grid.uses(name))?;
+    let costs = costs(store, &plan, data.as_deref())?;
+    let about = About {
+        version: VERSION,
+        name: grid.name.clone(),
+        study: hash(&text),
+        runs: plan.len(),
+        data,
+        cells: costs,
+    };
+    write_atomic(&args.out.join("study.toml"), |out| {
+        Ok(out.write_all(text.as_bytes())?)
+    })?;
+    let json = serde_json::to_string(&about)?;
+    write_atomic(&args.out.join("plan.json"), |out| {
+        Ok(out.write_all(json.as_bytes())?)
+    })?;
+    show(&Folder::open(&args.out)?, speed(args.tflops)?);
+    Ok(())
+}
+
+/// Refuses a folder that is another study's, or has something else in it.
+fn same_study(out: &Path, name: &str) -> Result<()> {
+    let path = out.join("plan.json");
+    let text = match fs::read_to_string(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let mut files = fs::read_dir(out).into_iter().flatten().flatten();
+            ensure!(
+                files.next().is_none(),
+                "{}: found files and no plan.json, expected an empty folder or that of this study; give -o another name",
+                out.display()
+            );
+            return Ok(());
+        }
+        text => text.with_context(|| path.display().to_string())?,
+    };
+    let there: About = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    ensure!(
+        there.name == name,
+        "{}: found the study {:?}, expected {name:?}; give -o another name",
+        out.display(),
+        there.name
+    );
+    Ok(())
+}
+
+/// Where a task's splits are.
+pub(super) fn task_folder(store: &Store, data: Option<&Path>, task: &str) -> PathBuf {
+    let given = data
+        .map(|data| data.join(task))
+        .filter(|folder| folder.is_dir());
+    given.unwrap_or_else(|| store.task(task))
+}
+
+/// What a run of each cell takes.
+fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<Cost>> {
+    let grid = plan.grid();
+    let mut tasks = Vec::new();
+    for (at, spec) in grid.tasks.iter().enumerate() {
+        let folder = task_folder(store, data, &spec.name);
+        ensure!(
+            folder.is_dir(),
+            "task[{at}]: found no task {:?} in the store{}; apet fetch --task {0} --from DIR, or --data DIR with a folder of its name",
+            spec.name,
+            data.map_or(String::new(), |data| format!(" or in {}", data.display())),
+        );
+        let read = || Ok(apet_tasks::load(spec, 0, find_splits(&folder)?.read()?)?);
+        let task: Result<Task> = read();
+        tasks.push(task.with_context(|| format!("task[{at}] {}", spec.name))?);
+    }
+    let outline = |name: &String| models::outline(store, name);
+    let outlines: Result<Vec<Outline>> = grid.models.iter().map(outline).collect();
+    let outlines = outlines?;
+    let cells = plan.cells().iter().map(|cell| {
+        let place = grid.models.iter().position(|name| *name == cell.model);
+        let (outline, task) = (&outlines[place.unwrap_or(0)], &tasks[cell.task]);
+        let mut spec = RunSpec::new(&cell.model, &task.name);
+        spec.task = grid.tasks[cell.task].clone();
+        spec.method = cell.method.clone();
+        spec.objective = grid.objective;
+        spec.head = grid.head;
+        spec.train = grid.train.clone();
+        cost(outline, task, &spec)
+            .with_context(|| format!("{} on {}, {}", cell.model, task.name, cell.method.label()))
+    });
+    cells.collect()
+}
+
+fn cost(outline: &Outline, task: &Task, spec: &RunSpec) -> Result<Cost> {
+    let of_texts = task.metric.of_texts();
+    if of_texts && spec.objective == Objective::ClassHead {
+        bail!("objective: found \"class_head\", the answers are texts, expected \"label_words\"");
+    }
+    let planned = apet_train::Plan::new(outline, spec, task.labels.len())?;
+    let Train {
+        steps,
+        batch_size,
+        accumulation,
+        eval_every,
+        ..
+    } = spec.train;
+    let (_, parameters) = planned.parameters;
+    let vocabulary = match spec.objective {
+        Objective::ClassHead => 0,
+        Objective::LabelWords => planned.parameters.0 - parameters,
+    };
+    // A product for each weight forward, another for the states on the way back, a third where the weights
+    // themselves are tuned.
+    let full = matches!(spec.method, Method::Full { .. });
+    let of_token = 2.0 * (parameters + vocabulary) as f64;
+    let trained = (steps * batch_size * accumulation) as f64 * if full { 3.0 } else { 2.0 };
+    let answers = match (spec.objective, of_texts) {
+        (Objective::LabelWords, false) => task.labels.len(),
+        _ => 1,
+    };
+    let evaluations = steps.div_ceil(eval_every.max(1));
+    let scored = (evaluations * task.dev.len() + task.test.len()) as f64 * answers as f64;
+    Ok(Cost {
+        tuned: planned.theta.realised,
+        bytes: planned.peak(),
+        operations: of_token * spec.task.max_length as f64 * (trained + scored),
+    })
+}
+
+/// Operations a second: what is said, or what this machine's cpu does in a large product.
+fn speed(tflops: Option<f64>) -> Result<f64> {
+    if let Some(tflops) = tflops {
+        ensure!(
+            tflops > 0.0,
+            "--tflops: found {tflops}, expected more than 0"
+        );
+        return Ok(tflops * 1e12);
+    }
+    const SIZE: usize = 512;
+    let matrix = || {
+        let spread = Distribution::Uniform(-1.0, 1.0);
+        Tensor::<2>::random([SIZE, SIZE], spread, (&Device::flex(), DType::F32))
+    };
+    let (a, b) = (matrix(), matrix());
+    let (begun, mut products) = (Instant::now(), 0);
+    while begun.elapsed().as_secs_f64() < 0.3 {
+        block_on(a.clone().matmul(b.clone()).into_data_async())?;
+        products += 1;
+    }
+    let operations = 2.0 * (SIZE as f64).powi(3) * f64::from(products);
+    Ok(operations / begun.elapsed().as_secs_f64())
+}
+
+fn show(folder: &Folder, speed: f64) {
+    let (plan, about) = (&folder.plan, &folder.about);
+    let mut runs = vec![[0usize; 2]; plan.cells().len()];
+    for (at, stage) in [Stage::Tune, Stage::Main].into_iter().enumerate() {
+        let of_stage = plan.of_stage(stage);
+        for run in of_stage.clone() {
+            if let Some(cell) = plan.cell_number(run) {
+                runs[cell][at] += 1;
+            }
+        }
+        if !of_stage.is_empty() {
+            println!(
+                "{}: {} runs, numbers {of_stage:?}",
+                stage.name(),
+                HumanCount(of_stage.len() as u64)
+            );
+        }
+    }
+    println!(
+        "{:<14} {:<16} {:<24} {:>8} {:>6} {:>14} {:>11} {:>9}",
+        "model", "task", "method", "tuning", "main", "tuned", "peak", "hours"
+    );
+    let (mut hours, mut most, mut tuned) = (0.0, 0, 0);
+    for ((cell, cost), [tuning, main]) in plan.cells().iter().zip(&about.cells).zip(runs) {
+        let all = tuning + main;
+        let own = cost.operations * all as f64 / speed / 3600.0;
+        hours += own;
+        most = most.max(cost.bytes);
+        tuned = tuned.max(cost.tuned);
+        println!(
+            "{:<14} {:<16} {:<24} {tuning:>8} {main:>6} {:>14} {:>11} {own:>9.2}",
+            cell.model,
+            plan.grid().tasks[cell.task].name,
+            label(&cell.method),
+            HumanCount(cost.tuned).to_string(),
+            HumanBytes(cost.bytes).to_string(),
+        );
+    }
+    println!(
+        "{} runs, at most {} tuned and {} at once; {hours:.1} device hours at {:.2} x 10^12 operations a second, \
+         if every row were as long as it may be",
+        HumanCount(about.runs as u64),
+        HumanCount(tuned),
+        HumanBytes(most),
+        speed / 1e12
+    );
+}
+
+/// A method, with the count that was asked for.
+fn label(method: &Method) -> String {
+    match method {
+        Method::Apet { count, .. } => format!("{} {count}", method.label()),
+        other => other.label(),
+    }
+}

@@ -1,0 +1,463 @@
+//! A planned study: workers that are many, killed, suspended; what it refuses; how far it is.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where its preparation does"
+)]
+
+mod place;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use apet_record::{Line, RunRecord, RunSpec};
+use place::Place;
+use serde_json::Value;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
+
+/// Ten runs: two rates of LoRA with one seed, then LoRA and APET at two placements with two seeds; and the head.
+const STUDY: &str = r#"
+name = "small"
+about = "Ten runs."
+models = ["bert-tiny"]
+seeds = [1, 2]
+placements = [3, 4]
+train = { steps = 4, batch_size = 4, eval_every = 2, checkpoint_every = 1 }
+tune = { seeds = [9] }
+
+[[task]]
+name = "sst2"
+max_length = 16
+
+[[method]]
+name = "lora"
+rank = 1
+learning_rate = [1e-3, 1e-2]
+
+[[method]]
+name = "apet"
+counts = [50]
+learning_rate = 1e-2
+
+[[method]]
+name = "head"
+learning_rate = 1e-2
+"#;
+
+impl Place {
+    /// A store with a small model, and a task.
+    fn with_model() -> Self {
+        let place = Self::new();
+        place.said(&["fetch", &format!("{FIXTURES}/bert-tiny")]);
+        let task = place.path("data/sst2");
+        fs::create_dir_all(&task).unwrap();
+        fs::copy(
+            format!("{FIXTURES}/tasks/sst2.jsonl"),
+            task.join("train.jsonl"),
+        )
+        .unwrap();
+        place
+    }
+
+    /// Plans a study in `study`.
+    fn planned(text: &str) -> Self {
+        let place = Self::with_model();
+        fs::write(place.path("small.toml"), text).unwrap();
+        place.said(&["plan", "small.toml", "-o", "study", "--data", "data"]);
+        place
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.said(&["status", "study", "--json"])).unwrap()
+    }
+
+    fn worker(&self, words: &[&str]) -> Child {
+        let mut command = self.command(&["run", "--plan", "study", "--lease", "1"]);
+        command.args(words).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    fn read(&self) -> Vec<RunRecord> {
+        self.records("study/runs")
+            .iter()
+            .map(|path| record(path))
+            .collect()
+    }
+
+    /// A worker's own folder, once it has a checkpoint there.
+    fn begun(&self) -> PathBuf {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            for run in folders(&self.path("study/work")) {
+                for own in folders(&run) {
+                    let mut files = fs::read_dir(&own).unwrap().flatten();
+                    if files.any(|file| file.file_name().to_string_lossy().contains("checkpoint")) {
+                        return own;
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("no worker came to a checkpoint");
+    }
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.is_dir()).collect()
+}
+
+fn record(path: &Path) -> RunRecord {
+    let text = fs::read_to_string(path).unwrap();
+    RunRecord::parse(&text).unwrap().pop().unwrap()
+}
+
+/// A record without what two undisturbed runs of it differ in.
+fn told(record: &RunRecord) -> String {
+    let steps: Vec<_> = record
+        .steps()
+        .iter()
+        .map(|step| (step.step, step.loss, step.grad_norm))
+        .collect();
+    let evals = |split| -> Vec<_> {
+        let evals = record.evals(split);
+        evals
+            .iter()
+            .map(|eval| (eval.step, eval.score, eval.loss))
+            .collect()
+    };
+    let summary = record
+        .summary()
+        .map(|s| (s.status, s.steps, s.best_step, s.dev, s.test));
+    let header = &record.header;
+    format!(
+        "{} {:?} {:?} {steps:?} {:?} {:?} {summary:?}",
+        header.run,
+        header.theta,
+        header.task,
+        evals("dev"),
+        evals("test")
+    )
+}
+
+fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_study_is_planned_made_once_and_told() {
+    let place = Place::with_model();
+    fs::write(place.path("small.toml"), STUDY).unwrap();
+    let plan = place.said(&["plan", "small.toml", "-o", "study", "--data", "data"]);
+    assert!(plan.contains("tune: 2 runs, numbers 0..2"), "{plan}");
+    assert!(plan.contains("main: 8 runs, numbers 2..10"), "{plan}");
+    assert!(plan.contains("10 runs, at most "), "{plan}");
+    // Run 2 takes the better of two rates, which is not known yet.
+    let waits = place.refused(&["run", "--plan", "study", "--index", "2"]);
+    assert!(
+        waits.contains("run 2 takes its learning rate from runs [0, 1], which are not done"),
+        "{waits}"
+    );
+    let status = place.status();
+    assert_eq!(status["all"]["open"], 8, "{status}");
+    assert_eq!(status["stages"]["main"]["waiting"], 2, "{status}");
+
+    let said = place.said(&["run", "--plan", "study"]);
+    assert!(said.contains("10 runs made, 0 failed"), "{said}");
+    let records = place.read();
+    let runs: BTreeSet<&str> = records.iter().map(|r| &r.header.run[..]).collect();
+    assert_eq!(runs.len(), 10);
+    assert_eq!(place.status()["all"]["done"], 10);
+    assert_eq!(folders(&place.path("study/work")).len(), 0);
+    let thetas = fs::read_dir(place.path("study/thetas")).unwrap().count();
+    assert_eq!(thetas, 10);
+
+    // The rate is the one with the better dev score; of equal ones the smaller.
+    let of = |seed: u64| {
+        let own = records
+            .iter()
+            .filter(move |r| r.header.spec.seeds.init == seed);
+        own.filter(|r| r.header.spec.method.name() == "lora")
+    };
+    let rate = |record: &RunRecord| record.header.spec.optimizer.learning_rate;
+    let tried: Vec<_> = of(9)
+        .map(|r| (r.summary().unwrap().dev.unwrap(), rate(r)))
+        .collect();
+    assert_eq!(tried.len(), 2);
+    let best = tried
+        .iter()
+        .copied()
+        .reduce(|a, b| if (b.0, -b.1) > (a.0, -a.1) { b } else { a });
+    for seed in [1, 2] {
+        let rates: Vec<f64> = of(seed).map(rate).collect();
+        assert_eq!(rates, [best.unwrap().1]);
+    }
+    // Placements are crossed with seeds, for APET alone.
+    let apet = records
+        .iter()
+        .filter(|r| r.header.spec.method.name() == "apet");
+    let seeds: BTreeSet<_> = apet
+        .map(|r| (r.header.spec.seeds.placement, r.header.spec.seeds.init))
+        .collect();
+    assert_eq!(seeds, [(3, 1), (3, 2), (4, 1), (4, 2)].into());
+
+    // Nothing is made twice; a run of the study is the run that its spec describes.
+    let again = place.said(&["run", "--plan", "study"]);
+    assert!(again.contains("0 runs made, 0 failed"), "{again}");
+    let before = place.said(&["run", "--plan", "study", "--index", "4"]);
+    assert!(before.contains("run 4 was done before"), "{before}");
+    let spec: &RunSpec = &records[0].header.spec;
+    fs::write(
+        place.path("spec.json"),
+        serde_json::to_string(spec).unwrap(),
+    )
+    .unwrap();
+    place.said(&["run", "--spec", "spec.json", "--data", "data/sst2"]);
+    let alone = record(&place.path(&format!("store/runs/{}-cpu.jsonl", spec.id())));
+    assert_eq!(told(&alone), told(&records[0]));
+
+    // More seeds: what is there stays.
+    fs::write(
+        place.path("small.toml"),
+        STUDY.replace("[1, 2]", "[1, 2, 5]"),
+    )
+    .unwrap();
+    place.said(&["plan", "small.toml", "-o", "study", "--data", "data"]);
+    let more = place.said(&["run", "--plan", "study"]);
+    assert!(more.contains("4 runs made, 0 failed"), "{more}");
+}
+
+#[test]
+fn a_scheduler_says_which_run() {
+    let place = Place::planned(STUDY);
+    for (variable, first, run) in [
+        ("SLURM_ARRAY_TASK_ID", "0", "0"),
+        ("HQ_TASK_ID", "1", "0"),
+        ("JOB_COMPLETION_INDEX", "2", "1"),
+    ] {
+        let mut command = place.command(&["run", "--plan", "study", "--first", first]);
+        let output = command.env(variable, run).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let number: usize = first.parse::<usize>().unwrap() + run.parse::<usize>().unwrap();
+        assert!(
+            said.starts_with(&format!("run {number} is done: ")),
+            "{variable}: {said}"
+        );
+    }
+    let mut command = place.command(&["run", "--plan", "study"]);
+    let output = command.env("SLURM_ARRAY_TASK_ID", "x").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("SLURM_ARRAY_TASK_ID: found \"x\", expected a number from 0"),
+        "{said}"
+    );
+    let beyond = place.refused(&["run", "--plan", "study", "--index", "10"]);
+    assert!(
+        beyond.contains("--index: found 10, the study has runs 0 to 9"),
+        "{beyond}"
+    );
+}
+
+#[test]
+fn workers_at_once_make_each_run_once() {
+    let place = Place::planned(STUDY);
+    let mut workers: Vec<Child> = (0..3).map(|_| place.worker(&[])).collect();
+    for worker in &mut workers {
+        assert!(worker.wait().unwrap().success());
+    }
+    let undisturbed = Place::planned(STUDY);
+    undisturbed.said(&["run", "--plan", "study", "--jobs", "2"]);
+    let [found, expected] =
+        [&place, &undisturbed].map(|p| p.read().iter().map(told).collect::<Vec<_>>());
+    assert_eq!(found.len(), 10);
+    assert_eq!(found, expected);
+}
+
+/// One run that takes some seconds.
+fn long() -> String {
+    let one = STUDY
+        .replace("steps = 4", "steps = 600")
+        .replace("[1, 2]", "[1]");
+    let apet = one.find("[[method]]\nname = \"apet\"").unwrap();
+    one[..apet]
+        .replace("[1e-3, 1e-2]", "1e-3")
+        .replace("tune = { seeds = [9] }\n", "")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_goes_on_from_its_last_step() {
+    let place = Place::planned(&long());
+    let mut worker = place.worker(&["--index", "0"]);
+    place.begun();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert_eq!(place.records("study/runs").len(), 0);
+    assert_eq!(place.status()["all"]["begun"], 1);
+    // It waits until the dead one's lease is old.
+    assert!(place.worker(&["--index", "0"]).wait().unwrap().success());
+    let [found] = &place.read()[..] else {
+        panic!("one record")
+    };
+    let notes = found
+        .lines
+        .iter()
+        .filter(|line| matches!(line, Line::Note(note) if note.text.contains("resumed")));
+    assert_eq!(notes.count(), 1);
+    let whole = Place::planned(&long());
+    whole.said(&["run", "--plan", "study"]);
+    assert_eq!(told(found), told(&whole.read()[0]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_worker_keeps_what_it_has_and_a_suspended_one_harms_nothing() {
+    let place = Place::planned(&long());
+    let mut worker = place.worker(&["--index", "0"]);
+    place.begun();
+    signal(&worker, "TERM");
+    assert!(!worker.wait().unwrap().success());
+    let run = folders(&place.path("study/work")).pop().unwrap();
+    assert!(!run.join("lease").exists(), "the lease is given back");
+
+    let mut suspended = place.worker(&["--index", "0"]);
+    let until = Instant::now() + Duration::from_secs(60);
+    while folders(&run).len() < 2 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&suspended, "STOP");
+    assert!(place.worker(&["--index", "0"]).wait().unwrap().success());
+    let path = place.records("study/runs").pop().unwrap();
+    let before = fs::read(&path).unwrap();
+    signal(&suspended, "CONT");
+    assert!(suspended.wait().unwrap().success());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(place.records("study/runs").len(), 1);
+    let whole = Place::planned(&long());
+    whole.said(&["run", "--plan", "study"]);
+    assert_eq!(told(&record(&path)), told(&whole.read()[0]));
+}
+
+#[test]
+fn what_fails_is_told_by_cause_and_made_again() {
+    let place = Place::planned(STUDY);
+    let data = place.path("data/sst2/train.jsonl");
+    let rows = fs::read(&data).unwrap();
+    fs::write(&data, "not a row\n").unwrap();
+    let said = place.refused(&["run", "--plan", "study"]);
+    assert!(said.contains("apet status says why"), "{said}");
+    let status = place.status();
+    let causes = status["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), 1, "{status}");
+    assert!(
+        causes[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("train.jsonl: line 1: bad JSON")
+    );
+    let failed = causes[0]["runs"].as_array().unwrap().len();
+    assert_eq!((failed, &status["all"]["failed"]), (8, &Value::from(8)));
+    assert_eq!(status["all"]["waiting"], 2);
+    fs::write(&data, rows).unwrap();
+    place.said(&["retry", "study", "--index", "0"]);
+    assert_eq!(place.status()["all"]["failed"], 7);
+    let none = place.refused(&["retry", "study", "--index", "0"]);
+    assert!(none.contains("run 0 has not failed"), "{none}");
+    place.said(&["retry", "study"]);
+    place.said(&["run", "--plan", "study"]);
+    let status = place.status();
+    assert_eq!(status["all"]["done"], 10, "{status}");
+    assert_eq!(status["causes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn wrong_studies_are_refused_in_one_sentence_and_nothing_is_written() {
+    let place = Place::with_model();
+    let plan = ["plan", "small.toml", "-o", "study", "--data", "data"];
+    for (from, to, expected) in [
+        (
+            "seeds = [1",
+            "seed = [1",
+            "small.toml: line 5: unknown field `seed`",
+        ),
+        ("rank = 1", "rank = 0", "small.toml: method.rank: found 0"),
+        ("\"bert-tiny\"", "\"bert-teeny\"", "bert-teeny"),
+        (
+            "\"sst2\"",
+            "\"sst3\"",
+            "task[0]: found no task \"sst3\" in the store or in ",
+        ),
+        (
+            "counts = [50]",
+            "counts = [99999999]",
+            "bert-tiny on sst2, apet",
+        ),
+        (
+            "seeds = [1, 2]",
+            "seeds = []",
+            "seeds: found none, expected at least one",
+        ),
+        (
+            "[1e-3, 1e-2]",
+            "[1e-3, -1]",
+            "method[0].learning_rate: found -1",
+        ),
+        ("tune = { seeds = [9] }", "", "tune.seeds: found none"),
+        (
+            "max_length = 16",
+            "max_length = 16\nmetric = \"bleu\"",
+            "task.metric: found \"bleu\"",
+        ),
+    ] {
+        assert!(STUDY.contains(from));
+        fs::write(place.path("small.toml"), STUDY.replace(from, to)).unwrap();
+        let said = place.refused(&plan);
+        assert!(said.contains(expected), "{to}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(!place.path("study").exists(), "{to}");
+    }
+    let missing = place.refused(&["status", "study"]);
+    assert!(
+        missing.contains("study: found no plan.json, expected the folder of a study"),
+        "{missing}"
+    );
+    fs::write(place.path("small.toml"), STUDY).unwrap();
+    place.said(&plan);
+    // Another study in the same folder, a folder of something else, a grid that was changed.
+    fs::write(
+        place.path("other.toml"),
+        STUDY.replace("\"small\"", "\"other\""),
+    )
+    .unwrap();
+    let other = place.refused(&["plan", "other.toml", "-o", "study", "--data", "data"]);
+    assert!(
+        other.contains("study: found the study \"small\", expected \"other\""),
+        "{other}"
+    );
+    let full = place.refused(&["plan", "small.toml", "-o", "data", "--data", "data"]);
+    assert!(
+        full.contains("data: found files and no plan.json"),
+        "{full}"
+    );
+    fs::write(
+        place.path("study/study.toml"),
+        STUDY.replace("[1, 2]", "[1]"),
+    )
+    .unwrap();
+    let changed = place.refused(&["status", "study"]);
+    assert!(
+        changed.contains("was changed since it was planned"),
+        "{changed}"
+    );
+}
