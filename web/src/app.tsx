@@ -7,7 +7,8 @@ import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
 import { busy, phase } from "./lab/trainer";
 import { ResultsView } from "./results/results-view";
-import { addFiles, dismiss, messages, rows } from "./results/records";
+import { Messages } from "./results/messages";
+import { addFiles, rows } from "./results/records";
 import { go, part, type Part } from "./route";
 import { areModel } from "./store/own-models";
 
@@ -50,21 +51,6 @@ export function App() {
         </div>
       )}
     </>
-  );
-}
-
-function Messages() {
-  return (
-    <div class="messages" role="alert">
-      {messages.value.map((m) => (
-        <p key={m} class="message">
-          <span>{m}</span>
-          <button type="button" class="quiet" aria-label="Dismiss" onClick={() => dismiss(m)}>
-            ✕
-          </button>
-        </p>
-      ))}
-    </div>
   );
 }
 

@@ -45,3 +45,14 @@ export const METHODS = {
 } as const;
 
 export const methodTitle = (name: string) => (name in METHODS ? METHODS[name as keyof typeof METHODS].title : name);
+
+const METRICS: Record<string, string> = {
+  f1: "F1",
+  matthews: "Matthews' correlation",
+  squad_f1: "F1 of words",
+  rouge_l: "ROUGE-L",
+  bleu: "BLEU",
+};
+
+/** As apet-record's Metric::title has it. */
+export const metricTitle = (name: string | undefined) => METRICS[name ?? ""] ?? name ?? "accuracy";

@@ -3,13 +3,16 @@
 import { render } from "preact";
 import { App } from "./app";
 import { readCatalogue } from "./catalogue";
+import { actions } from "./lab/actions";
 import { findWebgpu } from "./lab/trainer";
+import { lab } from "./results/lab";
 import { readTabRecords, startRecords } from "./results/records";
 import { followServer } from "./results/server";
 import { takeStore } from "./store/lock";
 import { findKeptModels } from "./store/own-models";
 import { findOwnTasks } from "./store/own-tasks";
 
+lab.value = actions;
 const place = document.getElementById("page");
 if (place) render(<App />, place);
 

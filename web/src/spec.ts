@@ -82,7 +82,10 @@ export interface ThetaInfo {
 
 export interface TaskInfo {
   name: string;
+  /** None where answers are texts. */
   labels: string[];
+  /** How answers are scored; accuracy where absent. */
+  metric?: string;
   train_rows: number;
   dev_rows: number;
   test_rows: number;

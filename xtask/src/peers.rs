@@ -52,6 +52,12 @@ pub(crate) fn peers() -> Result<()> {
         check.arg("--check");
         run(check)
     })?;
+    step("figures of the statistics", || {
+        let mut check = script("statistics.py")?;
+        check.arg("--out").arg(fixtures.join("statistics.json"));
+        check.arg("--check");
+        run(check)
+    })?;
     step("figures of the tasks", || {
         let mut check = script("tasks.py")?;
         check.arg("--out").arg(fixtures.join("tasks/golden.json"));

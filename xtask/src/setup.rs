@@ -127,22 +127,50 @@ fn packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let install = format!("apt-get install {}", missing.join(" "));
-    let apt = output("apt-get", &["--version"]).is_some();
-    let root = output("id", &["-u"]).is_some_and(|user| user == "0");
-    if !apt || !root {
+    if !can_install() {
         bail!(
-            "missing for the tests: {}; on Debian, as root: {install}",
-            missing.join(", ")
+            "missing for the tests: {0}; on Debian, as root: apt-get install {0}",
+            missing.join(" ")
         );
     }
+    install(&missing)
+}
+
+/// Whether this is Debian, and its root.
+fn can_install() -> bool {
+    output("apt-get", &["--version"]).is_some() && is_root()
+}
+
+fn is_root() -> bool {
+    output("id", &["-u"]).is_some_and(|user| user == "0")
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     run(command("apt-get", ["update", "--quiet"])?)?;
     let mut apt = command(
         "apt-get",
         ["install", "--yes", "--quiet", "--no-install-recommends"],
     )?;
-    apt.args(&missing).env("DEBIAN_FRONTEND", "noninteractive");
-    run(apt).with_context(|| format!("missing for the tests: {}", missing.join(", ")))
+    apt.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+    run(apt).with_context(|| format!("missing for the tests: {}", packages.join(", ")))
+}
+
+/// Whether a Slurm can be started here; on Debian its packages are installed, if they are not.
+///
+/// # Errors
+/// When they can not be.
+pub(crate) fn slurm() -> Result<bool> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let there = |name: &str| folders.iter().any(|folder| folder.join(name).is_file());
+    let programs = ["slurmctld", "slurmd", "sbatch", "munged"];
+    if !programs.into_iter().all(there) {
+        if !can_install() {
+            return Ok(false);
+        }
+        install(&["slurmctld", "slurmd", "slurm-client", "munge"])?;
+    }
+    Ok(is_root())
 }
 
 /// The browser of the tests: `$CHROMIUM`, or a known name in the path.

@@ -88,6 +88,9 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
         });
     }
     count.tests("native tests", || native_tests(filter, &store));
+    if filter.is_none() {
+        count.tests("a study on Slurm", || slurm(&store));
+    }
     count.tests("browser tests", || {
         built()?;
         browser_tests(filter, &store)
@@ -164,6 +167,18 @@ fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
         }
     }
     Ok(count)
+}
+
+/// Fewer runs than the 200 of `cargo test --test slurm`: those take five minutes.
+fn slurm(store: &OsString) -> Result<Count> {
+    if !setup::slurm()? {
+        return Ok(Count::one_skipped("Slurm is not here, and needs root"));
+    }
+    let mut test = native("test")?;
+    test.args(["--test", "slurm"]);
+    test.env("APET_HOME", store).env("APET_SLURM_RUNS", "60");
+    run(test)?;
+    Ok(Count::one_passed())
 }
 
 fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {

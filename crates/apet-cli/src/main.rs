@@ -56,8 +56,14 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Plan a study: a grid of runs, for any number of workers
     Plan(study::PlanArgs),
+    /// Have a scheduler make a planned study's runs
+    Submit(study::SubmitArgs),
     /// Say how far a planned study is
     Status(study::StatusArgs),
+    /// Write a study's runs as one table
+    Collect(study::CollectArgs),
+    /// Write what a study found: its scores, and what they say about the paper's claims
+    Report(study::ReportArgs),
     /// Let a study's failed runs be made again
     Retry(study::RetryArgs),
     /// Remove what a study's workers left behind
@@ -110,7 +116,10 @@ fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&store, &args),
         Command::Demo(args) => demo::demo(&store, &args),
         Command::Plan(args) => study::plan(&store, &args),
+        Command::Submit(args) => study::submit(&store, &args),
         Command::Status(args) => study::status(&args),
+        Command::Collect(args) => study::collect(&args),
+        Command::Report(args) => study::report(&args),
         Command::Retry(args) => study::retry(&args),
         Command::Gc(args) => study::gc(&args),
         Command::Forward(args) => forward::forward(&store, &args),

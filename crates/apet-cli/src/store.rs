@@ -51,6 +51,11 @@ impl Store {
         Self { root: root.into() }
     }
 
+    /// The store's directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where model `name` is or would be. `name` must have passed [`check_name`].
     pub(crate) fn model(&self, name: &str) -> PathBuf {
         self.root.join("models").join(name)

@@ -12,9 +12,11 @@
 //! ID is that of the spec, so a run that is done stays done when the grid grows. No file is written by two workers:
 //! each has a folder of its own, and the record of the one that ends first is linked into its place.
 
+mod collect;
 mod lease;
 mod plan;
 mod status;
+mod submit;
 mod work;
 
 use std::cell::RefCell;
@@ -28,8 +30,10 @@ use apet_record::RunSpec;
 use apet_study::{Grid, Plan};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use collect::{CollectArgs, ReportArgs, collect, report};
 pub(crate) use plan::{PlanArgs, plan};
 pub(crate) use status::{GcArgs, RetryArgs, StatusArgs, gc, retry, status};
+pub(crate) use submit::{SubmitArgs, submit};
 pub(crate) use work::{WorkArgs, work};
 
 /// Version of `plan.json`.
@@ -170,4 +174,9 @@ fn hash(text: &str) -> String {
 /// This machine's name.
 fn host() -> String {
     sysinfo::System::host_name().unwrap_or_default()
+}
+
+/// A name's letters and digits.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
 }

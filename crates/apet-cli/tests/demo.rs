@@ -14,6 +14,13 @@ use std::time::{Duration, Instant};
 use place::Place;
 
 impl Place {
+    /// What a command says that does not.
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.apet(words);
+        assert!(!output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// A study of eight runs.
     fn study(&self) -> String {
         let study = r#"

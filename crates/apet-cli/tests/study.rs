@@ -2,10 +2,12 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test fails where its preparation does"
 )]
 
 mod place;
+mod told;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +16,10 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use apet_record::{Line, RunRecord, RunSpec};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use place::Place;
 use serde_json::Value;
+use told::told;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
 
@@ -49,6 +53,13 @@ learning_rate = 1e-2
 "#;
 
 impl Place {
+    /// What a command says that does not.
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.apet(words);
+        assert!(!output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// A store with a small model, and a task.
     fn with_model() -> Self {
         let place = Self::new();
@@ -114,34 +125,6 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
 fn record(path: &Path) -> RunRecord {
     let text = fs::read_to_string(path).unwrap();
     RunRecord::parse(&text).unwrap().pop().unwrap()
-}
-
-/// A record without what two undisturbed runs of it differ in.
-fn told(record: &RunRecord) -> String {
-    let steps: Vec<_> = record
-        .steps()
-        .iter()
-        .map(|step| (step.step, step.loss, step.grad_norm))
-        .collect();
-    let evals = |split| -> Vec<_> {
-        let evals = record.evals(split);
-        evals
-            .iter()
-            .map(|eval| (eval.step, eval.score, eval.loss))
-            .collect()
-    };
-    let summary = record
-        .summary()
-        .map(|s| (s.status, s.steps, s.best_step, s.dev, s.test));
-    let header = &record.header;
-    format!(
-        "{} {:?} {:?} {steps:?} {:?} {:?} {summary:?}",
-        header.run,
-        header.theta,
-        header.task,
-        evals("dev"),
-        evals("test")
-    )
 }
 
 fn signal(child: &Child, name: &str) {
@@ -236,6 +219,92 @@ fn a_study_is_planned_made_once_and_told() {
     place.said(&["plan", "small.toml", "-o", "study", "--data", "data"]);
     let more = place.said(&["run", "--plan", "study"]);
     assert!(more.contains("4 runs made, 0 failed"), "{more}");
+}
+
+#[test]
+fn a_study_is_one_table_and_one_report() {
+    let place = Place::planned(STUDY);
+    place.said(&["run", "--plan", "study", "--index", "0"]);
+    let early = place.said(&["report", "study"]);
+    assert!(
+        early.contains("9 of 10 runs are not done: 1, 2, 3"),
+        "{early}"
+    );
+    place.said(&["run", "--plan", "study"]);
+    let records = place.read();
+
+    let said = place.said(&["collect", "study", "-o", "runs.csv"]);
+    assert!(said.contains("runs.csv: 10 of 10 runs"), "{said}");
+    let text = fs::read_to_string(place.path("runs.csv")).unwrap();
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let at = header
+        .iter()
+        .position(|name| *name == "learning_rate")
+        .unwrap();
+    let rates: Vec<f64> = lines
+        .map(|line| line.split(',').nth(at).unwrap().parse().unwrap())
+        .collect();
+    let expected: Vec<f64> = records
+        .iter()
+        .map(|r| r.header.spec.optimizer.learning_rate)
+        .collect();
+    assert_eq!(rates, expected);
+
+    place.said(&["collect", "study", "-o", "runs.parquet"]);
+    let table = fs::File::open(place.path("runs.parquet")).unwrap();
+    let table = SerializedFileReader::new(table).unwrap();
+    let rows: Vec<_> = table
+        .get_row_iter(None)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(rows.len(), 10);
+    for (row, record) in rows.iter().zip(&records) {
+        let values: Vec<_> = row.get_column_iter().collect();
+        assert_eq!(values.len(), header.len());
+        let of = |name: &str| {
+            values
+                .iter()
+                .find(|(column, _)| *column == name)
+                .unwrap()
+                .1
+                .to_string()
+        };
+        let summary = record.summary().unwrap();
+        assert_eq!(of("run"), format!("\"{}\"", record.header.run));
+        assert_eq!(of("test").parse::<f64>().unwrap(), summary.test.unwrap());
+        assert_eq!(of("steps"), "4");
+        let spec: String = serde_json::from_str(&of("spec")).unwrap();
+        assert_eq!(RunSpec::from_json(&spec).unwrap(), record.header.spec);
+    }
+    let wrong = place.refused(&["collect", "study", "-o", "runs.txt"]);
+    assert!(
+        wrong.contains("-o runs.txt: expected a name that ends with .parquet or .csv"),
+        "{wrong}"
+    );
+
+    place.said(&["report", "study", "-o", "report.md"]);
+    let report = fs::read_to_string(place.path("report.md")).unwrap();
+    assert!(!report.contains("## Missing"), "{report}");
+    assert_eq!(report.matches("\n## Claim ").count(), 4);
+    place.said(&["report", "study", "-o", "report.html"]);
+    let page = fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(
+        page.contains("{\"about\":\"Ten runs.\"") && !page.contains("STUDY"),
+        "the study is inside"
+    );
+    let wrong = place.refused(&["report", "study", "-o", "report.pdf"]);
+    assert!(
+        wrong.contains("-o: found the ending .pdf, expected .html or .md"),
+        "{wrong}"
+    );
+    // A record that was spoilt is named, and nothing is written over.
+    let spoilt = place.records("study/runs").pop().unwrap();
+    fs::write(&spoilt, "{}\n").unwrap();
+    let refused = place.refused(&["collect", "study", "-o", "runs.csv"]);
+    assert!(refused.contains("line 1: no field \"kind\""), "{refused}");
+    assert_eq!(fs::read_to_string(place.path("runs.csv")).unwrap(), text);
 }
 
 #[test]
@@ -460,4 +529,68 @@ fn wrong_studies_are_refused_in_one_sentence_and_nothing_is_written() {
         changed.contains("was changed since it was planned"),
         "{changed}"
     );
+}
+
+#[test]
+fn a_scheduler_gets_the_open_runs_stage_by_stage() {
+    let place = Place::planned(STUDY);
+    place.said(&["run", "--plan", "study", "--index", "1"]);
+    place.said(&["run", "--plan", "study", "--index", "4"]);
+    let with = [
+        "--minutes",
+        "30",
+        "--throttle",
+        "5",
+        "--with=--partition=main",
+    ];
+    let submit = ["submit", "study", "--dry-run", "--to"];
+    let slurm = place.said(&[&submit[..], &["slurm"], &with[..]].concat());
+    let jobs: Vec<&str> = slurm.split("# sbatch ").skip(1).collect();
+    assert_eq!(jobs.len(), 2, "{slurm}");
+    for (job, lines) in jobs.iter().zip([
+        ["--job-name=apet-small-tune", "--array=0%5", "--first 0"],
+        [
+            "--job-name=apet-small-main",
+            "--array=0-1,3-7%5",
+            "--first 2",
+        ],
+    ]) {
+        for line in lines.into_iter().chain([
+            "--time=30",
+            "--requeue",
+            "--partition=main",
+            "--signal=B:TERM@60",
+        ]) {
+            assert!(job.contains(line), "{line}: {job}");
+        }
+        assert!(!job.contains("--gres"), "{job}");
+    }
+    assert!(
+        jobs[1].starts_with("--dependency=afterany:JOB-0 "),
+        "{slurm}"
+    );
+    let gpu = place.said(&[&submit[..], &["slurm", "--device", "vulkan:0"]].concat());
+    assert_eq!(gpu.matches("#SBATCH --gres=gpu:1").count(), 2, "{gpu}");
+    let hq = place.said(&[&submit[..], &["hq"], &with[..]].concat());
+    let jobs: Vec<&str> = hq
+        .lines()
+        .filter(|line| line.starts_with("hq submit "))
+        .collect();
+    assert_eq!(jobs.len(), 2, "{hq}");
+    assert!(
+        jobs[0].contains("--array 0 ") && jobs[0].contains(" --wait "),
+        "{hq}"
+    );
+    assert!(
+        jobs[1].contains("--array 0-1,3-7 ") && !jobs[1].contains(" --wait "),
+        "{hq}"
+    );
+    let mut command = place.command(&["submit", "study", "--to", "slurm"]);
+    let output = command.env("PATH", place.path("nowhere")).output().unwrap();
+    let none = String::from_utf8(output.stderr).unwrap();
+    assert!(none.contains("sbatch can not be started"), "{none}");
+    place.said(&["submit", "study", "--to", "local", "--throttle", "2"]);
+    assert_eq!(place.status()["all"]["done"], 10);
+    let done = place.refused(&[&submit[..], &["slurm"]].concat());
+    assert!(done.contains("nothing to submit"), "{done}");
 }

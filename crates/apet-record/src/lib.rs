@@ -20,7 +20,8 @@ pub use method::{Method, SubLayer};
 pub use metric::{Metric, Words};
 pub use pool::{Layers, Module, Part, Pool};
 pub use record::{
-    Eval, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary, record_name,
+    Eval, Landscape, Line, Note, RECORD_VERSION, RecordError, RunRecord, Status, Step, Summary,
+    record_name,
 };
 pub use select::{Select, Unit};
 pub use spec::{

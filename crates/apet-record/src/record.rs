@@ -5,6 +5,7 @@
 //! {"kind":"step", ...}       every optimizer step
 //! {"kind":"eval", ...}       every evaluation
 //! {"kind":"note", ...}       what a reader should know (resumed, dev split made, ...)
+//! {"kind":"landscape", ...}  before the summary, where the spec asks for it
 //! {"kind":"summary", ...}    once, last; a record without one was interrupted
 //! ```
 //! Fields and lines this version does not know are kept through a read and a write.
@@ -71,6 +72,38 @@ pub struct Note {
     pub extra: Extra,
 }
 
+/// The loss around what a run found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Landscape {
+    /// Training rows whose mean loss was taken.
+    pub rows: usize,
+    /// Length of theta's way from its initial values to those of the best step.
+    pub norm: f64,
+    /// `[place, loss]` on that way: 0 is where it began, 1 where it ended.
+    pub along: Vec<[f64; 2]>,
+    /// Of each random direction from its end: `[place in lengths of the way, loss]`.
+    pub aside: Vec<Vec<[f64; 2]>>,
+    /// Fields of later minor versions.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Landscape {
+    /// The loss where theta's way ended.
+    pub fn end(&self) -> Option<f64> {
+        self.along.iter().find(|at| at[0] == 1.0).map(|at| at[1])
+    }
+
+    /// By how much the loss rises from theta's end over a random step as long as its way: the mean over directions. None
+    /// without a direction.
+    pub fn rise(&self) -> Option<f64> {
+        let last = self.aside.iter().flatten().filter(|at| at[0].abs() == 1.0);
+        let losses: Vec<f64> = last.map(|at| at[1]).collect();
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        (!losses.is_empty()).then_some(mean - self.end()?)
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +116,18 @@ pub enum Status {
     Diverged,
     /// No summary: the process or tab ended in the middle.
     Unfinished,
+}
+
+impl Status {
+    /// The name as it stands in a summary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+            Self::Diverged => "diverged",
+            Self::Unfinished => "unfinished",
+        }
+    }
 }
 
 /// Last line.
@@ -125,6 +170,8 @@ pub enum Line {
     Eval(Eval),
     /// `kind: note`
     Note(Note),
+    /// `kind: landscape`
+    Landscape(Landscape),
     /// `kind: summary`
     Summary(Summary),
     /// A kind of a later minor version, kept as it is.
@@ -139,6 +186,7 @@ impl Line {
             Self::Step(x) => ("step", serde_json::to_value(x)),
             Self::Eval(x) => ("eval", serde_json::to_value(x)),
             Self::Note(x) => ("note", serde_json::to_value(x)),
+            Self::Landscape(x) => ("landscape", serde_json::to_value(x)),
             Self::Summary(x) => ("summary", serde_json::to_value(x)),
             Self::Other(value) => return value.to_string(),
         };
@@ -170,7 +218,8 @@ impl Line {
         if kind == "header" {
             check_version(&value, number)?;
         }
-        let known = ["header", "step", "eval", "note", "summary"].contains(&kind.as_str());
+        let known = ["header", "step", "eval", "note", "landscape", "summary"];
+        let known = known.contains(&kind.as_str());
         if !known {
             return Ok(Self::Other(value));
         }
@@ -186,6 +235,7 @@ impl Line {
             "step" => read(value).map(Self::Step),
             "eval" => read(value).map(Self::Eval),
             "note" => read(value).map(Self::Note),
+            "landscape" => read(value).map(Self::Landscape),
             _ => read(value).map(Self::Summary),
         };
         line.map_err(|problem| wrong(format!("{kind}: {problem}")))
@@ -263,10 +313,24 @@ impl RunRecord {
     /// # Errors
     /// Names the line, what was found and what was expected.
     pub fn parse(text: &str) -> Result<Vec<Self>, RecordError> {
+        Self::read(text, |line| !line.trim().is_empty())
+    }
+
+    /// The same without steps, which are most of a record: they are not read.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], of the other lines.
+    pub fn parse_without_steps(text: &str) -> Result<Vec<Self>, RecordError> {
+        Self::read(text, |line| {
+            !(line.trim().is_empty() || line.contains("\"kind\":\"step\""))
+        })
+    }
+
+    fn read(text: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Self>, RecordError> {
         let mut records: Vec<Self> = Vec::new();
         let last = text.lines().count();
         for (i, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
+            if !wanted(line) {
                 continue;
             }
             let number = i + 1;
@@ -335,6 +399,14 @@ impl RunRecord {
             .collect::<std::collections::BTreeMap<_, _>>()
             .into_values()
             .collect()
+    }
+
+    /// The loss around what the run found, where it was measured.
+    pub fn landscape(&self) -> Option<&Landscape> {
+        self.lines.iter().rev().find_map(|line| match line {
+            Line::Landscape(found) => Some(found),
+            _ => None,
+        })
     }
 
     /// The summary, if the run came to one and was not gone on with after it.
@@ -461,6 +533,20 @@ mod tests {
         let text = record().to_jsonl();
         let headless = text.split_once('\n').unwrap().1;
         assert!(problem(headless).starts_with("line 1: a step line before any header"));
+    }
+
+    #[test]
+    fn a_record_is_read_without_its_steps() {
+        let mut whole = record();
+        let note = Note {
+            step: 1,
+            text: "\"kind\":\"step\"".into(),
+            extra: Extra::new(),
+        };
+        whole.lines.insert(1, Line::Note(note));
+        let brief = RunRecord::parse_without_steps(&whole.to_jsonl()).unwrap();
+        whole.lines.retain(|line| !matches!(line, Line::Step(_)));
+        assert_eq!(brief, [whole]);
     }
 
     #[test]

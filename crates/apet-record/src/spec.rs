@@ -54,6 +54,16 @@ pub enum Objective {
     LabelWords,
 }
 
+impl Objective {
+    /// The name as it stands in the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClassHead => "class_head",
+            Self::LabelWords => "label_words",
+        }
+    }
+}
+
 /// Numbers that weights are kept in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -188,6 +198,9 @@ pub struct Train {
     /// for more time, and the same gradient.
     #[serde(skip_serializing_if = "is_default")]
     pub gradient_checkpointing: bool,
+    /// Random directions along which the loss is measured at the end, beside theta's own way; 0 measures none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub landscape: usize,
 }
 
 impl Default for Train {
@@ -201,6 +214,7 @@ impl Default for Train {
             checkpoint_every: 0,
             group_by_length: false,
             gradient_checkpointing: false,
+            landscape: 0,
         }
     }
 }
@@ -406,6 +420,7 @@ impl RunSpec {
             ("train.batch_size", self.train.batch_size),
             ("task.max_length", self.task.max_length),
             ("task.target_length", self.task.target_length),
+            ("train.landscape", self.train.landscape),
         ] {
             if value > MOST {
                 return refuse(field, format!("found {value}, expected at most {MOST}"));

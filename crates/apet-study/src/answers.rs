@@ -4,8 +4,11 @@
 //! where its interval comes from is in `cells.rs`.
 
 mod cells;
+mod thresholds;
 
 use serde::Serialize;
+
+pub use self::thresholds::Thresholds;
 
 use self::cells::{Cell, Scales, Scene, Scenes, Way, scales};
 use crate::mean;
@@ -254,6 +257,11 @@ impl Answers {
             ],
         }
     }
+}
+
+/// The thresholds of every model and task.
+pub(crate) fn thresholds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Thresholds> {
+    thresholds::thresholds(&scales(entries).0.models)
 }
 
 /// An answer to a claim that something falls with scale.

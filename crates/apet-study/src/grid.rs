@@ -1,6 +1,6 @@
 //! A study's grid: models x tasks x methods x counts x placements x seeds, as TOML. [`crate::Plan`] has its runs.
 
-use apet_record::{Budget, Head, Method, Objective, SpecError, TaskSpec, Train};
+use apet_record::{Budget, Dtype, Head, Method, Objective, SpecError, TaskSpec, Train};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -36,6 +36,8 @@ pub struct Grid {
     pub objective: Objective,
     /// How a sequence becomes one vector.
     pub head: Head,
+    /// Numbers that the frozen matrices are kept in.
+    pub dtype: Dtype,
 }
 
 /// How learning rates are chosen where a method has several: by the mean dev score over seeds, of each model, task, method
@@ -84,6 +86,8 @@ struct File {
     objective: Objective,
     #[serde(default)]
     head: Head,
+    #[serde(default)]
+    dtype: Dtype,
     task: Vec<TaskSpec>,
     method: Vec<Table>,
 }
@@ -113,6 +117,7 @@ impl Grid {
             train: file.train,
             objective: file.objective,
             head: file.head,
+            dtype: file.dtype,
         };
         grid.check()?;
         Ok(grid)

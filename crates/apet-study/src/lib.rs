@@ -4,7 +4,10 @@
 mod answers;
 mod curve;
 mod figure;
+mod flat;
 mod grid;
+mod logistic;
+mod optimised;
 mod paired;
 mod plan;
 mod report;
@@ -12,10 +15,13 @@ mod row;
 mod stats;
 mod study;
 
-pub use answers::{Answer, Answers, Figured, Verdict};
+pub use answers::{Answer, Answers, Figured, Thresholds, Verdict};
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
+pub use flat::{COLUMNS, Column, Flat, Kind, flat, steps_to};
 pub use grid::{DEMO, Entry as GridEntry, Grid, RATES, Tune};
+pub use logistic::{Level, Logistic, Threshold, threshold};
+pub use optimised::{Mean, Optimised};
 pub use paired::Paired;
 pub use plan::{Cell as PlanCell, Plan, Stage};
 pub use row::Row;

@@ -246,6 +246,7 @@ impl Plan {
         spec.method = cell.method.clone();
         spec.objective = self.grid.objective;
         spec.head = self.grid.head;
+        spec.dtype = self.grid.dtype;
         spec.train = self.grid.train.clone();
         spec.optimizer.learning_rate = rate;
         spec.seeds = seeds;
@@ -389,6 +390,21 @@ mod tests {
             assert_eq!(ids.collect::<BTreeSet<_>>().len(), plan.len());
         }
         assert!(plan(DEMO).len() > 50);
+    }
+
+    #[test]
+    fn the_studies_that_come_with_the_lab_are_plans() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../studies");
+        let mut found = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let plan = plan(&std::fs::read_to_string(&path).unwrap());
+            let name = &plan.grid().name;
+            assert_eq!(path.file_stem().unwrap(), &name[..]);
+            assert!(plan.len() > 50, "{name}");
+            found += 1;
+        }
+        assert!(found >= 4);
     }
 
     #[test]

@@ -2,16 +2,26 @@
 
 use std::fmt::Write;
 
-use crate::{Answers, Figure, Figured, Paired};
+use crate::{Answers, Figure, Figured, Mean, Optimised, Paired, Threshold, Thresholds};
 
-/// The report of a study's figure and answers.
-pub(crate) fn report(
-    name: &str,
-    about: &str,
-    figure: &Figure,
-    paired: &[Paired],
-    answers: &Answers,
-) -> String {
+/// What a report tells.
+pub(crate) struct Told<'a> {
+    pub(crate) figure: &'a Figure,
+    pub(crate) paired: &'a [Paired],
+    pub(crate) thresholds: &'a [Thresholds],
+    pub(crate) optimised: &'a [Optimised],
+    pub(crate) answers: &'a Answers,
+}
+
+/// The report of a study.
+pub(crate) fn report(name: &str, about: &str, told: &Told<'_>) -> String {
+    let Told {
+        figure,
+        paired,
+        thresholds,
+        optimised,
+        answers,
+    } = told;
     let mut text = format!("# {name}\n\n{about}\n");
     if answers.left_out > 0 {
         let (left, runs) = (answers.left_out, answers.runs);
@@ -27,6 +37,8 @@ pub(crate) fn report(
         scores(&mut text, task, figure);
         differences(&mut text, paired.iter().filter(|pair| pair.task == task));
     }
+    counts(&mut text, thresholds);
+    ways(&mut text, optimised);
     for answer in &answers.claims {
         let _ = write!(
             text,
@@ -107,6 +119,74 @@ fn differences<'a>(text: &mut String, pairs: impl Iterator<Item = &'a Paired>) {
     }
 }
 
+/// From which counts APET is above its reference, and as good as full fine-tuning.
+fn counts(text: &mut String, thresholds: &[Thresholds]) {
+    let known = |of: &&Thresholds| of.low_tried.is_some() || of.low.is_some() || of.high.is_some();
+    if !thresholds.iter().any(|of| known(&of)) {
+        return;
+    }
+    text.push_str(
+        "\n## Thresholds of APET\n\nLow: the first count that was tried and is above the head alone (or a guess) beyond the noise; where a \
+         logistic curve through the scores has gone 5 % of the way from there to full fine-tuning. High: where 95 % of the way is gone. In \
+         brackets 95 % intervals; an open end goes on beyond what was tried.\n\n\
+         | model | task | low, tried | low, curve | high, tried | high, curve |\n|---|---|---|---|---|---|\n",
+    );
+    let number = |x: f64| grouped(x.round() as u64);
+    let tried = |count: Option<f64>| count.map_or("not reached".into(), number);
+    let curve = |found: Option<Threshold>| match found {
+        None => "-".into(),
+        Some(of) => {
+            let [low, high] = [of.low, of.high].map(|end| end.map_or("...".into(), number));
+            format!("{} [{low}, {high}]", number(of.count))
+        }
+    };
+    for of in thresholds {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            of.model,
+            of.task,
+            tried(of.low_tried),
+            curve(of.low),
+            tried(of.high_tried),
+            curve(of.high),
+        );
+    }
+}
+
+/// How runs came to where they are.
+fn ways(text: &mut String, optimised: &[Optimised]) {
+    if optimised.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\n## How runs got there\n\nSteps until dev had come 90 % of the way from the guess to its best, the length of theta's way, and by how \
+         much the training loss rises over a random step as long as that way. Mean and 95 % interval over seeds.\n\n\
+         | model | task | method | tuned | steps | way | rise | runs |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    let shown = |found: Option<Mean>| match found {
+        None => "-".into(),
+        Some(of) => match of.low.zip(of.high) {
+            None => format!("{:.3}", of.mean),
+            Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", of.mean),
+        },
+    };
+    for of in optimised {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            of.model,
+            of.task,
+            of.method,
+            grouped(of.count),
+            shown(of.steps),
+            shown(of.way),
+            shown(of.rise),
+            of.runs
+        );
+    }
+}
+
 /// A figure and its interval.
 fn in_words(figured: &Figured, unit: &str) -> (String, String) {
     let number = |x: f64| match unit {
@@ -147,6 +227,48 @@ mod tests {
     fn counts_have_commas() {
         let shown = [0, 12, 999, 1000, 1234567].map(grouped);
         assert_eq!(shown, ["0", "12", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_report_has_the_thresholds_of_apet() {
+        let mut study = Study::new();
+        let mut add = |method: &'static str, count: u64, seed: u64, test: f64| {
+            let run = Run {
+                seed,
+                count,
+                method,
+                test: Some(test),
+                ..Run::default()
+            };
+            study.add("x", &run.text()).unwrap();
+        };
+        for seed in [1, 2, 3] {
+            let noise = 0.002 * seed as f64;
+            add("full", 22_000_000, seed, 0.9 + noise);
+            add("head", 0, seed, 0.5 + noise);
+            for (count, score) in [
+                (10, 0.5),
+                (100, 0.51),
+                (1000, 0.7),
+                (10_000, 0.89),
+                (100_000, 0.9),
+                (1_000_000, 0.905),
+            ] {
+                add("apet", count, seed, score + noise);
+            }
+        }
+        let found = &study.thresholds()[0];
+        // The fixture's majority guess is 52 %.
+        assert_eq!(found.low_tried, Some(1000.0), "{found:?}");
+        let (low, high) = (found.low.unwrap().count, found.high.unwrap().count);
+        assert!((100.0..400.0).contains(&low), "{found:?}");
+        assert!((3_000.0..11_000.0).contains(&high), "{found:?}");
+        let text = study.report("small", "About.");
+        assert!(
+            text.contains("\n## Thresholds of APET\n")
+                && text.contains("| minilm-l6 | sst2 | 1,000 | "),
+            "{text}"
+        );
     }
 
     #[test]

@@ -96,6 +96,29 @@ mod tests {
         assert!((interval.high - 0.829632432).abs() < 1e-8, "{interval:?}");
     }
 
+    /// Means and intervals of SciPy (`tests/peers/statistics.py`).
+    #[test]
+    fn intervals_are_those_of_scipy() {
+        let figures = include_str!("../../../tests/fixtures/statistics.json");
+        let figures: serde_json::Value = serde_json::from_str(figures).unwrap();
+        let cases = figures["means"].as_array().unwrap();
+        assert_eq!(cases.len(), 5);
+        for case in cases {
+            let values = case["values"].as_array().unwrap().iter();
+            let values: Vec<f64> = values.map(|value| value.as_f64().unwrap()).collect();
+            let interval = interval95(&values).unwrap();
+            let pairs = [
+                (mean(&values).unwrap(), "mean"),
+                (interval.low, "low"),
+                (interval.high, "high"),
+            ];
+            for (ours, of) in pairs {
+                let theirs = case[of].as_f64().unwrap();
+                assert!((ours - theirs).abs() < 1e-6, "{of}: {ours} {theirs}");
+            }
+        }
+    }
+
     #[test]
     fn few_values_have_no_interval() {
         assert_eq!(mean(&[]), None);

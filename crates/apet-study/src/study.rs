@@ -6,7 +6,10 @@ use apet_record::{MAX_SEED, RecordError, RunRecord, Status};
 use serde::Serialize;
 
 use crate::figure::setting;
-use crate::{Answers, Curve, Figure, Filter, Paired, Row, paired};
+use crate::report::Told;
+use crate::{
+    Answers, Curve, Figure, Filter, Optimised, Paired, Row, Thresholds, optimised, paired,
+};
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
 /// devices is two records.
@@ -78,27 +81,42 @@ impl Study {
         }
         let mut result = Added::default();
         for record in records {
-            let key = key(&record);
-            match self.entries.get(&key) {
-                Some(old) if old.record.lines.len() >= record.lines.len() => {
-                    result.unchanged += 1;
-                    continue;
-                }
-                Some(_) => result.replaced += 1,
-                None => result.added += 1,
-            }
-            let row = Row::of(&key, source, &record);
-            let setting = setting(&record);
-            self.entries.insert(
-                key,
-                Entry {
-                    record,
-                    row,
-                    setting,
-                },
-            );
+            self.put(source, record, &mut result);
         }
         Ok(result)
+    }
+
+    /// Takes in a record that was read elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn insert(&mut self, source: &str, record: RunRecord) -> Result<Added, StudyError> {
+        check(1, &record)?;
+        let mut result = Added::default();
+        self.put(source, record, &mut result);
+        Ok(result)
+    }
+
+    fn put(&mut self, source: &str, record: RunRecord, result: &mut Added) {
+        let key = key(&record);
+        match self.entries.get(&key) {
+            Some(old) if old.record.lines.len() >= record.lines.len() => {
+                result.unchanged += 1;
+                return;
+            }
+            Some(_) => result.replaced += 1,
+            None => result.added += 1,
+        }
+        let row = Row::of(&key, source, &record);
+        let setting = setting(&record);
+        self.entries.insert(
+            key,
+            Entry {
+                record,
+                row,
+                setting,
+            },
+        );
     }
 
     /// Drops the record of `key`, or every record of a run id. Says whether there was one.
@@ -147,9 +165,23 @@ impl Study {
         Figure::of(self.iter(), filter)
     }
 
-    /// What the runs say about the paper's four claims. A run done on several devices counts once, with the
-    /// first that ended as planned; `runs` are run ids, and all runs count where it is empty.
+    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task.
+    pub fn thresholds(&self) -> Vec<Thresholds> {
+        crate::answers::thresholds(self.once(&[]))
+    }
+
+    /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured.
+    pub fn optimised(&self) -> Vec<Optimised> {
+        optimised::optimised(self.once(&[]))
+    }
+
+    /// What the runs say about the paper's four claims; `runs` are run ids, and all runs count where it is empty.
     pub fn answers(&self, runs: &[String]) -> Answers {
+        Answers::of(self.once(runs))
+    }
+
+    /// The asked runs. One done on several devices counts once, with the first that ended as planned.
+    fn once(&self, runs: &[String]) -> impl Iterator<Item = &Entry> {
         let is_asked = |run: &String| runs.is_empty() || runs.contains(run);
         let mut once: BTreeMap<&String, &Entry> = BTreeMap::new();
         for entry in self.entries.values() {
@@ -161,7 +193,7 @@ impl Study {
                 }
             }
         }
-        Answers::of(once.into_values())
+        once.into_values()
     }
 
     /// Every two models that share a task, a way to be tuned, and at least two seeds.
@@ -172,7 +204,17 @@ impl Study {
     /// The report as Markdown: all scores, and what they say about the paper's four claims.
     pub fn report(&self, name: &str, about: &str) -> String {
         let figure = self.score_against_count(&Filter::default());
-        crate::report::report(name, about, &figure, &self.paired(), &self.answers(&[]))
+        crate::report::report(
+            name,
+            about,
+            &Told {
+                figure: &figure,
+                paired: &self.paired(),
+                thresholds: &self.thresholds(),
+                optimised: &self.optimised(),
+                answers: &self.answers(&[]),
+            },
+        )
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {

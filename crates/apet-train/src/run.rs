@@ -82,8 +82,9 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
     let mut trainer = Trainer::new(input.plm, input.task, spec, chosen.as_ref())?;
     let mut recorder = Recorder::new(host, &trainer, &input)?;
     let mut progress = recorder.progress.clone();
+    let begin = trainer.theta.values();
     let mut best = match &input.checkpoint {
-        None => trainer.theta.values(),
+        None => begin.clone(),
         Some(bytes) => {
             let (state, found) = restore(&mut trainer, bytes, &progress.run)?;
             progress = found;
@@ -167,12 +168,13 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
     if !pending.is_empty() && !recorder.steps(pending).await? {
         status = Status::Diverged;
     }
+    let way = (begin, best);
     finish(
         &mut trainer,
         input.plm,
         &mut recorder,
         progress,
-        best,
+        way,
         status,
     )
     .await
@@ -184,7 +186,7 @@ async fn finish<H: Host>(
     plm: &Plm,
     recorder: &mut Recorder<'_, H>,
     progress: Progress,
-    best: Tensor<1>,
+    (begin, best): (Tensor<1>, Tensor<1>),
     status: Status,
 ) -> Result<Outcome, TrainError> {
     trainer.theta.set_values(best.clone());
@@ -194,6 +196,12 @@ async fn finish<H: Host>(
         let scores = trainer.score_test().await?;
         recorder.eval(progress.best_step, "test", scores)?;
         test = Some(scores.score);
+        let spec = trainer.spec().clone();
+        if spec.train.landscape > 0 {
+            recorder.host.progress("measuring the loss around theta");
+            let found = trainer.landscape(&spec, begin).await?;
+            recorder.line(Line::Landscape(found))?;
+        }
     }
     let message = match status {
         Status::Diverged => format!(

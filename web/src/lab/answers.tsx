@@ -1,17 +1,9 @@
-// What the experiment's runs say of the paper's claims. Every figure, interval and
-// verdict is apet-study's.
+// What the experiment's runs say of the paper's claims.
 
 import { useMemo } from "preact/hooks";
-import { count } from "../format";
+import { Claims } from "../results/claims";
 import { records } from "../results/records";
-import type { Answer, Figured } from "../results/view";
 import { doneRuns, plannedRuns } from "./experiment";
-
-const VERDICTS: Record<Answer["verdict"], string> = {
-  supported: "supported",
-  not_supported: "not supported",
-  undecided: "undecided",
-};
 
 export function AnswersView() {
   // A thousand draws behind each interval: only when a run is done.
@@ -19,50 +11,5 @@ export function AnswersView() {
     () => records()?.answers(plannedRuns.value.map((r) => r.run)).claims ?? [],
     [doneRuns.value.join()],
   );
-  return (
-    <div class="answers">
-      {claims.map((answer) => (
-        <Claim key={answer.number} answer={answer} />
-      ))}
-    </div>
-  );
-}
-
-function Claim({ answer }: { answer: Answer }) {
-  const { number, claim, measure, unit, figures, verdict, reason } = answer;
-  const id = `claim-${number}`;
-  return (
-    <article class="answer" aria-labelledby={id}>
-      <h4 id={id}>
-        {number}. {claim}
-      </h4>
-      <p class={`verdict ${verdict}`}>{VERDICTS[verdict]}</p>
-      <p class="hint">{measure}</p>
-      {figures.length > 0 && (
-        <table>
-          <caption class="visually-hidden">Claim {number}, by model</caption>
-          <tbody>
-            {figures.map((figure) => (
-              <tr key={figure.of}>
-                <th scope="row">{figure.of}</th>
-                <td>
-                  {inUnit(figure, unit)}
-                  {figure.note && <span class="hint">{figure.note}</span>}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-      <p class="hint">{reason}</p>
-    </article>
-  );
-}
-
-/** "3.1 [2.0, 4.4] points": a figure with its interval, whose end may be beyond what was tried. */
-function inUnit({ value, low, high }: Figured, unit: string): string {
-  if (value === null) return unit === "parameters" ? "not reached" : "–";
-  const shown = (x: number) => (unit === "parameters" ? count(Math.round(x)) : x.toFixed(1));
-  const interval = low === null ? "" : ` [${shown(low)}, ${high === null ? "more" : shown(high)}]`; // none of one seed
-  return `${shown(value)}${interval} ${unit}`;
+  return <Claims claims={claims} heading="h4" />;
 }

@@ -1,9 +1,9 @@
-// Live curves of the run: loss, and dev accuracy over its guess lines.
+// Live curves of the run: loss, and the dev score over its guess lines.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { count, loss, percent } from "../format";
+import { count, loss, metricTitle, percent } from "../format";
 import { spec } from "./choices";
 import { live } from "./live";
 
@@ -121,8 +121,8 @@ function Chart({ title, says, lines, data, show, tick, steps }: ChartProps) {
 }
 
 const LOSS: Line[] = [{ label: "loss", color: "--series-1" }];
-const ACCURACY: Line[] = [
-  { label: "dev accuracy", color: "--series-1", points: true },
+const DEV: Line[] = [
+  { label: "dev", color: "--series-1", points: true },
   { label: "uniform guess", color: "--ink-2", dash: [2, 4] },
   { label: "majority guess", color: "--series-2", dash: [6, 4] },
 ];
@@ -147,9 +147,9 @@ export function Charts() {
         steps={steps}
       />
       <Chart
-        title="Dev accuracy"
+        title={`Dev ${metricTitle(l?.task.metric)}`}
         says={devNow === undefined ? "" : `${percent(devNow)} at step ${count(l?.evalSteps.at(-1) ?? 0)}`}
-        lines={ACCURACY}
+        lines={DEV}
         data={[at, dev, at.map(() => l?.task.uniform_guess ?? null), at.map(() => l?.task.majority_guess ?? null)]}
         show={percent}
         tick={(share) => `${Math.round(share * 100)} %`}

@@ -3,6 +3,7 @@
 
 import { useRef } from "preact/hooks";
 import { addFiles, deleted, rows, undoDelete } from "./records";
+import { lab } from "./lab";
 import { LossFigure } from "./loss-figure";
 import { RunDialog } from "./run-dialog";
 import { ScoreFigure } from "./score-figure";
@@ -36,8 +37,12 @@ function Sources() {
     <div class="sources">
       <p>
         {rows.value.length === 0
-          ? "No runs yet: train one in the Lab, or open records."
-          : "Runs of this tab, of files and of the server side by side."}
+          ? lab.value
+            ? "No runs yet: train one in the Lab, or open records."
+            : "No runs: open records."
+          : lab.value
+            ? "Runs of this tab, of files and of the server side by side."
+            : "The study's runs, and what is opened beside them."}
         {SERVER[server.value]}
       </p>
       <button type="button" onClick={() => picker.current?.click()}>

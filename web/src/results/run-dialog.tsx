@@ -2,12 +2,8 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { count, duration, methodTitle, score, when } from "../format";
-import { adopt, device } from "../lab/choices";
-import { canGoOn, goOn } from "../lab/resume";
-import { currentRun } from "../lab/live";
-import { busy } from "../lab/trainer";
 import { readLine } from "../spec";
-import { go } from "../route";
+import { lab } from "./lab";
 import { deleteRow, download, opened, records, rows } from "./records";
 import type { Row } from "./view";
 
@@ -87,35 +83,34 @@ function Page({ row, close }: { row: Row; close(): void }) {
         <button type="button" onClick={() => download(row)}>
           Download record
         </button>
-        {canGoOn(row) && (
+        {lab.value?.canGoOn(row) && (
           <button
             type="button"
-            disabled={busy.value}
+            disabled={lab.value.isBusy()}
             onClick={() => {
               close();
-              go("lab");
-              void goOn(row);
+              lab.value?.goOn(row);
             }}
           >
             Resume
           </button>
         )}
-        <button
-          type="button"
-          disabled={busy.value}
-          onClick={() => {
-            adopt(records()?.spec(row.key) ?? "{}");
-            if (row.device === "webgpu" || row.device === "cpu") device.value = row.device;
-            close();
-            go("lab");
-          }}
-        >
-          Use in the Lab
-        </button>
+        {lab.value && (
+          <button
+            type="button"
+            disabled={lab.value.isBusy()}
+            onClick={() => {
+              lab.value?.use(row, records()?.spec(row.key) ?? "{}");
+              close();
+            }}
+          >
+            Use in the Lab
+          </button>
+        )}
         <button
           type="button"
           class="danger"
-          disabled={busy.value && isOnScreen(row)}
+          disabled={lab.value?.isBusy() && lab.value.isOnScreen(row)}
           onClick={() => {
             close();
             deleteRow(row);
@@ -126,11 +121,6 @@ function Page({ row, close }: { row: Row; close(): void }) {
       </div>
     </div>
   );
-}
-
-function isOnScreen(row: Row): boolean {
-  const on = currentRun();
-  return row.source === "tab" && on?.run === row.run && on.device === row.device;
 }
 
 function pretty(json: string): string {

@@ -151,6 +151,9 @@ pub(crate) struct Settings {
     /// Make blocks again on the way back: less memory, more time
     #[arg(long)]
     gradient_checkpointing: bool,
+    /// Measure the loss around theta at the end, along its own way and so many random directions
+    #[arg(long, value_name = "N")]
+    landscape: Option<usize>,
     /// Steps between evaluations on dev
     #[arg(long, value_name = "N")]
     eval_every: Option<usize>,
@@ -263,6 +266,7 @@ impl Settings {
         set(&mut spec.train.eval_every, self.eval_every);
         set(&mut spec.train.patience, self.patience);
         set(&mut spec.train.checkpoint_every, self.checkpoint_every);
+        set(&mut spec.train.landscape, self.landscape);
         spec.train.group_by_length |= self.group_by_length;
         spec.train.gradient_checkpointing |= self.gradient_checkpointing;
         if let Some(rate) = self.learning_rate {

@@ -135,6 +135,7 @@ fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<Cost>> {
         spec.method = cell.method.clone();
         spec.objective = grid.objective;
         spec.head = grid.head;
+        spec.dtype = grid.dtype;
         spec.train = grid.train.clone();
         cost(outline, task, &spec)
             .with_context(|| format!("{} on {}, {}", cell.model, task.name, cell.method.label()))
@@ -179,7 +180,7 @@ fn cost(outline: &Outline, task: &Task, spec: &RunSpec) -> Result<Cost> {
 }
 
 /// Operations a second: what is said, or what this machine's cpu does in a large product.
-fn speed(tflops: Option<f64>) -> Result<f64> {
+pub(super) fn speed(tflops: Option<f64>) -> Result<f64> {
     if let Some(tflops) = tflops {
         ensure!(
             tflops > 0.0,

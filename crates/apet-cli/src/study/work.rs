@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{RunSpec, Status, record_name};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
 
 use super::lease::Lease;
 use super::plan::task_folder;
-use super::{Failure, Folder, host};
+use super::{Failure, Folder, host, plain};
 use crate::run::{How, make};
 use crate::store::{Store, write_atomic};
 use crate::{builtin, signal};
@@ -87,7 +87,11 @@ pub(crate) fn work(store: &Store, root: &Path, args: &WorkArgs, devices: &[&str]
     );
     builtin::provide(store, |name| folder.plan.grid().uses(name))?;
     if args.jobs > 1 {
-        return several(root, args, devices);
+        let work = Work {
+            jobs: args.jobs,
+            lease: args.lease,
+        };
+        return several(root, &work, devices);
     }
     let worker = Worker {
         store,
@@ -156,6 +160,10 @@ impl Worker<'_> {
     fn all(&self) -> Result<()> {
         let (mut made, mut failed) = (0, 0);
         let mut left: Vec<usize> = (0..self.folder.about.runs).collect();
+        let bar = ProgressBar::new(left.len() as u64);
+        bar.set_style(ProgressStyle::with_template(
+            "{wide_bar} {pos}/{len} runs, {eta} left",
+        )?);
         while !left.is_empty() {
             let before = left.len();
             let mut later = Vec::new();
@@ -169,17 +177,19 @@ impl Worker<'_> {
                     failed += 1;
                     continue;
                 }
+                bar.inc(1);
                 match self.make(run, &spec) {
                     Ok(Made::Now) => made += 1,
                     Ok(Made::Before) => {}
                     Ok(Made::Taken(_)) => later.push(run),
                     Err(error) => {
                         self.stopped()?;
-                        eprintln!("run {run}: {error:#}");
+                        bar.suspend(|| eprintln!("run {run}: {error:#}"));
                         failed += 1;
                     }
                 }
             }
+            bar.set_position((self.folder.about.runs - later.len()) as u64);
             // Others are at work on what is left, or what it waits for has failed.
             if later.len() == before {
                 if later.iter().all(|&run| self.is_stuck(run)) {
@@ -192,6 +202,7 @@ impl Worker<'_> {
             }
             left = later;
         }
+        bar.finish_and_clear();
         println!("{made} runs made, {failed} failed, the others were there");
         ensure!(failed == 0, "{failed} runs failed; apet status says why");
         Ok(())
@@ -220,16 +231,14 @@ impl Worker<'_> {
         let work = self.folder.work(&id);
         fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
         let stop = Arc::default();
-        let lease = Lease::take(
-            &work.join("lease"),
-            &self.name,
-            self.lease,
-            &self.signal,
-            &stop,
-        )?;
+        let place = work.join("lease");
+        let lease = Lease::take(&place, &self.name, self.lease, &self.signal, &stop);
         let lease = match lease {
-            Ok(lease) => lease,
-            Err(holder) => return Ok(Made::Taken(holder)),
+            Ok(Ok(lease)) => lease,
+            Ok(Err(holder)) => return Ok(Made::Taken(holder)),
+            // Who had it has just removed the folder: it is done.
+            Err(_) if record.exists() => return Ok(Made::Before),
+            Err(error) => return Err(error),
         };
         // It may have been done before the lease was free.
         if record.exists() {
@@ -340,8 +349,15 @@ fn adopt(work: &Path, own: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Workers on this machine.
+pub(super) struct Work {
+    pub(super) jobs: usize,
+    /// Seconds.
+    pub(super) lease: f64,
+}
+
 /// Workers in processes of their own, one a device where there are several.
-fn several(root: &Path, args: &WorkArgs, devices: &[&str]) -> Result<()> {
+pub(super) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> {
     let program = std::env::current_exe()?;
     let threads = thread::available_parallelism()
         .map_or(1, |n| n.get() / args.jobs)
@@ -396,11 +412,6 @@ fn end(child: &Child) {
     if let Some(process) = system.process(pid) {
         process.kill_with(Signal::Term);
     }
-}
-
-/// A name's letters and digits.
-fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Tells two workers with the same process number apart.

@@ -26,7 +26,8 @@ impl Place {
         apet
     }
 
-    fn apet(&self, words: &[&str]) -> Output {
+    /// What a command ends with.
+    pub(crate) fn apet(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
     }
 
@@ -35,13 +36,6 @@ impl Place {
         let output = self.apet(words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What a command says that does not.
-    pub(crate) fn refused(&self, words: &[&str]) -> String {
-        let output = self.apet(words);
-        assert!(!output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
     }
 
     /// The records in a folder, sorted.

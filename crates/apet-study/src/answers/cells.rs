@@ -118,9 +118,12 @@ impl Scene {
 /// A model's tasks.
 pub(super) type Scenes = BTreeMap<String, Scene>;
 
+/// A model by name, with its tasks.
+pub(super) type Scale = (String, Scenes);
+
 /// A study's cells: models from the smallest to the largest, with their tasks.
 pub(super) struct Scales {
-    pub(super) models: Vec<(String, Scenes)>,
+    pub(super) models: Vec<Scale>,
 }
 
 impl Scales {

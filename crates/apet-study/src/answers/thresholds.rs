@@ -1,0 +1,60 @@
+//! From which count APET is above its reference, and from which it is as good as full fine-tuning: as the counts that were
+//! tried say, and as a logistic curve through the scores does.
+
+use serde::Serialize;
+
+use super::cells::{Scale, Way};
+use super::{REACHED, high_threshold, low_threshold};
+use crate::logistic::{Level, Threshold, threshold};
+
+/// The thresholds of a model on a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Thresholds {
+    /// Model by name.
+    pub model: String,
+    /// Task by name.
+    pub task: String,
+    /// The smallest count that was tried and is above the reference (the head alone, or a guess), beyond the noise.
+    pub low_tried: Option<f64>,
+    /// Where the curve has gone 5 % of the way from the reference to full fine-tuning.
+    pub low: Option<Threshold>,
+    /// Where the counts that were tried have gone 95 % of that way.
+    pub high_tried: Option<f64>,
+    /// Where the curve has.
+    pub high: Option<Threshold>,
+}
+
+pub(super) fn thresholds(scales: &[Scale]) -> Vec<Thresholds> {
+    let of_model = |(model, scenes): &Scale| -> Vec<Thresholds> {
+        let of_task = |(task, scene): (&String, _)| of_scene(model, task, scene);
+        scenes.iter().map(of_task).collect()
+    };
+    scales.iter().flat_map(of_model).collect()
+}
+
+fn of_scene(model: &str, task: &str, scene: &super::Scene) -> Thresholds {
+    let cells = scene.cells.iter().filter(|cell| cell.is_apet());
+    let scores = cells.flat_map(|cell| {
+        let count = cell.count.max(1) as f64;
+        cell.scores.iter().map(move |&score| (count, score))
+    });
+    let scores: Vec<(f64, f64)> = scores.collect();
+    let reference = scene.reference();
+    let full = scene.score_of(&Way::Full).filter(|full| *full > reference);
+    let at = |share: f64| {
+        let full = full?;
+        threshold(
+            &scores,
+            Level::Score(reference + share * (full - reference)),
+        )
+    };
+    let count = |log: f64| 10f64.powf(log);
+    Thresholds {
+        model: model.into(),
+        task: task.into(),
+        low_tried: low_threshold(scene).map(count),
+        low: at(1.0 - REACHED),
+        high_tried: high_threshold(scene).map(count),
+        high: at(REACHED),
+    }
+}

@@ -1,0 +1,137 @@
+//! How runs came to where they are: how fast, how far, and how flat the loss is there.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::study::Entry;
+use crate::{interval95, mean, steps_to};
+
+/// The share of the way to its best dev score that counts as having converged.
+const CONVERGED: f64 = 0.9;
+
+/// A figure of runs that differ in nothing but their seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// Lower end of its 95 % interval; none of a single run.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+}
+
+impl Mean {
+    fn of(values: &[f64]) -> Option<Self> {
+        let interval = interval95(values);
+        Some(Self {
+            mean: mean(values)?,
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+        })
+    }
+}
+
+/// How runs of one way to tune a model came to where they are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Optimised {
+    /// Model by name.
+    pub model: String,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Task by name.
+    pub task: String,
+    /// Method by name.
+    pub method: String,
+    /// Parameters that were tuned, the head not counted.
+    pub count: u64,
+    /// Runs whose loss was measured around their end.
+    pub runs: usize,
+    /// Steps until dev had come 90 % of the way from the guess to its best.
+    pub steps: Option<Mean>,
+    /// Length of theta's way.
+    pub way: Option<Mean>,
+    /// By how much the loss rises over a random step as long as that way.
+    pub rise: Option<Mean>,
+}
+
+/// The runs whose landscape was measured, by model from the smallest, task, method and count.
+pub(crate) fn optimised<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Optimised> {
+    type Key = (u64, String, String, String, u64, String);
+    let mut found: BTreeMap<Key, [Vec<f64>; 3]> = BTreeMap::new();
+    for entry in entries {
+        let Some(landscape) = entry.record.landscape() else {
+            continue;
+        };
+        let row = &entry.row;
+        let key = (
+            row.parameters,
+            row.model.clone(),
+            row.task.clone(),
+            row.method.clone(),
+            row.count,
+            entry.setting.clone(),
+        );
+        let [steps, way, rise] = found.entry(key).or_default();
+        steps.extend(steps_to(CONVERGED, &entry.record).map(|step| step as f64));
+        way.push(landscape.norm);
+        rise.extend(landscape.rise());
+    }
+    let cell = |((parameters, model, task, method, count, _), [steps, way, rise]): (
+        Key,
+        [Vec<f64>; 3],
+    )| Optimised {
+        model,
+        parameters,
+        task,
+        method,
+        count,
+        runs: way.len(),
+        steps: Mean::of(&steps),
+        way: Mean::of(&way),
+        rise: Mean::of(&rise),
+    };
+    found.into_iter().map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Study;
+    use crate::fixture::Run;
+    use apet_record::{Landscape, Line, RunRecord};
+
+    #[test]
+    fn ways_are_averaged_over_seeds() {
+        let mut study = Study::new();
+        for (seed, norm) in [(1, 2.0), (2, 4.0)] {
+            let run = Run {
+                seed,
+                ..Run::default()
+            };
+            let mut record = RunRecord::parse(&run.text()).unwrap().remove(0);
+            let landscape = Landscape {
+                norm,
+                along: vec![[0.0, 1.0], [1.0, 0.25]],
+                aside: vec![vec![[-1.0, 0.5], [1.0, 0.7]]],
+                ..Landscape::default()
+            };
+            let last = record.lines.len() - 1;
+            record.lines.insert(last, Line::Landscape(landscape));
+            study.insert("x", record).unwrap();
+        }
+        // One without a landscape is not among them.
+        let other = Run {
+            seed: 3,
+            ..Run::default()
+        };
+        study.add("x", &other.text()).unwrap();
+        let [found] = &study.optimised()[..] else {
+            panic!("one cell");
+        };
+        assert_eq!((found.runs, found.count), (2, 10_000));
+        assert_eq!(found.way.unwrap().mean, 3.0);
+        assert!((found.rise.unwrap().mean - 0.35).abs() < 1e-12);
+        let report = study.report("x", "y");
+        assert!(report.contains("## How runs got there"), "{report}");
+    }
+}

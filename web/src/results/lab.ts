@@ -1,0 +1,18 @@
+// What the Lab lets Results do with a run. A report has no Lab: then there is nothing to do it with.
+
+import { signal } from "@preact/signals";
+import type { Row } from "./view";
+
+export interface LabActions {
+  /** Nothing can be begun just now. */
+  isBusy(): boolean;
+  /** The run is the one that trains. */
+  isOnScreen(row: Row): boolean;
+  /** The run was interrupted in this tab. */
+  canGoOn(row: Row): boolean;
+  goOn(row: Row): void;
+  /** Puts a run's spec, as JSON, into the Lab's form. */
+  use(row: Row, spec: string): void;
+}
+
+export const lab = signal<LabActions | undefined>(undefined);
