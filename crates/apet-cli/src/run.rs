@@ -285,19 +285,18 @@ fn show(record: &RunRecord, json: bool) -> Result<()> {
             rows.push(("message", s.message.clone()));
         }
     }
-    rows.push((
-        "guess",
-        format!(
-            "{} uniform, {} majority of dev",
-            percent(header.task.uniform_guess),
-            percent(header.task.majority_guess)
-        ),
-    ));
+    let (metric, task) = (header.task.metric, &header.task);
+    rows.push(("scored by", metric.title().into()));
+    if !metric.of_texts() {
+        let (uniform, majority) = (percent(task.uniform_guess), percent(task.majority_guess));
+        let guess = format!("{uniform} uniform, {majority} majority of dev");
+        rows.push(("guess", guess));
+    }
     if !header.task.split_note.is_empty() {
         rows.push(("splits", header.task.split_note.clone()));
     }
     for (name, value) in rows {
-        println!("{name:<8} {value}");
+        println!("{name:<9} {value}");
     }
     Ok(())
 }

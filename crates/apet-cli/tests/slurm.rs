@@ -72,23 +72,25 @@ fn until(what: &str, seconds: u64, mut is: impl FnMut() -> bool) {
 struct Slurm {
     folder: tempfile::TempDir,
     host: String,
+    /// munge was not there before.
+    munge: bool,
 }
 
 impl Slurm {
     fn new() -> Self {
         let host = said("hostname", &["-s"], Path::new("")).trim().to_owned();
         let folder = tempfile::tempdir().unwrap();
-        let slurm = Self { folder, host };
-        if !Command::new("munge")
-            .arg("-n")
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
+        let answers = Command::new("munge").arg("-n").output().unwrap();
+        let munge = !answers.status.success();
+        if munge {
             let begin = "mkdir -p /run/munge && chown munge:munge /run/munge && su -s /bin/sh munge -c munged";
             said("sh", &["-c", begin], Path::new(""));
         }
+        let slurm = Self {
+            folder,
+            host,
+            munge,
+        };
         for of in ["state", "spool"] {
             fs::create_dir(slurm.path(of)).unwrap();
         }
@@ -163,6 +165,10 @@ impl Drop for Slurm {
     fn drop(&mut self) {
         for daemon in ["slurmctld", "slurmd"] {
             self.end(daemon);
+        }
+        if self.munge {
+            let end = "kill $(cat /run/munge/munged.pid)";
+            Command::new("sh").args(["-c", end]).status().ok();
         }
     }
 }
