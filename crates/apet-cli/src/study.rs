@@ -8,6 +8,7 @@
 //! failed/ID.json         why a run could not be made
 //! work/ID/lease          who is making it
 //! work/ID/WORKER/        what that worker has of it
+//! logs/                  a scheduler's scripts, and what workers said there
 //! ```
 //! ID is that of the spec, so a run that is done stays done when the grid grows. No file is written by two workers:
 //! each has a folder of its own, and the record of the one that ends first is linked into its place.
@@ -160,7 +161,9 @@ impl Folder {
         }
         let id = self.plan.spec(run, &|_| None).ok()?.id();
         let text = fs::read_to_string(self.record(&id)).ok()?;
-        let record = apet_record::RunRecord::parse(&text).ok()?.pop()?;
+        let record = apet_record::RunRecord::parse_without_steps(&text)
+            .ok()?
+            .pop()?;
         let score = record.summary()?.dev.unwrap_or(f64::NEG_INFINITY);
         self.scores.borrow_mut().insert(run, score);
         Some(score)

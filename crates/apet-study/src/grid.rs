@@ -250,11 +250,11 @@ pub(crate) fn refused(field: &str, problem: &dyn std::fmt::Display) -> SpecError
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Plan;
 
-    const SMALL: &str = r#"
+    pub(crate) const SMALL: &str = r#"
         name = "small"
         models = ["a", "b"]
         seeds = [1, 2]

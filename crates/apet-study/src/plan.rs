@@ -238,6 +238,11 @@ impl Plan {
         best.map(|(_, rate)| rate)
     }
 
+    /// A run of a cell, by its place among [`Plan::cells`]: what all its runs have but seeds, rates and the stage's steps.
+    pub fn of_cell(&self, cell: usize) -> RunSpec {
+        self.of(cell, Seeds::default(), self.cells[cell].rates[0])
+    }
+
     fn of(&self, cell: usize, seeds: Seeds, rate: f64) -> RunSpec {
         let cell = &self.cells[cell];
         let task = &self.grid.tasks[cell.task];
@@ -260,25 +265,7 @@ mod tests {
 
     use super::*;
     use crate::DEMO;
-
-    const SMALL: &str = r#"
-        name = "small"
-        models = ["a", "b"]
-        seeds = [1, 2]
-        train = { steps = 3 }
-        [[task]]
-        name = "t"
-        max_length = 32
-        [[method]]
-        name = "lora"
-        rank = 2
-        learning_rate = 1e-3
-        models = ["b"]
-        [[method]]
-        name = "apet"
-        counts = [10, "as lora"]
-        learning_rate = 1e-2
-    "#;
+    use crate::grid::tests::SMALL;
 
     const TUNED: &str = r#"
         name = "tuned"

@@ -127,17 +127,10 @@ fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<Cost>> {
     let outline = |name: &String| models::outline(store, name);
     let outlines: Result<Vec<Outline>> = grid.models.iter().map(outline).collect();
     let outlines = outlines?;
-    let cells = plan.cells().iter().map(|cell| {
+    let cells = plan.cells().iter().enumerate().map(|(at, cell)| {
         let place = grid.models.iter().position(|name| *name == cell.model);
         let (outline, task) = (&outlines[place.unwrap_or(0)], &tasks[cell.task]);
-        let mut spec = RunSpec::new(&cell.model, &task.name);
-        spec.task = grid.tasks[cell.task].clone();
-        spec.method = cell.method.clone();
-        spec.objective = grid.objective;
-        spec.head = grid.head;
-        spec.dtype = grid.dtype;
-        spec.train = grid.train.clone();
-        cost(outline, task, &spec)
+        cost(outline, task, &plan.of_cell(at))
             .with_context(|| format!("{} on {}, {}", cell.model, task.name, cell.method.label()))
     });
     cells.collect()

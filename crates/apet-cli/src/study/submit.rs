@@ -272,7 +272,7 @@ fn batch(folder: &Folder, args: &SubmitArgs, part: &Part, needs: &Needs, worker:
     if needs.gpus > 0 {
         option(&format!("--gres=gpu:{}", needs.gpus));
     }
-    // A minute before its time ends, and where its node is taken away, a run is told to keep what it has.
+    // A minute before its time ends, and where its node is taken away, a run is told to end.
     option("--signal=B:TERM@60");
     option("--requeue");
     option("--open-mode=append");
@@ -308,9 +308,12 @@ fn hq(
             format!("--resource mem={}", needs.mebibytes),
             format!("--time-limit {}min", needs.minutes),
             format!(
-                "--stdout {}/logs/{}-%{{TASK_ID}}.log --stderr none",
-                folder.root.display(),
-                part.first
+                "--stdout {} --stderr none",
+                quoted(&format!(
+                    "{}/logs/{}-%{{TASK_ID}}.log",
+                    folder.root.display(),
+                    part.first
+                ))
             ),
         ];
         if needs.gpus > 0 {
@@ -320,7 +323,7 @@ fn hq(
         if Some(part.stage) != last {
             words.push("--wait".into());
         }
-        words.extend(args.options.clone());
+        words.extend(args.options.iter().map(|own| quoted(own)));
         words.push(format!(
             "-- sh -c {}",
             quoted(&format!("{worker} --first {}", part.first))
