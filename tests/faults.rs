@@ -318,9 +318,21 @@ fn wrong_counts_and_options_are_refused() {
     assert!(refused(long.arg("--data").arg(home.path("data"))).contains("positions for 64"));
     let said = refused(&mut home.run("--device magic"));
     assert!(said.contains("expected cpu, wgpu, vulkan:N"), "{said}");
+    let said = refused(&mut home.run("--device cuda:0"));
+    assert!(
+        said.contains("this build has no CUDA; cargo build"),
+        "{said}"
+    );
     home.write(
         "spec.json",
         r#"{"model":"bert-tiny","task":{"name":"mine"},"train":{"stepz":1}}"#,
+    );
+    home.write("mine.toml", "name = \"mine\"\nlabel_word = []\n");
+    let mut run = home.command("run --model bert-tiny --task");
+    let said = refused(run.arg(home.path("mine.toml")));
+    assert!(
+        said.contains("mine.toml: line 2: unknown field `label_word`"),
+        "{said}"
     );
     let mut run = home.command("run");
     run.arg("--spec").arg(home.path("spec.json"));

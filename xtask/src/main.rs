@@ -21,9 +21,10 @@ cargo xtask lab [--check] [--port N]   build everything, fetch the default model
 cargo xtask build                      build the page and the binary
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
-cargo xtask bench [--native|--browser|--scale] [--rounds N]
+cargo xtask bench [--native|--browser|--scale|--studies] [--rounds N]
                                        time steps beside transformers and peft (6 GB), in Chromium beside
-                                       jax-js and TensorFlow.js, in turn; 3 rounds; and against sizes
+                                       jax-js and TensorFlow.js, in turn; 3 rounds; and against sizes;
+                                       and status, collect and report of 100,000 records
 cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
@@ -50,6 +51,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
                 ["--native", rest @ ..] => (Where::Native, rest),
                 ["--browser", rest @ ..] => (Where::Browser, rest),
                 ["--scale", rest @ ..] => (Where::Scale, rest),
+                ["--studies", rest @ ..] => (Where::Studies, rest),
                 all => (Where::Everywhere, all),
             };
             let rounds = match options {

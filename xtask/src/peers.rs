@@ -18,6 +18,22 @@ it starts slowly, and for twenty minutes nothing seems to be at stake
 unbelievablylongwordwithoutanybreaks antidisestablishmentarianism
 ";
 
+/// Four runs whose curves are read.
+const STUDY: &str = r#"
+name = "curves"
+about = "Four runs."
+models = ["ladder-nano"]
+seeds = [1, 2]
+train = { steps = 20, batch_size = 4, eval_every = 10 }
+[[task]]
+name = "sentences"
+max_length = 32
+[[method]]
+name = "head"
+[[method]]
+name = "lora"
+"#;
+
 /// A real model of every kind.
 const MODELS: [&str; 3] = ["minilm-l6", "mpnet-base", "smollm2-135m"];
 
@@ -39,39 +55,45 @@ pub(crate) fn peers() -> Result<()> {
         anyhow::Ok(check)
     };
     let stored = fixtures.join("minilm-l6");
-    step("figures of the tiny checkpoints", || {
-        let mut check = script("golden.py")?;
+    let mut passed = 0;
+    let mut check = |name: &str, work: &dyn Fn() -> Result<()>| {
+        step(name, work)?;
+        passed += 1;
+        anyhow::Ok(())
+    };
+    check("figures of the tiny checkpoints", &|| {
+        let mut script = script("golden.py")?;
         for family in ["bert", "mpnet", "bloom", "llama", "t5"] {
-            check.arg(fixtures.join(format!("{family}-tiny")));
+            script.arg(fixtures.join(format!("{family}-tiny")));
         }
-        run(check)
+        run(script)
     })?;
-    step("figures of the metrics", || {
-        let mut check = script("metrics.py")?;
-        check.arg("--out").arg(fixtures.join("metrics.json"));
-        check.arg("--check");
-        run(check)
+    check("figures of the metrics", &|| {
+        let mut script = script("metrics.py")?;
+        script.arg("--out").arg(fixtures.join("metrics.json"));
+        script.arg("--check");
+        run(script)
     })?;
-    step("figures of the statistics", || {
-        let mut check = script("statistics.py")?;
-        check.arg("--out").arg(fixtures.join("statistics.json"));
-        check.arg("--check");
-        run(check)
+    check("figures of the statistics", &|| {
+        let mut script = script("statistics.py")?;
+        script.arg("--out").arg(fixtures.join("statistics.json"));
+        script.arg("--check");
+        run(script)
     })?;
-    step("figures of the tasks", || {
-        let mut check = script("tasks.py")?;
-        check.arg("--out").arg(fixtures.join("tasks/golden.json"));
-        check.arg("--check");
-        run(check)
+    check("figures of the tasks", &|| {
+        let mut script = script("tasks.py")?;
+        script.arg("--out").arg(fixtures.join("tasks/golden.json"));
+        script.arg("--check");
+        run(script)
     })?;
     for (what, name) in [
         ("states of MiniLM-L6", "forward.py"),
         ("first 50 losses of MiniLM-L6", "first50.py"),
     ] {
-        step(what, || {
-            let mut check = on_minilm(name)?;
-            check.arg("--out").arg(&stored).arg("--check");
-            run(check)
+        check(what, &|| {
+            let mut script = on_minilm(name)?;
+            script.arg("--out").arg(&stored).arg("--check");
+            run(script)
         })?;
     }
     let folder = target()?.join("peers-work");
@@ -79,44 +101,74 @@ pub(crate) fn peers() -> Result<()> {
     let (texts, states) = (folder.join("texts.txt"), folder.join("states.safetensors"));
     fs::write(&texts, TEXTS).with_context(|| texts.display().to_string())?;
     for name in MODELS {
-        step(
+        check(
             &format!("apet forward on {name}, read by transformers"),
-            || {
+            &|| {
                 let mut forward = command(apet()?, ["forward", "--model", name, "--texts"])?;
                 forward.arg(&texts).arg("-o").arg(&states);
                 forward.env("APET_HOME", &store);
                 run(forward)?;
-                let mut check = script("forward.py")?;
-                check.arg("--model").arg(store.join("models").join(name));
-                check.arg("--texts").arg(&texts).arg("--apet").arg(&states);
-                run(check)
+                let mut script = script("forward.py")?;
+                script.arg("--model").arg(store.join("models").join(name));
+                script.arg("--texts").arg(&texts).arg("--apet").arg(&states);
+                run(script)
             },
         )?;
     }
-    step("generation of SmolLM2", || {
-        let mut check = script("generate.py")?;
-        check.arg("--model").arg(store.join("models/smollm2-135m"));
-        check.arg("--apet").arg(apet()?);
-        run(check)
+    check("generation of SmolLM2", &|| {
+        let mut script = script("generate.py")?;
+        script.arg("--model").arg(store.join("models/smollm2-135m"));
+        script.arg("--apet").arg(apet()?);
+        run(script)
     })?;
-    step("adapters that peft saves", || {
-        let mut check = script("adapters.py")?;
-        check.args(["--make", "--check", "--out"]);
-        check.arg(fixtures.join("peft"));
-        run(check)
+    check("adapters that peft saves", &|| {
+        let mut script = script("adapters.py")?;
+        script.args(["--make", "--check", "--out"]);
+        script.arg(fixtures.join("peft"));
+        run(script)
     })?;
-    step(
+    check(
         "adapters and models written here, loaded by peft and transformers",
-        || {
+        &|| {
             let mut write = native("test")?;
             write.args(["--test", "peft"]);
             run(write)?;
-            let mut check = script("adapters.py")?;
-            check.arg("--load").arg(target()?.join("tmp/peft"));
-            run(check)
+            let mut script = script("adapters.py")?;
+            script.arg("--load").arg(target()?.join("tmp/peft"));
+            run(script)
         },
     )?;
-    println!("10 passed, 0 failed, 0 skipped");
+    check(
+        "curves of a study, read by TensorBoard and pyarrow",
+        &|| {
+            let study = folder.join("study");
+            if study.exists() {
+                fs::remove_dir_all(&study).with_context(|| study.display().to_string())?;
+            }
+            let grid = folder.join("small.toml");
+            fs::write(&grid, STUDY).with_context(|| grid.display().to_string())?;
+            let [logs, site] = ["logs", "site"].map(|name| study.join(name));
+            let apet = |words: &[&str]| {
+                let mut apet = command(apet()?, words)?;
+                apet.env("APET_HOME", &store);
+                anyhow::Ok(apet)
+            };
+            let mut plan = apet(&["plan"])?;
+            plan.arg(&grid).arg("-o").arg(&study);
+            run(plan)?;
+            let mut work = apet(&["run", "--plan"])?;
+            work.arg(&study);
+            run(work)?;
+            let mut collect = apet(&["collect"])?;
+            collect.arg(&study).arg("--tensorboard").arg(&logs);
+            collect.arg("--trackio").arg(&site);
+            run(collect)?;
+            let mut script = script("curves.py")?;
+            script.arg(study.join("runs")).arg(&logs).arg(&site);
+            run(script)
+        },
+    )?;
+    println!("{passed} passed, 0 failed, 0 skipped");
     Ok(())
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct BenchArgs {
     /// Model in the store, a known one, or a directory; random weights where it has none
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Steps before the measured ones, the first with its compilation of kernels

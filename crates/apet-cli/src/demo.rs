@@ -26,7 +26,7 @@ pub(crate) struct DemoArgs {
     /// Directory whose folders are tasks of the study; the others come from the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Write the report as Markdown

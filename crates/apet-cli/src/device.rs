@@ -1,4 +1,4 @@
-//! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`.
+//! Devices by name: `cpu`, `wgpu`, `vulkan:N`, `metal:N`, `dx12:N`, and in a build with the feature `cuda`, `cuda:N`.
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_plm::Dtype;
@@ -83,6 +83,9 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
             (api, index)
         }
     };
+    if api == "cuda" {
+        return cuda(name, index);
+    }
     let options = Device::wgpu_options();
     let (options, backend) = match api {
         "wgpu" => (options, wgpu::Backends::all()),
@@ -98,7 +101,9 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
             options.graphics_api(WgpuBackend::Dx12),
             wgpu::Backends::DX12,
         ),
-        _ => bail!("device {name:?} is not known, expected cpu, wgpu, vulkan:N, metal:N or dx12:N"),
+        _ => bail!(
+            "device {name:?} is not known, expected cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N"
+        ),
     };
     let options = match api {
         "wgpu" => options,
@@ -119,6 +124,31 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
         info: info(name, format!("{} ({:?})", adapter.name, adapter.backend)),
         read_every: 8,
         dtypes,
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(name: &str, _: usize) -> Result<Opened> {
+    bail!(
+        "device {name:?}: this build has no CUDA; cargo build --release -p apet-cli --features cuda makes one that has, and vulkan:N \
+         needs none"
+    );
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(name: &str, index: usize) -> Result<Opened> {
+    use burn::tensor::DeviceType;
+
+    let found = Device::enumerate(DeviceType::Cuda).into_iter().count();
+    ensure!(
+        index < found,
+        "device {name:?}: found {found} CUDA devices, counted from 0; apet devices lists them"
+    );
+    Ok(Opened {
+        device: Device::cuda(index),
+        info: info(name, format!("CUDA device {index}")),
+        read_every: 8,
+        dtypes: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],
     })
 }
 
@@ -176,6 +206,13 @@ pub(crate) fn list() {
         }
     }
     println!("{:<10} the first of these that fits", "wgpu");
+    #[cfg(feature = "cuda")]
+    for index in 0..Device::enumerate(burn::tensor::DeviceType::Cuda)
+        .into_iter()
+        .count()
+    {
+        println!("{:<10} CUDA device {index}", format!("cuda:{index}"));
+    }
 }
 
 /// Runs the numeric suite of apet-kernels on a device.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use apet_plm::{Config, Outline};
 use apet_record::RunSpec;
-use apet_tasks::{Format, SplitFile, SplitFiles, find_splits, load, sentences};
+use apet_tasks::{Format, find_splits, load, sentences};
 use serde::{Deserialize, Serialize};
 
 use self::hub::{Hub, Repository};
@@ -373,7 +373,8 @@ fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
         Some([imdb, yelp, amazon]) => sentences(&read(&imdb)?, &read(&yelp)?, &read(&amazon)?)?,
         None => find_splits(from)?.read()?,
     };
-    let splits = [Some(splits.train), splits.dev, splits.test];
+    let task = load(&RunSpec::new("any", name).task, 0, splits.clone())?;
+    let splits = [splits.train, splits.dev, splits.test];
     for split in splits.iter().flatten() {
         ensure!(
             Format::of(&split.name) == Some(Format::Jsonl),
@@ -382,15 +383,23 @@ fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
             from.display()
         );
     }
-    let task = load(&RunSpec::new("any", name).task, 0, of(&splits)?)?;
     let folder = store.task(name);
     for (file, split) in TASK_FILES.iter().zip(&splits) {
         let path = folder.join(file);
-        match split {
-            Some(split) => write_atomic(&path, |out| Ok(out.write_all(&split.bytes)?))?,
+        if !split.is_empty() {
+            // Parts are lines, too: behind each other they are the whole.
+            write_atomic(&path, |out| {
+                for part in split {
+                    out.write_all(&part.bytes)?;
+                    if part.bytes.last().is_some_and(|&byte| byte != b'\n') {
+                        out.write_all(b"\n")?;
+                    }
+                }
+                Ok(())
+            })?;
+        } else if path.exists() {
             // A split of an earlier version of the task must not stay behind.
-            None if path.exists() => fs::remove_file(&path)?,
-            None => {}
+            fs::remove_file(&path)?;
         }
     }
     let [train, dev, test] = [task.train.len(), task.dev.len(), task.test.len()];
@@ -404,12 +413,6 @@ fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
     }
     println!("{name}: in {}", folder.display());
     Ok(())
-}
-
-fn of(splits: &[Option<SplitFile>; 3]) -> Result<SplitFiles> {
-    let [train, dev, test] = splits.clone();
-    let train = train.context("the task has no training split")?;
-    Ok(SplitFiles { train, dev, test })
 }
 
 /// The three review files of the npm package `sentiment`, in it or in its folder of fixtures.

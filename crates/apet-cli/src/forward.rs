@@ -30,7 +30,7 @@ pub(crate) struct ForwardArgs {
     /// [tokens, hidden] after the embeddings (0) and block N, I.mean [hidden]
     #[arg(short, long, value_name = "FILE.safetensors")]
     output: PathBuf,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Numbers the weights are kept in

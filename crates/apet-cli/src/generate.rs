@@ -33,7 +33,7 @@ pub(crate) struct GenerateArgs {
     /// Go on after the model's end token
     #[arg(long)]
     ignore_end: bool,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Numbers the weights are kept in

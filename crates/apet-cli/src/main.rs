@@ -86,7 +86,7 @@ enum Command {
     Devices,
     /// Compare every operation and gradient on a device with double precision
     Check {
-        /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+        /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
         #[arg(default_value = "cpu")]
         device: String,
     },

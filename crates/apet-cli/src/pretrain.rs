@@ -49,7 +49,7 @@ pub(crate) struct PretrainArgs {
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 500)]
     checkpoint_every: usize,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
 }

@@ -14,10 +14,14 @@
 //! each has a folder of its own, and the record of the one that ends first is linked into its place.
 
 mod collect;
+mod curves;
 mod lease;
+mod parquet;
 mod plan;
 mod status;
 mod submit;
+mod tensorboard;
+mod trackio;
 mod work;
 
 use std::cell::RefCell;

@@ -9,7 +9,7 @@
 mod place;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -126,6 +126,29 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     paths.filter(|path| path.is_dir()).collect()
+}
+
+/// A Parquet file's rows, by column.
+fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
+    let table = SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
+    let text = |field: &Field| match field {
+        Field::Str(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let rows = table.get_row_iter(None).unwrap().map(Result::unwrap);
+    let row = |row: parquet::record::Row| {
+        let columns = row.get_column_iter();
+        columns
+            .map(|(name, field)| (name.clone(), text(field)))
+            .collect()
+    };
+    rows.map(row).collect()
+}
+
+/// `Summary.Value` as protobuf has it: field 1 a text, field 2 a float.
+fn scalar(tag: &str, value: f64) -> Vec<u8> {
+    let value = (value as f32).to_le_bytes();
+    [&[0x0a, tag.len() as u8], tag.as_bytes(), &[0x15], &value].concat()
 }
 
 fn record(path: &Path) -> RunRecord {
@@ -258,34 +281,63 @@ fn a_study_is_one_table_and_one_report() {
     assert_eq!(rates, expected);
 
     place.said(&["collect", "study", "-o", "runs.parquet"]);
-    let table = fs::File::open(place.path("runs.parquet")).unwrap();
-    let table = SerializedFileReader::new(table).unwrap();
-    let rows: Vec<_> = table
-        .get_row_iter(None)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(rows.len(), 10);
-    for (row, record) in rows.iter().zip(&records) {
-        let values: Vec<_> = row.get_column_iter().collect();
-        assert_eq!(values.len(), header.len());
-        let of = |name: &str| {
-            let found = values.iter().find(|(column, _)| *column == name);
-            match found.unwrap().1 {
-                Field::Str(text) => text.clone(),
-                other => other.to_string(),
-            }
-        };
+    let table = rows(&place.path("runs.parquet"));
+    assert_eq!(table.len(), 10);
+    for (row, record) in table.iter().zip(&records) {
+        assert_eq!(row.len(), header.len());
         let summary = record.summary().unwrap();
-        assert_eq!(of("run"), record.header.run);
-        assert_eq!(of("test").parse::<f64>().unwrap(), summary.test.unwrap());
-        assert_eq!(of("steps"), "4");
-        assert_eq!(RunSpec::from_json(&of("spec")).unwrap(), record.header.spec);
+        assert_eq!(row["run"], record.header.run);
+        assert_eq!(row["test"].parse::<f64>().unwrap(), summary.test.unwrap());
+        assert_eq!(row["steps"], "4");
+        assert_eq!(
+            RunSpec::from_json(&row["spec"]).unwrap(),
+            record.header.spec
+        );
     }
     let wrong = place.refused(&["collect", "study", "-o", "runs.txt"]);
     assert!(
         wrong.contains("-o runs.txt: expected a name that ends with .parquet or .csv"),
         "{wrong}"
+    );
+
+    let said = place.said(&["collect", "study", "--tensorboard", "logs"]);
+    assert!(said.contains("logs: 10 of 10 runs"), "{said}");
+    assert_eq!(folders(&place.path("logs")).len(), 10);
+    for record in &records {
+        let folders = folders(&place.path("logs"));
+        let is_its = |folder: &&PathBuf| folder.to_string_lossy().ends_with(&record.header.run);
+        let folder = folders.iter().find(is_its).unwrap();
+        let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+        let bytes = fs::read(file.path()).unwrap();
+        for step in record.steps() {
+            let scalar = scalar("train/loss", step.loss);
+            assert!(bytes.windows(scalar.len()).any(|part| part == scalar));
+        }
+        let test = scalar("test/accuracy", record.summary().unwrap().test.unwrap());
+        assert!(bytes.windows(test.len()).any(|part| part == test));
+    }
+
+    place.said(&["collect", "study", "--trackio", "site"]);
+    let runs = fs::read(place.path("site/runs.json")).unwrap();
+    let runs: Vec<Value> = serde_json::from_slice(&runs).unwrap();
+    let expected: Vec<&str> = records.iter().map(|r| &r.header.run[..]).collect();
+    let found: Vec<&str> = runs.iter().map(|run| run["id"].as_str().unwrap()).collect();
+    assert_eq!(found, expected);
+    let rows = rows(&place.path("site/metrics.parquet"));
+    let lines = runs.iter().map(|run| run["log_count"].as_u64().unwrap());
+    assert_eq!(rows.len() as u64, lines.sum::<u64>());
+    let steps = records.iter().flat_map(|record| record.steps());
+    let losses: Vec<String> = steps
+        .map(|step| Field::Double(step.loss).to_string())
+        .collect();
+    let found = rows.iter().filter_map(|row| row.get("train/loss").cloned());
+    assert_eq!(
+        found.filter(|loss| loss != "null").collect::<Vec<_>>(),
+        losses
+    );
+    assert!(
+        rows.iter()
+            .all(|row| expected.contains(&&row["run_id"][..]))
     );
 
     place.said(&["report", "study", "-o", "report.md"]);
@@ -303,6 +355,24 @@ fn a_study_is_one_table_and_one_report() {
         wrong.contains("-o: found the ending .pdf, expected .html or .md"),
         "{wrong}"
     );
+    // One of another version is refused,
+    let other = place.records("study/runs").pop().unwrap();
+    let whole = fs::read_to_string(&other).unwrap();
+    let newer = whole.replacen("\"record\":\"1.0\"", "\"record\":\"2.0\"", 1);
+    assert_ne!(newer, whole);
+    fs::write(&other, newer).unwrap();
+    for words in [
+        ["collect", "study", "-o", "runs.csv"],
+        ["report", "study", "-o", "report.md"],
+    ] {
+        let refused = place.refused(&words);
+        let name = other.file_name().unwrap().to_string_lossy();
+        assert!(
+            refused.contains(&*name) && refused.contains("record version \"2.0\""),
+            "{refused}"
+        );
+    }
+    fs::write(&other, whole).unwrap();
     // A record that was spoilt is named, and nothing is written over.
     let spoilt = place.records("study/runs").pop().unwrap();
     fs::write(&spoilt, "{}\n").unwrap();
@@ -398,11 +468,19 @@ fn a_killed_run_goes_on_from_its_last_step() {
 fn a_stopped_worker_keeps_what_it_has_and_a_suspended_one_harms_nothing() {
     let place = Place::planned(&long());
     let mut worker = place.worker(&["--index", "0"]);
-    place.begun();
+    let own = place.begun();
     signal(&worker, "TERM");
     assert!(!worker.wait().unwrap().success());
     let run = folders(&place.path("study/work")).pop().unwrap();
     assert!(!run.join("lease").exists(), "the lease is given back");
+    // It ends after the step it is in, and nothing is made twice.
+    let left = fs::read_dir(&own)
+        .unwrap()
+        .flatten()
+        .map(|file| file.path());
+    let mut left = left.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    let stopped = record(&left.next().unwrap()).summary().unwrap().steps;
+    assert!(stopped > 0, "it had begun");
 
     let mut suspended = place.worker(&["--index", "0"]);
     let until = Instant::now() + Duration::from_secs(60);
@@ -417,6 +495,9 @@ fn a_stopped_worker_keeps_what_it_has_and_a_suspended_one_harms_nothing() {
     assert!(suspended.wait().unwrap().success());
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(place.records("study/runs").len(), 1);
+    let on = format!("resumed at step {stopped}");
+    let went_on = |line: &Line| matches!(line, Line::Note(note) if note.text.starts_with(&on));
+    assert!(record(&path).lines.iter().any(went_on), "{on}");
     let whole = Place::planned(&long());
     whole.said(&["run", "--plan", "study"]);
     assert_eq!(told(&record(&path)), told(&whole.read()[0]));

@@ -118,6 +118,15 @@ pub struct TaskSpec {
     /// What classes are called in a language model's answer.
     #[serde(default, skip_serializing_if = "is_default")]
     pub words: Words,
+    /// Class names of a user's own task, in the order of their numbers; the values of train where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// What each class is called in a language model's answer, instead of `words`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label_words: Vec<String>,
+    /// What a language model is asked, with `{text}` and `{pair}` where the texts belong; the paper's prompt where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Training rows used, drawn with `seeds.batches`; 0 uses all.
     #[serde(default)]
     pub train_rows: usize,
@@ -140,6 +149,51 @@ pub struct TaskSpec {
 
 fn max_length() -> usize {
     128
+}
+
+impl TaskSpec {
+    /// Checks what a user's own task is described by.
+    fn check_words(&self) -> Result<(), SpecError> {
+        let refuse = |field: &str, problem: String| {
+            Err(SpecError {
+                field: format!("task.{field}"),
+                problem,
+            })
+        };
+        for (field, names) in [("labels", &self.labels), ("label_words", &self.label_words)] {
+            let mut seen = std::collections::HashSet::new();
+            if names.len() == 1 {
+                return refuse(field, "found one, expected at least two".into());
+            }
+            if let Some(name) = names.iter().find(|name| !seen.insert(name.trim())) {
+                return refuse(
+                    field,
+                    format!("found {name:?} twice, expected different ones"),
+                );
+            }
+            if seen.contains("") {
+                return refuse(field, "found an empty one, expected a name".into());
+            }
+        }
+        let (labels, words) = (self.labels.len(), self.label_words.len());
+        if labels > 0 && words > 0 && labels != words {
+            let problem = format!("found {words}, expected {labels}, one for each of task.labels");
+            return refuse("label_words", problem);
+        }
+        if words > 0 && self.words != Words::default() {
+            return refuse(
+                "label_words",
+                "found beside task.words, expected one of them".into(),
+            );
+        }
+        match &self.template {
+            Some(template) if !template.contains("{text}") => {
+                let problem = "found no {text}, expected where the text belongs";
+                refuse("template", problem.into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The classification head: a linear layer on pooled hidden states, always tuned.
@@ -352,6 +406,9 @@ impl RunSpec {
                 label_column: None,
                 metric: None,
                 words: Words::default(),
+                labels: Vec::new(),
+                label_words: Vec::new(),
+                template: None,
                 train_rows: 0,
                 shots: 0,
                 dev_rows: 0,
@@ -438,6 +495,7 @@ impl RunSpec {
             let problem = format!("found {shots} beside {rows} train_rows, expected one of them");
             return refuse("task.shots", problem);
         }
+        self.task.check_words()?;
         let o = &self.optimizer;
         let ranges = [
             ("learning_rate", o.learning_rate, 0.0, f64::MAX),
@@ -558,6 +616,44 @@ mod tests {
         assert!(p.starts_with("seeds.init: found 9007199254740992"), "{p}");
         let p = problem(r#"{"model":"m","task":{"name":"t"}} x"#);
         assert!(p.starts_with("spec: trailing characters"), "{p}");
+    }
+
+    #[test]
+    fn words_of_ones_own_fit_together() {
+        let mine = |fields: &str| {
+            problem(&format!(
+                r#"{{"model":"m","task":{{"name":"t",{fields}}}}}"#
+            ))
+        };
+        for (fields, expected) in [
+            (
+                r#""labels":["a"]"#,
+                "task.labels: found one, expected at least two",
+            ),
+            (
+                r#""labels":["a","a "]"#,
+                "task.labels: found \"a \" twice, expected different ones",
+            ),
+            (
+                r#""label_words":["a",""]"#,
+                "task.label_words: found an empty one, expected a name",
+            ),
+            (
+                r#""labels":["a","b"],"label_words":["a","b","c"]"#,
+                "task.label_words: found 3, expected 2, one for each of task.labels",
+            ),
+            (
+                r#""words":"numbers","label_words":["a","b"]"#,
+                "task.label_words: found beside task.words, expected one of them",
+            ),
+            (
+                r#""template":"Is it? {pair}""#,
+                "task.template: found no {text}, expected where the text belongs",
+            ),
+        ] {
+            let found = mine(fields);
+            assert!(found.ends_with(expected), "{found}");
+        }
     }
 
     #[test]

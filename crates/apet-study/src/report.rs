@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Answers, Figure, Figured, Mean, Optimised, Paired, Threshold, Thresholds};
+use crate::{Answers, Figure, Figured, Mean, Optimised, Paired, Placements, Threshold, Thresholds};
 
 /// What a report tells.
 pub(crate) struct Told<'a> {
@@ -10,6 +10,7 @@ pub(crate) struct Told<'a> {
     pub(crate) paired: &'a [Paired],
     pub(crate) thresholds: &'a [Thresholds],
     pub(crate) optimised: &'a [Optimised],
+    pub(crate) placements: &'a Placements,
     pub(crate) answers: &'a Answers,
 }
 
@@ -20,6 +21,7 @@ pub(crate) fn report(name: &str, about: &str, told: &Told<'_>) -> String {
         paired,
         thresholds,
         optimised,
+        placements,
         answers,
     } = told;
     let mut text = format!("# {name}\n\n{about}\n");
@@ -38,6 +40,7 @@ pub(crate) fn report(name: &str, about: &str, told: &Told<'_>) -> String {
         differences(&mut text, paired.iter().filter(|pair| pair.task == task));
     }
     counts(&mut text, thresholds);
+    positions(&mut text, placements);
     ways(&mut text, optimised);
     for answer in &answers.claims {
         let _ = write!(
@@ -183,6 +186,34 @@ fn ways(text: &mut String, optimised: &[Optimised]) {
             shown(of.way),
             shown(of.rise),
             of.runs
+        );
+    }
+}
+
+/// How much it matters where APET's parameters are.
+fn positions(text: &mut String, placements: &Placements) {
+    if placements.models.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\n## Spread of APET across placements\n\nStandard deviation of the score across placement seeds, points, apart from what the other \
+         seeds do; pooled over tasks and counts, with 95 % intervals.\n\n\
+         | model | cells | placements x seeds | spread | rest |\n|---|---|---|---|---|\n",
+    );
+    for of in &placements.models {
+        let [spread, low, high, rest] = [of.spread, of.low, of.high, of.rest].map(|x| 100.0 * x);
+        let (model, cells, rows, columns) = (&of.model, of.cells, of.placements, of.seeds);
+        let _ = writeln!(
+            text,
+            "| {model} | {cells} | {rows} x {columns} | {spread:.1} [{low:.1}, {high:.1}] | {rest:.1} |"
+        );
+    }
+    if let Some(of) = placements.trend {
+        let [slope, low, high] = [of.slope, of.low, of.high].map(|x| 100.0 * x);
+        let _ = writeln!(
+            text,
+            "\nWith ten times as many parameters in the model it changes by {slope:+.1} points [{low:+.1}, {high:+.1}], p = {:.2}.",
+            of.p
         );
     }
 }

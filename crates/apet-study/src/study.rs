@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::figure::setting;
 use crate::report::Told;
 use crate::{
-    Answers, Curve, Figure, Filter, Optimised, Paired, Row, Thresholds, optimised, paired,
+    Answers, Curve, Figure, Filter, Optimised, Paired, Placements, Row, Thresholds, optimised,
+    paired, placements,
 };
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
@@ -175,6 +176,11 @@ impl Study {
         optimised::optimised(self.once(&[]))
     }
 
+    /// How much it matters where APET's parameters are, where placements were crossed with seeds.
+    pub fn placements(&self) -> Placements {
+        placements::placements(self.once(&[]))
+    }
+
     /// What the runs say about the paper's four claims; `runs` are run ids, and all runs count where it is empty.
     pub fn answers(&self, runs: &[String]) -> Answers {
         Answers::of(self.once(runs))
@@ -212,6 +218,7 @@ impl Study {
                 paired: &self.paired(),
                 thresholds: &self.thresholds(),
                 optimised: &self.optimised(),
+                placements: &self.placements(),
                 answers: &self.answers(&[]),
             },
         )

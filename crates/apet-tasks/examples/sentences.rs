@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &read("amazon.json")?,
     )?;
     fs::create_dir_all(to.join("sentences"))?;
-    for split in [Some(splits.train), splits.dev, splits.test]
+    for split in [splits.train, splits.dev, splits.test]
         .into_iter()
         .flatten()
     {

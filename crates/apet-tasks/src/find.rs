@@ -14,12 +14,12 @@ const TEST: &[&str] = &["test", "test_matched"];
 /// Where the splits of a task are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitPaths {
-    /// `train.*`
-    pub train: PathBuf,
-    /// `validation.*`, `valid.*`, `val.*` or `dev.*`
-    pub dev: Option<PathBuf>,
-    /// `test.*`
-    pub test: Option<PathBuf>,
+    /// `train.*`, in one file or cut into several.
+    pub train: Vec<PathBuf>,
+    /// `validation.*`, `valid.*`, `val.*` or `dev.*`; none where there is no such file.
+    pub dev: Vec<PathBuf>,
+    /// `test.*`; likewise.
+    pub test: Vec<PathBuf>,
 }
 
 impl SplitPaths {
@@ -28,10 +28,13 @@ impl SplitPaths {
     /// # Errors
     /// Names the file that can not be read.
     pub fn read(&self) -> Result<SplitFiles, TaskError> {
+        let all = |paths: &[PathBuf]| -> Result<Vec<SplitFile>, TaskError> {
+            paths.iter().map(|path| read(path)).collect()
+        };
         Ok(SplitFiles {
-            train: read(&self.train)?,
-            dev: self.dev.as_deref().map(read).transpose()?,
-            test: self.test.as_deref().map(read).transpose()?,
+            train: all(&self.train)?,
+            dev: all(&self.dev)?,
+            test: all(&self.test)?,
         })
     }
 }
@@ -45,14 +48,15 @@ fn read(path: &Path) -> Result<SplitFile, TaskError> {
 }
 
 /// The splits in `dir`, or in its folder `data` as on the Hugging Face hub:
-/// `train.jsonl`, `validation.csv`, `test-00000-of-00001.parquet`, ...
+/// `train.jsonl`, `validation.csv`, `test-00000-of-00002.parquet`, ...
 ///
 /// # Errors
-/// When `dir` can not be read, has no train file, two files for one split, or a
-/// split cut into several files.
+/// When `dir` can not be read, has no train file, two files for one split, or not all
+/// parts of one.
 pub fn find_splits(dir: &Path) -> Result<SplitPaths, TaskError> {
     let names = names(dir)?;
-    if let Some(train) = find(dir, &names, TRAIN)? {
+    let train = find(dir, &names, TRAIN)?;
+    if !train.is_empty() {
         return Ok(SplitPaths {
             train,
             dev: find(dir, &names, DEV)?,
@@ -91,46 +95,70 @@ fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
     Ok(names)
 }
 
-/// The one file that holds a split, if there is any.
-fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Option<PathBuf>, TaskError> {
-    let mut found: Option<&String> = None;
+/// The files that hold a split, in order: one, or all parts of one that is cut; none where there is none.
+fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, TaskError> {
+    let mut found: Vec<(&String, Part<'_>)> = Vec::new();
     for name in names {
-        let Some((stem, shards)) = Format::of(name).and_then(|_| stem(name)) else {
+        let Some(part) = Format::of(name).and_then(|_| part(name)) else {
             continue;
         };
-        if !stems.contains(&stem) {
+        if !stems.contains(&part.split) {
             continue;
         }
-        let refuse = |problem| {
-            Err(TaskError::file(
+        if let Some((other, first)) = found.first()
+            && (part.number.is_none() || (first.split, first.of) != (part.split, part.of))
+        {
+            return Err(TaskError::file(
                 dir.join(name).display().to_string(),
-                problem,
-            ))
-        };
-        if shards > 1 {
-            return refuse(format!(
-                "the split is cut into {shards} files, expected 1; join them into one file"
+                format!(
+                    "{other} holds the same split, expected one file a split, or all parts of one; move one away"
+                ),
             ));
         }
-        if let Some(other) = found {
-            return refuse(format!(
-                "{other} holds the same split, expected one file a split; move one away"
-            ));
-        }
-        found = Some(name);
+        found.push((name, part));
     }
-    Ok(found.map(|name| dir.join(name)))
+    let complete = found.iter().enumerate();
+    let complete = complete.filter(|(at, (_, part))| part.number.is_none_or(|n| n == *at));
+    let (complete, here) = (complete.count(), found.len());
+    if let Some((name, part)) = found.first()
+        && (complete < here || here != part.of)
+    {
+        return Err(TaskError::file(
+            dir.join(name).display().to_string(),
+            format!(
+                "found {here} of the {} parts of the split, expected all, each once",
+                part.of
+            ),
+        ));
+    }
+    Ok(found.into_iter().map(|(name, _)| dir.join(name)).collect())
 }
 
-/// `train-00000-of-00003.parquet` is `train`, cut into 3; `train.csv` is `train`, in 1.
-fn stem(name: &str) -> Option<(&str, usize)> {
+/// What a file's name says that it holds.
+struct Part<'a> {
+    split: &'a str,
+    /// From 0; none of a split in one file.
+    number: Option<usize>,
+    /// Parts of the split.
+    of: usize,
+}
+
+/// `train-00000-of-00003.parquet` is the first of 3 parts of `train`; `train.csv` is all of it.
+fn part(name: &str) -> Option<Part<'_>> {
     let stem = Path::new(name).file_stem()?.to_str()?;
     let Some((rest, of)) = stem.rsplit_once("-of-") else {
-        return Some((stem, 1));
+        return Some(Part {
+            split: stem,
+            number: None,
+            of: 1,
+        });
     };
-    let (split, part) = rest.rsplit_once('-')?;
-    part.parse::<usize>().ok()?;
-    Some((split, of.parse().ok()?))
+    let (split, number) = rest.rsplit_once('-')?;
+    Some(Part {
+        split,
+        number: Some(number.parse().ok()?),
+        of: of.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -152,10 +180,11 @@ mod tests {
             Self(path)
         }
 
-        fn found(&self) -> Result<[Option<String>; 3], String> {
+        fn found(&self) -> Result<[Vec<String>; 3], String> {
             let splits = find_splits(&self.0).map_err(|e| e.to_string())?;
             let name = |p: PathBuf| p.strip_prefix(&self.0).unwrap().display().to_string();
-            Ok([Some(splits.train), splits.dev, splits.test].map(|p| p.map(name)))
+            let names = |paths: Vec<PathBuf>| paths.into_iter().map(name).collect();
+            Ok([splits.train, splits.dev, splits.test].map(names))
         }
     }
 
@@ -177,7 +206,7 @@ mod tests {
                 "trainer.csv",
             ],
         );
-        let names = ["train.jsonl", "dev.csv", "test.tsv"].map(|n| Some(n.to_owned()));
+        let names = ["train.jsonl", "dev.csv", "test.tsv"].map(|n| vec![n.to_owned()]);
         assert_eq!(d.found().unwrap(), names);
     }
 
@@ -187,17 +216,16 @@ mod tests {
             "hub",
             &[
                 "README.md",
-                "data/train-00000-of-00001.parquet",
+                "data/train-00001-of-00002.parquet",
+                "data/train-00000-of-00002.parquet",
                 "data/validation-00000-of-00001.parquet",
             ],
         );
         let [train, dev, test] = d.found().unwrap();
-        assert_eq!(train.as_deref(), Some("data/train-00000-of-00001.parquet"));
-        assert_eq!(
-            dev.as_deref(),
-            Some("data/validation-00000-of-00001.parquet")
-        );
-        assert_eq!(test, None);
+        let parts = [0, 1].map(|part| format!("data/train-0000{part}-of-00002.parquet"));
+        assert_eq!(train, parts);
+        assert_eq!(dev, ["data/validation-00000-of-00001.parquet"]);
+        assert!(test.is_empty());
     }
 
     #[test]
@@ -213,8 +241,23 @@ mod tests {
             e.contains("train.jsonl: train.csv holds the same split"),
             "{e}"
         );
-        let e = problem("shards", &["train-00000-of-00002.parquet"]);
-        assert!(e.contains("cut into 2 files, expected 1"), "{e}");
+        for (name, parts) in [
+            (
+                "one",
+                &[
+                    "train-00000-of-00003.parquet",
+                    "train-00002-of-00003.parquet",
+                ][..],
+            ),
+            ("first", &["train-00001-of-00001.parquet"]),
+        ] {
+            let e = problem(name, parts);
+            let (here, of) = (parts.len(), if name == "one" { 3 } else { 1 });
+            let expected = format!("found {here} of the {of} parts of the split, expected all");
+            assert!(e.contains(&expected), "{e}");
+        }
+        let e = problem("mixed", &["train-00000-of-00001.parquet", "train.csv"]);
+        assert!(e.contains("holds the same split"), "{e}");
         let e = find_splits(Path::new("no such directory"))
             .unwrap_err()
             .to_string();
@@ -229,8 +272,8 @@ mod tests {
         let d = Directory::new("read", &["train.csv"]);
         let mut splits = find_splits(&d.0).unwrap();
         let files = splits.read().unwrap();
-        assert!(files.train.name.ends_with("train.csv") && files.dev.is_none());
-        splits.dev = Some(d.0.join("gone.csv"));
+        assert!(files.train[0].name.ends_with("train.csv") && files.dev.is_empty());
+        splits.dev = vec![d.0.join("gone.csv")];
         assert!(
             splits
                 .read()

@@ -41,10 +41,14 @@ impl Labels {
     pub(crate) fn of_rows(
         file: &str,
         column: &str,
-        rows: &[Row],
+        rows: &[Vec<Row>],
         at: usize,
     ) -> Result<Self, TaskError> {
-        let texts: BTreeSet<String> = rows.iter().filter_map(|r| name(&r.cells[at])).collect();
+        let texts: BTreeSet<String> = rows
+            .iter()
+            .flatten()
+            .filter_map(|r| name(&r.cells[at]))
+            .collect();
         let (least, most) = (2, MOST_CLASSES);
         if texts.len() < least || texts.len() > most {
             let (n, found) = (texts.len(), listed(&texts));
@@ -153,7 +157,7 @@ mod tests {
                 cells: vec![c.clone()],
             })
             .collect();
-        Labels::of_rows("train.csv", "label", &rows, 0)
+        Labels::of_rows("train.csv", "label", &[rows], 0)
     }
 
     fn class(number: usize) -> Reading {

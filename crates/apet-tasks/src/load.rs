@@ -10,15 +10,25 @@ use crate::labels::{Labels, Reading};
 use crate::read::{self, Cell, Row, SplitFile, Wanted};
 use crate::task::{Answer, Example, Task};
 
-/// The files of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The files of a task: those of a split are read one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitFiles {
     /// Rows for training.
-    pub train: SplitFile,
-    /// Rows on which the best checkpoint is chosen; drawn from train where absent.
-    pub dev: Option<SplitFile>,
-    /// Rows scored once at the end; half of dev where absent or without labels.
-    pub test: Option<SplitFile>,
+    pub train: Vec<SplitFile>,
+    /// Rows on which the best checkpoint is chosen; drawn from train where there are none.
+    pub dev: Vec<SplitFile>,
+    /// Rows scored once at the end; half of dev where there are none, or none with a label.
+    pub test: Vec<SplitFile>,
+}
+
+/// What errors call a split of several files.
+fn name(files: &[SplitFile]) -> &str {
+    files.first().map_or("train", |file| &file.name)
+}
+
+/// The rows of each file.
+fn rows(files: &[SplitFile], wanted: &[Wanted<'_>]) -> Result<Vec<Vec<Row>>, TaskError> {
+    files.iter().map(|file| read::rows(file, wanted)).collect()
 }
 
 /// Loads the task of `spec`: columns and labels of the task known under its name,
@@ -38,13 +48,15 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     let metric = metric(spec, def)?;
     let mut notes = Vec::new();
 
-    let rows = read::rows(&files.train, &columns.wanted(true))?;
+    let of_train = rows(&files.train, &columns.wanted(true))?;
     let label_at = columns.label_at();
     let labels = match def {
         _ if metric.of_texts() => Labels::Texts,
         Some(def) => Labels::Known(def.labels.iter().map(|&l| l.into()).collect()),
-        None => Labels::of_rows(&files.train.name, columns.label, &rows, label_at)?,
+        None if !spec.labels.is_empty() => Labels::Known(spec.labels.clone()),
+        None => Labels::of_rows(name(&files.train), columns.label, &of_train, label_at)?,
     };
+    check_words(spec, def, &columns, &labels)?;
     if metric == Metric::F1 && labels.names().len() != 2 {
         let found = labels.names().len();
         return Err(TaskError::Field {
@@ -59,41 +71,36 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         labels,
         drops_unlabelled: def.is_some_and(|d| d.drops_unlabelled),
     };
-    let mut train = reader.labelled("train", &files.train, rows, &mut notes)?;
+    let mut train = reader.labelled("train", &files.train, of_train, &mut notes)?;
 
-    let mut dev = match &files.dev {
-        Some(file) => {
-            let rows = read::rows(file, &reader.columns.wanted(true))?;
-            reader.labelled("dev", file, rows, &mut notes)?
-        }
-        None => {
-            let (rest, dev) = draw_split(train, 10, &files.train.name, "dev")?;
-            notes.push(format!("no dev split: {} rows drawn from train", dev.len()));
-            train = rest;
-            dev
-        }
+    let mut dev = if files.dev.is_empty() {
+        let (rest, dev) = draw_split(train, 10, name(&files.train), "dev")?;
+        notes.push(format!("no dev split: {} rows drawn from train", dev.len()));
+        train = rest;
+        dev
+    } else {
+        let of_dev = rows(&files.dev, &reader.columns.wanted(true))?;
+        reader.labelled("dev", &files.dev, of_dev, &mut notes)?
     };
-    let test = match &files.test {
-        Some(file) => {
-            let rows = read::rows(file, &reader.columns.wanted(false))?;
-            let has_labels = rows
-                .iter()
-                .any(|r| reader.labels.read(&r.cells[label_at]) != Reading::Unlabelled);
-            has_labels
-                .then(|| reader.labelled("test", file, rows, &mut notes))
-                .transpose()?
-        }
-        None => None,
-    };
+    let of_test = rows(&files.test, &reader.columns.wanted(false))?;
+    let has_labels = of_test
+        .iter()
+        .flatten()
+        .any(|r| reader.labels.read(&r.cells[label_at]) != Reading::Unlabelled);
+    let test = has_labels
+        .then(|| reader.labelled("test", &files.test, of_test, &mut notes))
+        .transpose()?;
     let mut test = match test {
         Some(test) => test,
         None => {
-            let source = files.dev.as_ref().unwrap_or(&files.train);
-            let (rest, test) = draw_split(dev, 2, &source.name, "test")?;
-            let why = if files.test.is_some() {
-                "test has no labels"
-            } else {
-                "no test split"
+            let source = match files.dev.is_empty() {
+                true => &files.train,
+                false => &files.dev,
+            };
+            let (rest, test) = draw_split(dev, 2, name(source), "test")?;
+            let why = match files.test.is_empty() {
+                true => "no test split",
+                false => "test has no labels",
             };
             notes.push(format!("{why}: {} rows drawn from dev", test.len()));
             dev = rest;
@@ -152,6 +159,8 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         labels: reader.labels.names().to_vec(),
         metric,
         words: spec.words,
+        label_words: spec.label_words.clone(),
+        template: spec.template.clone(),
         target_length: target_length(spec),
         train,
         dev,
@@ -188,6 +197,40 @@ fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
         }),
         _ => Ok(metric),
     }
+}
+
+/// Refuses names and prompts that do not fit the task.
+fn check_words(
+    spec: &TaskSpec,
+    def: Option<&TaskDef>,
+    columns: &Columns<'_>,
+    labels: &Labels,
+) -> Result<(), TaskError> {
+    let refuse = |field, problem| Err(TaskError::Field { field, problem });
+    if !spec.labels.is_empty() {
+        if let Some(def) = def {
+            let problem = format!(
+                "found labels, expected none, as those of {} are known",
+                def.name
+            );
+            return refuse("task.labels", problem);
+        }
+        if *labels == Labels::Texts {
+            let problem = "found labels, expected none, as answers are texts by task.metric";
+            return refuse("task.labels", problem.into());
+        }
+    }
+    let (words, classes) = (spec.label_words.len(), labels.names().len());
+    if words > 0 && words != classes {
+        let problem = format!("found {words}, expected {classes}, one for each class");
+        return refuse("task.label_words", problem);
+    }
+    let asks_pair = spec.template.as_ref().is_some_and(|t| t.contains("{pair}"));
+    if asks_pair && columns.pair.is_none() {
+        let problem = "found {pair}, expected task.text_pair_column beside it";
+        return refuse("task.template", problem.into());
+    }
+    Ok(())
 }
 
 /// Rows that ask the same become one, where the first of them stands, with the answers of all.
@@ -333,19 +376,21 @@ impl Reader<'_> {
     fn labelled(
         &self,
         split: &str,
-        file: &SplitFile,
-        rows: Vec<Row>,
+        files: &[SplitFile],
+        rows: Vec<Vec<Row>>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Example>, TaskError> {
-        let all = rows.len();
+        let all = rows.iter().map(Vec::len).sum();
         let mut examples = Vec::with_capacity(all);
-        for row in rows {
-            examples.extend(self.example(file, row)?);
+        for (file, rows) in files.iter().zip(rows) {
+            for row in rows {
+                examples.extend(self.example(file, row)?);
+            }
         }
         let dropped = all - examples.len();
         if examples.is_empty() {
             return Err(TaskError::file(
-                &file.name,
+                name(files),
                 format!("found {all} rows without a label, expected at least 1 with one"),
             ));
         }

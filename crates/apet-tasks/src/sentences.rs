@@ -47,9 +47,9 @@ pub fn sentences(imdb: &[u8], yelp: &[u8], amazon: &[u8]) -> Result<SplitFiles, 
     let test = rows.split_off(rows.len() - tenth);
     let dev = rows.split_off(rows.len() - tenth);
     Ok(SplitFiles {
-        train: written("train", &rows)?,
-        dev: Some(written("validation", &dev)?),
-        test: Some(written("test", &test)?),
+        train: vec![written("train", &rows)?],
+        dev: vec![written("validation", &dev)?],
+        test: vec![written("test", &test)?],
     })
 }
 
@@ -150,19 +150,13 @@ mod tests {
     #[test]
     fn the_splits_are_pinned() {
         let files = made();
-        let first = |file: &SplitFile| {
-            let text = String::from_utf8(file.bytes.clone()).unwrap();
+        let first = |split: &[SplitFile]| {
+            let text = String::from_utf8(split[0].bytes.clone()).unwrap();
             text.lines().next().unwrap().to_owned()
         };
         assert_eq!(first(&files.train), r#"{"text":"yelp 17  ","label":1}"#);
-        assert_eq!(
-            first(&files.dev.unwrap()),
-            r#"{"text":"imdb 9  ","label":1}"#
-        );
-        assert_eq!(
-            first(&files.test.unwrap()),
-            r#"{"text":"imdb 1  ","label":1}"#
-        );
+        assert_eq!(first(&files.dev), r#"{"text":"imdb 9  ","label":1}"#);
+        assert_eq!(first(&files.test), r#"{"text":"imdb 1  ","label":1}"#);
     }
 
     #[test]

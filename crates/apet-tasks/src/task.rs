@@ -43,6 +43,10 @@ pub struct Task {
     pub metric: Metric,
     /// What classes are called in a language model's answer.
     pub words: Words,
+    /// What each class is called there instead; none where `words` says it.
+    pub label_words: Vec<String>,
+    /// What a language model is asked, with `{text}` and `{pair}`; the paper's prompt where absent.
+    pub template: Option<String>,
     /// Tokens of an answer that is a text.
     pub target_length: usize,
     /// Rows for training.
@@ -79,8 +83,11 @@ impl Task {
     }
 
     /// What a language model is asked about a row: `Input: sentence: ... Output:`; the label's
-    /// word follows (the paper's template, section 4).
+    /// word follows (the paper's template, section 4); or the task's own template.
     pub fn prompt(&self, example: &Example) -> String {
+        if let Some(template) = &self.template {
+            return filled(template, example);
+        }
         let (text, pair) = (&self.columns.0, self.columns.1.as_deref());
         let second = example.pair.as_deref().zip(pair);
         let second = second.map_or(String::new(), |(value, name)| format!(" {name}: {value}"));
@@ -89,6 +96,9 @@ impl Task {
 
     /// What a language model is to answer where a class is right.
     pub fn word(&self, class: usize) -> String {
+        if let Some(word) = self.label_words.get(class) {
+            return word.clone();
+        }
         match self.words {
             Words::Labels => self.labels[class].clone(),
             Words::Numbers => class.to_string(),
@@ -139,9 +149,41 @@ impl Task {
     }
 }
 
+/// A template with a row's texts in it; what stands in braces in the texts themselves stays as it is.
+fn filled(template: &str, example: &Example) -> String {
+    let pair = example.pair.as_deref().unwrap_or_default();
+    let mut prompt = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        prompt.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix("{text}") {
+            prompt.push_str(&example.text);
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("{pair}") {
+            prompt.push_str(pair);
+            rest = after;
+        } else {
+            prompt.push('{');
+            rest = &rest[1..];
+        }
+    }
+    prompt + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_takes_the_texts_as_they_are() {
+        let mut task = task();
+        task.template = Some("Is {text} {so}? {pair} {text".into());
+        let row = example("{pair}", Some("{text}"), 0);
+        assert_eq!(task.prompt(&row), "Is {pair} {so}? {text} {text");
+        task.label_words = vec!["wrong".into(), "right".into(), "who knows".into()];
+        assert_eq!(task.word(1), "right");
+    }
 
     fn example(text: &str, pair: Option<&str>, label: usize) -> Example {
         Example {

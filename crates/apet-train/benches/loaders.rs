@@ -86,12 +86,11 @@ fn rows(c: &mut Criterion) -> Result<(), Failure> {
         .collect();
     let spec: TaskSpec = serde_json::from_str(r#"{"name": "rotten_tomatoes"}"#)?;
     let files = SplitFiles {
-        train: SplitFile {
+        train: vec![SplitFile {
             name: "train.jsonl".into(),
             bytes: lines.into_bytes(),
-        },
-        dev: None,
-        test: None,
+        }],
+        ..SplitFiles::default()
     };
     let mut group = c.benchmark_group("10,000 rows of 20 words");
     group.throughput(Throughput::Elements(ROWS as u64));

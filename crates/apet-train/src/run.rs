@@ -8,6 +8,7 @@ use apet_record::{
     Summary,
 };
 use apet_tasks::Task;
+use apet_theta::Placed;
 use burn::Tensor;
 
 use crate::{
@@ -148,13 +149,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         }
         if keep {
             progress.seconds = recorder.seconds();
-            let state = State {
-                values: trainer.theta.values(),
-                moments: trainer.optimizer.moments.clone(),
-                best: best.clone(),
-            };
-            let bytes = checkpoint::write(state, &progress, chosen.as_ref()).await?;
-            recorder.host.checkpoint(&bytes).map_err(TrainError::Host)?;
+            save(&mut recorder, &trainer, &progress, &best, chosen.as_ref()).await?;
         }
         if evaluate && spec.train.patience > 0 && progress.waited >= spec.train.patience {
             let text = format!(
@@ -168,6 +163,11 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
     if !pending.is_empty() && !recorder.steps(pending).await? {
         status = Status::Diverged;
     }
+    if status == Status::Stopped && progress.step > 0 {
+        // Nothing is lost that was done since the last one.
+        progress.seconds = recorder.seconds();
+        save(&mut recorder, &trainer, &progress, &best, chosen.as_ref()).await?;
+    }
     let way = (begin, best);
     finish(
         &mut trainer,
@@ -178,6 +178,23 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         status,
     )
     .await
+}
+
+/// Keeps everything that a run needs to go on.
+async fn save<H: Host>(
+    recorder: &mut Recorder<'_, H>,
+    trainer: &Trainer<'_>,
+    progress: &Progress,
+    best: &Tensor<1>,
+    chosen: Option<&Placed>,
+) -> Result<(), TrainError> {
+    let state = State {
+        values: trainer.theta.values(),
+        moments: trainer.optimizer.moments.clone(),
+        best: best.clone(),
+    };
+    let bytes = checkpoint::write(state, progress, chosen).await?;
+    recorder.host.checkpoint(&bytes).map_err(TrainError::Host)
 }
 
 /// Scores test once with the best values, and writes the summary.

@@ -138,9 +138,9 @@ impl Lab {
         let spec: TaskSpec = serde_json::from_str(task).map_err(|e| error(format!("task: {e}")))?;
         let files: Files = serde_wasm_bindgen::from_value(files).map_err(error)?;
         let files = SplitFiles {
-            train: files.train.into(),
-            dev: files.dev.map(Into::into),
-            test: files.test.map(Into::into),
+            train: vec![files.train.into()],
+            dev: files.dev.into_iter().map(Into::into).collect(),
+            test: files.test.into_iter().map(Into::into).collect(),
         };
         let task = apet_tasks::load(&spec, seed as u64, files).map_err(error)?;
         let info = object(&task.info())?;

@@ -4,6 +4,7 @@
 
 mod browser;
 mod scale;
+mod studies;
 
 use std::fs;
 use std::io::Write;
@@ -119,6 +120,7 @@ pub(crate) enum Where {
     Native,
     Browser,
     Scale,
+    Studies,
 }
 
 /// Measures, prints tables, and adds all figures to the history in the target directory.
@@ -137,6 +139,9 @@ pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     }
     if asked(Where::Scale) {
         kept.extend(scale::scale()?);
+    }
+    if asked(Where::Studies) {
+        kept.extend(studies::studies()?);
     }
     keep(&target()?.join("bench.jsonl"), kept)
 }

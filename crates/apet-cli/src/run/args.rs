@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use apet_record::{
     Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule,
-    Seeds, Select, Words,
+    Seeds, Select, TaskSpec, Words,
 };
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
@@ -24,8 +24,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
     /// Task: sentences, which comes with apet and is the default, rotten_tomatoes, sst2, or a name of your own
-    /// with --data
-    #[arg(long)]
+    /// with --data; or a TOML file that describes one
+    #[arg(long, value_name = "NAME|FILE.toml")]
     task: Option<String>,
     /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet)
     #[arg(long, value_name = "DIR")]
@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     settings: Settings,
     #[command(flatten)]
     pub(super) work: WorkArgs,
-    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N or dx12:N; several with commas for --jobs
+    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N, dx12:N or cuda:N; several with commas for --jobs
     #[arg(long)]
     pub(super) device: Option<String>,
     /// Go on from the last checkpoint of this run, or of the run with this id, on its device
@@ -70,6 +70,16 @@ pub(crate) struct RunArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The task of a TOML file.
+fn described(file: &str) -> Result<TaskSpec> {
+    let text = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().map_or("", |at| &text[..at.start]);
+        let line = before.matches('\n').count() + 1;
+        anyhow::anyhow!("{file}: line {line}: {}", error.message())
+    })
 }
 
 /// How to run. What is not given keeps the spec's default.
@@ -212,16 +222,15 @@ impl RunArgs {
                     std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
                 RunSpec::from_json(&text).with_context(|| path.display().to_string())?
             }
-            None => {
-                let model = self.model.as_deref().unwrap_or(DEFAULTS.0);
-                RunSpec::new(model, self.task.as_deref().unwrap_or(DEFAULTS.1))
-            }
+            None => RunSpec::new(self.model.as_deref().unwrap_or(DEFAULTS.0), DEFAULTS.1),
         };
         if let (Some(model), Some(_)) = (&self.model, &self.spec) {
             spec.model.clone_from(model);
         }
-        if let (Some(task), Some(_)) = (&self.task, &self.spec) {
-            spec.task.name.clone_from(task);
+        match &self.task {
+            Some(file) if file.ends_with(".toml") => spec.task = described(file)?,
+            Some(name) => spec.task.name.clone_from(name),
+            None => {}
         }
         for (place, value) in [
             (&mut spec.task.text_column, &self.text_column),

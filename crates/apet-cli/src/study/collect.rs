@@ -3,22 +3,16 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Line, RecordError, RunRecord};
-use apet_study::{COLUMNS, Flat, Kind, Study, flat};
+use apet_study::{COLUMNS, Flat, Study, flat};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::{Compression, write::GzEncoder};
-use parquet::basic::{ConvertedType, Repetition, Type as Physical};
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::Type;
 
-use super::Folder;
+use super::parquet::Table;
+use super::{Folder, tensorboard, trackio};
 use crate::builtin;
 use crate::store::write_atomic;
 
@@ -32,12 +26,9 @@ const WITH_LOSSES: usize = 1_000;
 const LOSSES: usize = 100;
 
 /// How records are read.
-type Parse = fn(&str) -> Result<Vec<RunRecord>, RecordError>;
+pub(super) type Parse = fn(&str) -> Result<Vec<RunRecord>, RecordError>;
 
-const WITHOUT_STEPS: Parse = RunRecord::parse_without_steps;
-
-/// Rows that are written at once.
-const ROWS: usize = 10_000;
+pub(super) const WITHOUT_STEPS: Parse = RunRecord::parse_without_steps;
 
 /// Which study, and where to.
 #[derive(Debug, clap::Args)]
@@ -46,8 +37,19 @@ pub(crate) struct CollectArgs {
     #[arg(value_name = "DIR")]
     study: PathBuf,
     /// The table: FILE.parquet or FILE.csv
-    #[arg(short, long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["tensorboard", "trackio"]
+    )]
+    out: Option<PathBuf>,
+    /// Every run's curves as TensorBoard's event files, in a folder each
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+    /// All curves as the files of a static trackio page
+    #[arg(long, value_name = "DIR")]
+    trackio: Option<PathBuf>,
 }
 
 /// Which study, and where to.
@@ -61,26 +63,45 @@ pub(crate) struct ReportArgs {
     out: Option<PathBuf>,
 }
 
-/// Writes a study's runs as one table, a row each.
+/// Writes a study's runs as one table, a row each, or their curves.
 ///
 /// # Errors
-/// Names the record that can not be read; or when the table can not be written.
+/// Names the record that can not be read; or when a file can not be written.
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
-    let ending = args.out.extension().unwrap_or_default().to_string_lossy();
+    if let Some(out) = &args.out {
+        table(&folder, out)?;
+    }
+    if let Some(logs) = &args.tensorboard {
+        let write = |record: RunRecord| tensorboard::write(&record, logs);
+        let written = read(&paths(&folder), RunRecord::parse, write)?;
+        let written: Vec<()> = written.into_iter().collect::<Result<_>>()?;
+        told(logs, written.len(), &folder);
+    }
+    if let Some(out) = &args.trackio {
+        told(out, trackio::write(&folder, out)?, &folder);
+    }
+    Ok(())
+}
+
+fn table(folder: &Folder, path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
     let write = match &*ending {
         "parquet" => as_parquet,
         "csv" => as_csv,
         _ => bail!(
             "-o {}: expected a name that ends with .parquet or .csv",
-            args.out.display()
+            path.display()
         ),
     };
-    let rows = read(&folder, WITHOUT_STEPS, |record| flat(&record))?;
-    write_atomic(&args.out, |out| write(&rows, out))?;
-    let (rows, runs) = (rows.len(), folder.about.runs);
-    println!("{}: {rows} of {runs} runs", args.out.display());
+    let rows = read(&paths(folder), WITHOUT_STEPS, |record| flat(&record))?;
+    write_atomic(path, |out| write(&rows, out))?;
+    told(path, rows.len(), folder);
     Ok(())
+}
+
+fn told(path: &Path, runs: usize, folder: &Folder) {
+    println!("{}: {runs} of {} runs", path.display(), folder.about.runs);
 }
 
 /// Writes what a study found.
@@ -91,11 +112,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
     let ending = args.out.as_ref().and_then(|path| path.extension());
     let text = match ending.map(|ending| ending.to_string_lossy()).as_deref() {
-        None | Some("md") => as_markdown(&folder, read(&folder, WITHOUT_STEPS, |r| r)?)?,
+        None | Some("md") => as_markdown(&folder, read(&paths(&folder), WITHOUT_STEPS, |r| r)?)?,
         Some("html") if folder.about.runs <= WITH_LOSSES => {
-            as_page(&folder, &read(&folder, RunRecord::parse, thinned)?)?
+            as_page(&folder, &read(&paths(&folder), RunRecord::parse, thinned)?)?
         }
-        Some("html") => as_page(&folder, &read(&folder, WITHOUT_STEPS, |r| r)?)?,
+        Some("html") => as_page(&folder, &read(&paths(&folder), WITHOUT_STEPS, |r| r)?)?,
         Some(other) => bail!("-o: found the ending .{other}, expected .html or .md"),
     };
     match &args.out {
@@ -170,20 +191,26 @@ fn missing(folder: &Folder) -> String {
     )
 }
 
-/// The study's records, read by all cores, in the order of their ids.
-fn read<T: Send>(
-    folder: &Folder,
-    parse: Parse,
-    of: impl Fn(RunRecord) -> T + Sync,
-) -> Result<Vec<T>> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder.root.join("runs"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
+/// The study's records, in the order of their ids.
+pub(super) fn paths(folder: &Folder) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.root.join("runs")).into_iter().flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
         .collect();
     paths.sort_unstable();
+    paths
+}
+
+/// Records, read by all cores, in the order of their paths.
+///
+/// # Errors
+/// Names the one that can not be read.
+pub(super) fn read<T: Send>(
+    paths: &[PathBuf],
+    parse: Parse,
+    of: impl Fn(RunRecord) -> T + Sync,
+) -> Result<Vec<T>> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = paths.len().div_ceil(threads).max(1);
     let one = |path: &PathBuf| Ok(of(record(path, parse)?));
@@ -241,64 +268,8 @@ fn as_csv(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
 }
 
 fn as_parquet(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
-    let fields = COLUMNS.iter().map(|column| {
-        let (physical, meaning) = match column.kind {
-            Kind::Text => (Physical::BYTE_ARRAY, ConvertedType::UTF8),
-            Kind::Whole => (Physical::INT64, ConvertedType::NONE),
-            Kind::Real => (Physical::DOUBLE, ConvertedType::NONE),
-        };
-        let field = Type::primitive_type_builder(column.name, physical);
-        let field = field.with_repetition(Repetition::OPTIONAL);
-        Ok(Arc::new(field.with_converted_type(meaning).build()?))
-    });
-    let fields: Result<Vec<_>> = fields.collect();
-    let schema = Type::group_type_builder("runs")
-        .with_fields(fields?)
-        .build()?;
-    let properties = WriterProperties::builder();
-    let properties = properties
-        .set_compression(parquet::basic::Compression::SNAPPY)
-        .build();
-    let mut bytes = Vec::new();
-    let mut table = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties))?;
-    for rows in rows.chunks(ROWS) {
-        let mut group = table.next_row_group()?;
-        for at in 0..COLUMNS.len() {
-            let Some(mut column) = group.next_column()? else {
-                bail!("a column is missing");
-            };
-            write_column(column.untyped(), rows.iter().map(|row| &row[at]))?;
-            column.close()?;
-        }
-        group.close()?;
-    }
-    table.close()?;
-    Ok(out.write_all(&bytes)?)
-}
-
-/// Writes the values that are there, and for each row whether it has one.
-fn write_column<'a>(
-    column: &mut ColumnWriter<'_>,
-    values: impl Iterator<Item = &'a Flat>,
-) -> Result<()> {
-    let (mut there, mut texts, mut whole, mut real) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for value in values {
-        let is_there = match value {
-            Flat::Text(text) => text
-                .as_deref()
-                .map(|text| texts.push(ByteArray::from(text))),
-            Flat::Whole(number) => number.map(|number| whole.push(number)),
-            Flat::Real(number) => number.map(|number| real.push(number)),
-        };
-        there.push(i16::from(is_there.is_some()));
-    }
-    let there = Some(&there[..]);
-    match column {
-        ColumnWriter::ByteArrayColumnWriter(out) => out.write_batch(&texts, there, None)?,
-        ColumnWriter::Int64ColumnWriter(out) => out.write_batch(&whole, there, None)?,
-        ColumnWriter::DoubleColumnWriter(out) => out.write_batch(&real, there, None)?,
-        _ => bail!("a column is of another kind"),
-    };
-    Ok(())
+    let columns = COLUMNS.iter().map(|column| (column.name, column.kind));
+    let mut table = Table::new(columns)?;
+    table.add(rows)?;
+    Ok(out.write_all(&table.end()?)?)
 }

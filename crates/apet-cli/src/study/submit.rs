@@ -42,7 +42,7 @@ pub(crate) struct SubmitArgs {
     /// Write the scripts and print them, and submit nothing
     #[arg(long)]
     dry_run: bool,
-    /// cpu, wgpu, vulkan:N, metal:N or dx12:N
+    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Runs at once

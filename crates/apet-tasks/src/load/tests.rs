@@ -18,15 +18,15 @@ fn split(name: &str, rows: usize) -> SplitFile {
 
 fn files(train: usize, dev: Option<usize>, test: Option<usize>) -> SplitFiles {
     SplitFiles {
-        train: split("train", train),
-        dev: dev.map(|n| split("dev", n)),
-        test: test.map(|n| split("test", n)),
+        train: vec![split("train", train)],
+        dev: dev.map(|n| split("dev", n)).into_iter().collect(),
+        test: test.map(|n| split("test", n)).into_iter().collect(),
     }
 }
 
 fn only_train(name: &str, content: &str) -> SplitFiles {
     SplitFiles {
-        train: file(name, content),
+        train: vec![file(name, content)],
         ..files(0, Some(4), Some(4))
     }
 }
@@ -57,6 +57,26 @@ fn a_known_task_is_loaded_in_the_order_of_its_files() {
 }
 
 #[test]
+fn the_parts_of_a_split_are_read_one_after_the_other() {
+    let mut parts = files(4, Some(3), Some(2));
+    let whole = load(&spec("sentences"), 0, files(4, Some(3), Some(2))).unwrap();
+    let text = String::from_utf8(parts.train[0].bytes.clone()).unwrap();
+    let (first, second) = text.split_at(text.find("{\"text\":\"train 1").unwrap());
+    parts.train = vec![
+        file("train-00000-of-00002.jsonl", first),
+        file("train-00001-of-00002.jsonl", second),
+    ];
+    assert_eq!(load(&spec("sentences"), 0, parts.clone()).unwrap(), whole);
+    // What is wrong is told of the part that it is in.
+    parts.train[1].bytes = second.replace("1}", "7}").into_bytes();
+    let e = problem(&spec("sentences"), parts);
+    assert!(
+        e.starts_with("train-00001-of-00002.jsonl: line 1, column \"label\""),
+        "{e}"
+    );
+}
+
+#[test]
 fn a_pair_has_two_texts() {
     let row = |label| format!("a man sleeps\ta person sleeps\t{label}\n");
     let content = format!(
@@ -65,9 +85,9 @@ fn a_pair_has_two_texts() {
         row("-1")
     );
     let snli = SplitFiles {
-        train: file("train.tsv", content.clone()),
-        dev: Some(file("dev.tsv", content.clone())),
-        test: Some(file("test.tsv", content)),
+        train: vec![file("train.tsv", content.clone())],
+        dev: vec![file("dev.tsv", content.clone())],
+        test: vec![file("test.tsv", content)],
     };
     let task = load(&spec("snli"), 0, snli.clone()).unwrap();
     assert_eq!(task.train[0].pair.as_deref(), Some("a person sleeps"));
@@ -96,9 +116,9 @@ fn a_task_of_the_users_own_takes_its_labels_from_train() {
         file(name, format!("body,stars\n{rows}"))
     };
     let mine = |dev| SplitFiles {
-        train: csv("train.csv", &["5", "1", "10", "5"]),
-        dev: Some(csv("dev.csv", dev)),
-        test: Some(csv("test.csv", &["10"])),
+        train: vec![csv("train.csv", &["5", "1", "10", "5"])],
+        dev: vec![csv("dev.csv", dev)],
+        test: vec![csv("test.csv", &["10"])],
     };
     let task = load(&spec, 0, mine(&["1"])).unwrap();
     assert_eq!(task.labels, ["1", "5", "10"]);
@@ -138,7 +158,7 @@ fn a_test_without_labels_is_made_from_dev() {
         "{\"text\":\"a\",\"label\":null}\n",
     ] {
         let mut sst2 = files(4, Some(8), None);
-        sst2.test = Some(file("test.jsonl", row.repeat(3)));
+        sst2.test = vec![file("test.jsonl", row.repeat(3))];
         let task = load(&spec("sentences"), 0, sst2).unwrap();
         assert_eq!(sizes(&task), [4, 4, 4]);
         assert_eq!(task.split_note, "test has no labels: 4 rows drawn from dev");
@@ -148,10 +168,10 @@ fn a_test_without_labels_is_made_from_dev() {
 #[test]
 fn a_test_with_some_labels_is_refused() {
     let mut some = files(4, Some(8), None);
-    some.test = Some(file(
+    some.test = vec![file(
         "test.jsonl",
         "{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\",\"label\":-1}\n",
-    ));
+    )];
     assert_eq!(
         problem(&spec("sentences"), some),
         "test.jsonl: line 2, column \"label\": found -1, expected 0 to 1 or one of \"negative\", \"positive\""
@@ -205,9 +225,9 @@ fn answers_that_are_texts_are_read_and_those_of_one_question_joined() {
     let row = |mr: &str, text: &str| format!("{{\"mr\":\"{mr}\",\"ref\":\"{text}\"}}\n");
     let rows = [row("a", "one"), row("b", "two"), row("a", "three ")].concat();
     let e2e = SplitFiles {
-        train: file("train.jsonl", rows.clone()),
-        dev: Some(file("dev.jsonl", rows.clone())),
-        test: Some(file("test.jsonl", rows)),
+        train: vec![file("train.jsonl", rows.clone())],
+        dev: vec![file("dev.jsonl", rows.clone())],
+        test: vec![file("test.jsonl", rows)],
     };
     let task = load(&spec("e2e_nlg"), 0, e2e.clone()).unwrap();
     assert_eq!(sizes(&task), [3, 2, 2]);
@@ -246,13 +266,69 @@ fn answers_that_are_texts_are_read_and_those_of_one_question_joined() {
 fn a_list_holds_every_right_answer() {
     let rows = "{\"question\":\"when\",\"answer\":[\"1968\",\"in 1968\"]}\n".repeat(20);
     let one = SplitFiles {
-        train: file("train.jsonl", rows),
-        dev: None,
-        test: None,
+        train: vec![file("train.jsonl", rows)],
+        dev: Vec::new(),
+        test: Vec::new(),
     };
     let task = load(&spec("nq_open"), 0, one).unwrap();
     let right = Answer::Texts(vec!["1968".into(), "in 1968".into()]);
     assert_eq!(task.train[0].answer, right);
+}
+
+#[test]
+fn a_task_of_ones_own_is_described_by_its_spec() {
+    let mine = TaskSpec {
+        labels: vec!["bad".into(), "good".into(), "so-so".into()],
+        label_words: vec!["terrible".into(), "great".into(), "okay".into()],
+        template: Some("{text} It was".into()),
+        ..spec("mine")
+    };
+    let task = load(&mine, 0, files(8, Some(4), Some(4))).unwrap();
+    // As many classes as were said, and a word for each, though train has two.
+    assert_eq!(task.labels, mine.labels);
+    assert_eq!(task.train[1].answer, Answer::Class(1));
+    assert_eq!(task.prompt(&task.train[1]), "train 1 It was");
+    assert_eq!(task.word(2), "okay");
+
+    let refused = |change: fn(&mut TaskSpec), of: &str| {
+        let mut wrong = TaskSpec {
+            name: of.into(),
+            ..mine.clone()
+        };
+        change(&mut wrong);
+        problem(&wrong, files(8, Some(4), Some(4)))
+    };
+    let e = refused(|_| {}, "sst2");
+    assert!(
+        e.contains("task.text_column") || e.contains("sentence"),
+        "{e}"
+    );
+    let known = refused(|s| s.text_column = Some("text".into()), "sst2");
+    assert_eq!(
+        known,
+        "task.labels: found labels, expected none, as those of sst2 are known"
+    );
+    let few = refused(|s| s.labels.clear(), "mine");
+    assert_eq!(
+        few,
+        "task.label_words: found 3, expected 2, one for each class"
+    );
+    let pair = refused(|s| s.template = Some("{text} {pair}".into()), "mine");
+    assert_eq!(
+        pair,
+        "task.template: found {pair}, expected task.text_pair_column beside it"
+    );
+    let texts = refused(
+        |s| {
+            s.metric = Some(Metric::RougeL);
+            s.label_words.clear();
+        },
+        "mine",
+    );
+    assert!(
+        texts.starts_with("task.labels: found labels, expected none"),
+        "{texts}"
+    );
 }
 
 #[test]
@@ -302,7 +378,7 @@ fn wrong_data_are_refused_in_one_sentence() {
         );
     }
     let mut empty_dev = files(4, Some(4), Some(4));
-    empty_dev.dev = Some(file("dev.csv", "text,label\n"));
+    empty_dev.dev = vec![file("dev.csv", "text,label\n")];
     assert_eq!(
         problem(&s, empty_dev),
         "dev.csv: found no rows, expected at least 1"
@@ -371,9 +447,9 @@ proptest! {
     ) {
         let mut split = contents.into_iter().map(|c| file(&format!("x.{ending}"), c));
         let files = SplitFiles {
-            train: split.next().unwrap(),
-            dev: split.next().filter(|f| !f.bytes.is_empty()),
-            test: split.next().filter(|f| !f.bytes.is_empty()),
+            train: split.by_ref().take(1).collect(),
+            dev: split.by_ref().take(1).filter(|f| !f.bytes.is_empty()).collect(),
+            test: split.filter(|f| !f.bytes.is_empty()).collect(),
         };
         if let Ok(task) = load(&spec(&name), 0, files) {
             let rows = [&task.train, &task.dev, &task.test].into_iter().flatten();

@@ -55,9 +55,9 @@ fn task(name: &str, spec: &RunSpec) -> Task {
     };
     assert_eq!(Format::of(&file.name), Some(Format::Jsonl));
     let files = SplitFiles {
-        train: file.clone(),
-        dev: Some(file.clone()),
-        test: Some(file),
+        train: vec![file.clone()],
+        dev: vec![file.clone()],
+        test: vec![file],
     };
     load(&spec.task, 0, files).unwrap()
 }
