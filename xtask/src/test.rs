@@ -145,6 +145,13 @@ fn lints(count: &mut Count) {
             "-Dwarnings",
         ])?)
     });
+    count.check("a build with CUDA", || {
+        let mut check = native("check")?;
+        check.args(["--features", "apet-cli/cuda"]);
+        // A check needs no LLVM, which CubeCL's build would fetch otherwise.
+        check.env("DOCS_RS", "1");
+        run(check)
+    });
     count.check("types of the page and its tests", || {
         run(npm(["run", "check"])?)
     });
