@@ -2,7 +2,7 @@
 //! peft, and what the binary writes read by them. Needs about 6 GB, so it is asked for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -30,8 +30,10 @@ name = "sentences"
 max_length = 32
 [[method]]
 name = "head"
+learning_rate = 1e-2
 [[method]]
 name = "lora"
+learning_rate = 1e-2
 "#;
 
 /// A real model of every kind.
@@ -138,29 +140,30 @@ pub(crate) fn peers() -> Result<()> {
             run(script)
         },
     )?;
+    let grid = folder.join("small.toml");
+    fs::write(&grid, STUDY).with_context(|| grid.display().to_string())?;
+    let [study, other] = ["study", "other"].map(|name| folder.join(name));
+    let on_study = |words: &[&str], study: &Path| {
+        let mut apet = command(apet()?, words)?;
+        apet.arg(study).env("APET_HOME", &store);
+        anyhow::Ok(apet)
+    };
+    let planned = |study: &Path| {
+        if study.exists() {
+            fs::remove_dir_all(study).with_context(|| study.display().to_string())?;
+        }
+        let mut plan = on_study(&["plan"], &grid)?;
+        plan.arg("-o").arg(study);
+        run(plan)
+    };
     check(
         "curves of a study, read by TensorBoard and pyarrow",
         &|| {
-            let study = folder.join("study");
-            if study.exists() {
-                fs::remove_dir_all(&study).with_context(|| study.display().to_string())?;
-            }
-            let grid = folder.join("small.toml");
-            fs::write(&grid, STUDY).with_context(|| grid.display().to_string())?;
+            planned(&study)?;
+            run(on_study(&["run", "--plan"], &study)?)?;
             let [logs, site] = ["logs", "site"].map(|name| study.join(name));
-            let apet = |words: &[&str]| {
-                let mut apet = command(apet()?, words)?;
-                apet.env("APET_HOME", &store);
-                anyhow::Ok(apet)
-            };
-            let mut plan = apet(&["plan"])?;
-            plan.arg(&grid).arg("-o").arg(&study);
-            run(plan)?;
-            let mut work = apet(&["run", "--plan"])?;
-            work.arg(&study);
-            run(work)?;
-            let mut collect = apet(&["collect"])?;
-            collect.arg(&study).arg("--tensorboard").arg(&logs);
+            let mut collect = on_study(&["collect"], &study)?;
+            collect.arg("--tensorboard").arg(&logs);
             collect.arg("--trackio").arg(&site);
             run(collect)?;
             let mut script = script("curves.py")?;
@@ -168,6 +171,13 @@ pub(crate) fn peers() -> Result<()> {
             run(script)
         },
     )?;
+    check("a study by HyperQueue", &|| {
+        planned(&other)?;
+        let mut script = script("cluster.py")?;
+        script.arg(apet()?).arg(&other).arg(study.join("runs"));
+        script.env("APET_HOME", &store);
+        run(script)
+    })?;
     println!("{passed} passed, 0 failed, 0 skipped");
     Ok(())
 }

@@ -37,16 +37,22 @@ dev_rows = 50
 test_rows = 50
 [[method]]
 name = "full"
+learning_rate = 1e-2
 [[method]]
 name = "head"
+learning_rate = 1e-2
 [[method]]
 name = "lora"
+learning_rate = 1e-2
 [[method]]
 name = "bitfit"
+learning_rate = 1e-2
 [[method]]
 name = "prompt"
+learning_rate = 1e-2
 [[method]]
 name = "apet"
+learning_rate = 1e-2
 counts = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30000, 40000, 50000, 60000, 70000, 80000]
 "#
     )
