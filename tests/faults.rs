@@ -344,6 +344,36 @@ fn wrong_counts_and_options_are_refused() {
     assert!(!home.path("runs").exists() || fs::read_dir(home.path("runs")).unwrap().count() == 0);
 }
 
+/// Two halves of every batch on two devices give the gradient of the whole.
+#[test]
+fn devices_share_every_batch() {
+    let of = |device: &str| {
+        let home = Home::new();
+        let words =
+            format!("--steps 12 --accumulation 2 --eval-every 6 --method lora --device {device}");
+        let output = home.run(&words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        home.record()
+    };
+    let (one, two) = (of("cpu"), of("cpu,cpu"));
+    assert_eq!(two.header.device.name, "cpu,cpu");
+    assert_eq!((one.steps().len(), two.steps().len()), (12, 12));
+    for (a, b) in one.steps().iter().zip(two.steps()) {
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * a.abs();
+        assert!(
+            near(a.loss, b.loss) && near(a.grad_norm, b.grad_norm),
+            "{a:?} {b:?}"
+        );
+    }
+    let home = Home::new();
+    let said = refused(&mut home.run("--device cpu,magic"));
+    assert!(
+        said.contains("helping device \"magic\"") && said.contains("expected cpu"),
+        "{said}"
+    );
+    assert!(!home.path("runs").exists());
+}
+
 #[test]
 fn numbers_that_a_device_does_not_have_are_refused() {
     let home = Home::new();

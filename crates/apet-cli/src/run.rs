@@ -1,6 +1,7 @@
 //! `apet run`: one run, from its spec to its record.
 
 mod args;
+mod crew;
 mod terminal;
 
 use std::fs;
@@ -15,6 +16,7 @@ use apet_train::RunInput;
 use indicatif::ProgressBar;
 
 pub(crate) use self::args::{RunArgs, Settings};
+use self::crew::Crew;
 use self::terminal::Terminal;
 use crate::study::work;
 use crate::{
@@ -28,8 +30,12 @@ use crate::{
 /// One sentence naming what can not be used; what was recorded until then is kept.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     if let Some(study) = &args.work.plan {
-        let devices: Vec<&str> = args.device.as_deref().unwrap_or("cpu").split(',').collect();
-        return work(store, study, &args.work, &devices);
+        return work(
+            store,
+            study,
+            &args.work,
+            args.device.as_deref().unwrap_or("cpu"),
+        );
     }
     let (spec, device) = match &args.resume {
         Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
@@ -66,6 +72,7 @@ pub(crate) struct Made {
 
 /// How a run is made.
 pub(crate) struct How<'a> {
+    /// One, or several with commas, which make the gradient of each batch together.
     pub(crate) device: &'a str,
     /// Where the task's splits are.
     pub(crate) data: &'a Path,
@@ -124,7 +131,8 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
         ),
         before => before.is_some(),
     };
-    let opened = device::open(how.device)?;
+    let devices: Vec<&str> = how.device.split(',').collect();
+    let mut opened = device::open(devices[0])?;
     if opened.info.name == "cpu"
         && let Some(note) = models::shortage(store, spec, task.labels.len())
     {
@@ -133,7 +141,17 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
-    let mut terminal = Terminal::new(how.runs, &name, resuming, how.stop.clone(), how.bar, gpu)?;
+    let crew = Crew::of(store, &devices[1..], &task, spec)?;
+    opened.info.name = how.device.to_owned();
+    let mut terminal = Terminal::new(
+        how.runs,
+        &name,
+        resuming,
+        how.stop.clone(),
+        how.bar,
+        gpu,
+        crew,
+    )?;
     let input = RunInput {
         plm: &plm,
         task: &task,

@@ -55,7 +55,8 @@ pub(crate) struct RunArgs {
     settings: Settings,
     #[command(flatten)]
     pub(super) work: WorkArgs,
-    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N, dx12:N or cuda:N; several with commas for --jobs
+    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N, dx12:N or cuda:N; several with commas share every batch, or with --jobs
+    /// the runs
     #[arg(long)]
     pub(super) device: Option<String>,
     /// Go on from the last checkpoint of this run, or of the run with this id, on its device

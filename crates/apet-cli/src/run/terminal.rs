@@ -11,10 +11,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use apet_record::Line;
-use apet_train::{Control, Helpers, Host, Outcome, TrainError};
+use apet_train::{Control, Help, Helpers, Host, Outcome, Share, TrainError};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::crew::Crew;
 use crate::{memory, store::write_atomic};
 
 /// The host of a native run.
@@ -29,6 +30,7 @@ pub(crate) struct Terminal {
     last_dev: String,
     /// The device whose memory the run holds, where that is not this process's.
     gpu: Option<Device>,
+    crew: Crew,
 }
 
 /// A bar of a run's steps.
@@ -52,6 +54,7 @@ impl Terminal {
         stop: Arc<AtomicBool>,
         bar: ProgressBar,
         gpu: Option<Device>,
+        crew: Crew,
     ) -> Result<Self> {
         fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
         let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
@@ -74,6 +77,7 @@ impl Terminal {
             stop,
             last_dev: String::new(),
             gpu,
+            crew,
         })
     }
 
@@ -131,7 +135,19 @@ fn open_record(path: &Path, resuming: bool) -> Result<File> {
     Ok(file)
 }
 
-impl Helpers for Terminal {}
+impl Helpers for Terminal {
+    fn count(&self) -> usize {
+        self.crew.count()
+    }
+
+    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
+        self.crew.ask(values, shares)
+    }
+
+    async fn answers(&mut self) -> Result<Vec<Help>, String> {
+        self.crew.answers().await
+    }
+}
 
 impl Host for Terminal {
     fn now(&self) -> f64 {

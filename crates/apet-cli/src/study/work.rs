@@ -78,7 +78,7 @@ struct Worker<'a> {
 ///
 /// # Errors
 /// What went wrong; it is kept in the study for `apet status`.
-pub(crate) fn work(store: &Store, root: &Path, args: &WorkArgs, devices: &[&str]) -> Result<()> {
+pub(crate) fn work(store: &Store, root: &Path, args: &WorkArgs, device: &str) -> Result<()> {
     let folder = Folder::open(root)?;
     ensure!(
         args.lease.is_finite() && args.lease > 0.0,
@@ -91,12 +91,13 @@ pub(crate) fn work(store: &Store, root: &Path, args: &WorkArgs, devices: &[&str]
             jobs: args.jobs,
             lease: args.lease,
         };
-        return several(root, &work, devices);
+        let devices: Vec<&str> = device.split(',').collect();
+        return several(root, &work, &devices);
     }
     let worker = Worker {
         store,
         folder: &folder,
-        device: devices[0],
+        device,
         lease: Duration::from_secs_f64(args.lease),
         name: format!("{}-{}-{:x}", plain(&host()), std::process::id(), nonce()),
         signal: signal::stop()?,
