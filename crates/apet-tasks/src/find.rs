@@ -48,7 +48,8 @@ fn read(path: &Path) -> Result<SplitFile, TaskError> {
 }
 
 /// The splits in `dir`, or in its folder `data` as on the Hugging Face hub:
-/// `train.jsonl`, `validation.csv`, `test-00000-of-00002.parquet`, ...
+/// `train.jsonl`, `validation.csv`, `test-00000-of-00002.parquet`, ...; or `train/data-00000-of-00002.arrow`, as
+/// `datasets.save_to_disk` leaves them.
 ///
 /// # Errors
 /// When `dir` can not be read, has no train file, two files for one split, or not all
@@ -67,13 +68,30 @@ pub fn find_splits(dir: &Path) -> Result<SplitPaths, TaskError> {
     if data.is_dir() {
         return find_splits(&data);
     }
+    let train = saved(dir, TRAIN)?;
+    if !train.is_empty() {
+        return Ok(SplitPaths {
+            train,
+            dev: saved(dir, DEV)?,
+            test: saved(dir, TEST)?,
+        });
+    }
     Err(TaskError::file(
         dir.display().to_string(),
         format!(
-            "found no training split among its files ({}), expected train.jsonl, train.json, train.csv, train.tsv or train.parquet",
+            "found no training split among its files ({}), expected train.jsonl, train.json, train.csv, train.tsv, train.parquet or train.arrow",
             listed(&names)
         ),
     ))
+}
+
+/// The parts of a split in a folder of its own.
+fn saved(dir: &Path, stems: &[&str]) -> Result<Vec<PathBuf>, TaskError> {
+    let folder = stems.iter().map(|stem| dir.join(stem));
+    match folder.into_iter().find(|folder| folder.is_dir()) {
+        Some(folder) => find(&folder, &names(&folder)?, &["data"]),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The names of the files in `dir`, sorted.
@@ -226,6 +244,54 @@ mod tests {
         assert_eq!(train, parts);
         assert_eq!(dev, ["data/validation-00000-of-00001.parquet"]);
         assert!(test.is_empty());
+    }
+
+    /// As `datasets` 5.2.0 saved them (20 rows in two parts, and 5).
+    #[test]
+    fn what_datasets_saves_is_found_and_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/arrow");
+        let mut spec = apet_record::RunSpec::new("m", "sst2").task;
+        let files = find_splits(&folder).unwrap().read().unwrap();
+        assert_eq!(
+            (files.train.len(), files.dev.len(), files.test.len()),
+            (2, 1, 0)
+        );
+        let task = crate::load(&spec, 0, files.clone()).unwrap();
+        assert_eq!(
+            (task.train.len(), task.dev.len() + task.test.len()),
+            (20, 5)
+        );
+        assert_eq!(task.train[19].text, "train 19 schön");
+        assert_eq!(task.train[19].answer, crate::Answer::Class(1));
+        // Lists of texts, whole and real numbers.
+        spec.name = "mine".into();
+        spec.text_column = Some("sentence".into());
+        spec.label_column = Some("answers".into());
+        spec.metric = Some(apet_record::Metric::RougeL);
+        let texts = crate::load(&spec, 0, files.clone()).unwrap();
+        let right = crate::Answer::Texts(vec!["a 1".into(), "b 1".into()]);
+        assert_eq!(texts.train[1].answer, right);
+        spec.metric = None;
+        spec.label_column = Some("weight".into());
+        let numbers = crate::load(&spec, 0, files.clone()).unwrap();
+        assert_eq!(numbers.labels[..3], ["0", "0.5", "1"]);
+        spec.label_column = Some("nothing".into());
+        let e = crate::load(&spec, 0, files.clone())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("data-00000-of-00002.arrow") && e.contains("\"nothing\""),
+            "{e}"
+        );
+        // Damage is a sentence.
+        for cut in [3, 40, files.train[0].bytes.len() - 20] {
+            let mut files = files.clone();
+            files.train[0].bytes.truncate(cut);
+            spec.label_column = Some("idx".into());
+            let read = crate::load(&spec, 0, files).map_err(|e| e.to_string());
+            let damaged = |e: String| e.contains("data-00000-of-00002.arrow");
+            assert!(read.is_err_and(damaged), "{cut}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Rows from the bytes of one split, of which only the wanted columns are kept.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod arrow;
 mod json;
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet;
@@ -22,6 +24,8 @@ pub enum Format {
     Tsv,
     /// Apache Parquet, natively only.
     Parquet,
+    /// Apache Arrow, a stream or a file, natively only.
+    Arrow,
 }
 
 impl Format {
@@ -34,6 +38,7 @@ impl Format {
             "csv" => Some(Self::Csv),
             "tsv" => Some(Self::Tsv),
             "parquet" => Some(Self::Parquet),
+            "arrow" => Some(Self::Arrow),
             _ => None,
         }
     }
@@ -107,11 +112,21 @@ pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, 
         Some(Format::Json) => json::array_or_lines(&file.name, text(file)?, wanted)?,
         Some(Format::Csv) => table::rows(&file.name, text(file)?, b',', wanted)?,
         Some(Format::Tsv) => table::rows(&file.name, text(file)?, b'\t', wanted)?,
-        Some(Format::Parquet) => parquet_rows(file, wanted)?,
+        #[cfg(not(target_arch = "wasm32"))]
+        Some(Format::Parquet) => parquet::rows(file, wanted)?,
+        #[cfg(not(target_arch = "wasm32"))]
+        Some(Format::Arrow) => arrow::rows(file, wanted)?,
+        #[cfg(target_arch = "wasm32")]
+        Some(Format::Parquet | Format::Arrow) => {
+            return Err(TaskError::file(
+                &file.name,
+                "Parquet and Arrow are not read in the browser, expected .jsonl, .json, .csv or .tsv",
+            ));
+        }
         None => {
             return Err(TaskError::file(
                 &file.name,
-                "found an unknown ending, expected .jsonl, .json, .csv, .tsv or .parquet",
+                "found an unknown ending, expected .jsonl, .json, .csv, .tsv, .parquet or .arrow",
             ));
         }
     };
@@ -122,19 +137,6 @@ pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, 
         ));
     }
     Ok(rows)
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn parquet_rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
-    parquet::rows(file, wanted)
-}
-
-#[cfg(target_arch = "wasm32")]
-fn parquet_rows(file: &SplitFile, _: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
-    Err(TaskError::file(
-        &file.name,
-        "Parquet is not read in the browser, expected .jsonl, .json, .csv or .tsv",
-    ))
 }
 
 /// The file's text, without a byte order mark.

@@ -27,7 +27,7 @@ pub(crate) struct RunArgs {
     /// with --data; or a TOML file that describes one
     #[arg(long, value_name = "NAME|FILE.toml")]
     task: Option<String>,
-    /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet)
+    /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet, Arrow)
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Column of the text
