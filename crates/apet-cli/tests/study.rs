@@ -344,6 +344,23 @@ fn a_study_is_one_table_and_one_report() {
     let report = fs::read_to_string(place.path("report.md")).unwrap();
     assert!(!report.contains("## Missing"), "{report}");
     assert_eq!(report.matches("\n## Claim ").count(), 4);
+    // Those that chose the rates are not among the scores: two seeds of each method, and APET at two placements.
+    let scores: Vec<&str> = report
+        .lines()
+        .filter(|l| l.starts_with("| bert-tiny | "))
+        .collect();
+    assert!(
+        scores
+            .iter()
+            .any(|row| row.contains("| lora | ") && row.ends_with("| 2 |")),
+        "{report}"
+    );
+    assert!(
+        !scores
+            .iter()
+            .any(|row| row.ends_with("| 1 |") || row.ends_with("| 3 |")),
+        "{report}"
+    );
     place.said(&["report", "study", "-o", "report.html"]);
     let page = fs::read_to_string(place.path("report.html")).unwrap();
     assert!(

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Line, RecordError, RunRecord};
-use apet_study::{COLUMNS, Flat, Study, flat};
+use apet_study::{COLUMNS, Flat, Stage, Study, flat};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::{Compression, write::GzEncoder};
 
@@ -112,11 +112,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
     let ending = args.out.as_ref().and_then(|path| path.extension());
     let text = match ending.map(|ending| ending.to_string_lossy()).as_deref() {
-        None | Some("md") => as_markdown(&folder, read(&paths(&folder), WITHOUT_STEPS, |r| r)?)?,
+        None | Some("md") => as_markdown(&folder, read(&main(&folder), WITHOUT_STEPS, |r| r)?)?,
         Some("html") if folder.about.runs <= WITH_LOSSES => {
-            as_page(&folder, &read(&paths(&folder), RunRecord::parse, thinned)?)?
+            as_page(&folder, &read(&main(&folder), RunRecord::parse, thinned)?)?
         }
-        Some("html") => as_page(&folder, &read(&paths(&folder), WITHOUT_STEPS, |r| r)?)?,
+        Some("html") => as_page(&folder, &read(&main(&folder), WITHOUT_STEPS, |r| r)?)?,
         Some(other) => bail!("-o: found the ending .{other}, expected .html or .md"),
     };
     match &args.out {
@@ -198,6 +198,16 @@ pub(super) fn paths(folder: &Folder) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
         .collect();
+    paths.sort_unstable();
+    paths
+}
+
+/// Those of the main stage: a run that chose a learning rate is no evidence of what that rate is worth.
+fn main(folder: &Folder) -> Vec<PathBuf> {
+    let runs = folder.plan.of_stage(Stage::Main);
+    let specs = runs.filter_map(|run| folder.spec(run));
+    let mut paths: Vec<PathBuf> = specs.map(|spec| folder.record(&spec.id())).collect();
+    paths.retain(|path| path.exists());
     paths.sort_unstable();
     paths
 }
