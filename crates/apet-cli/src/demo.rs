@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use apet_record::RunSpec;
-use apet_study::{DEMO, Grid, Plan, Study};
+use apet_study::{DEMO, Grid, Plan, Stage, Study};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{How, make};
@@ -87,15 +87,18 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
             bar: ProgressBar::hidden(),
             runs: &store.runs(),
         };
-        let run = make(store, spec, how).with_context(|| title(spec))?;
+        let found = make(store, spec, how).with_context(|| title(spec))?;
         if stop.load(Ordering::Relaxed) {
             bar.finish_and_clear();
             bail!("stopped; the same command goes on from here");
         }
-        made += usize::from(!run.was_there);
-        let score = run.record.summary().and_then(|summary| summary.dev);
+        made += usize::from(!found.was_there);
+        let score = found.record.summary().and_then(|summary| summary.dev);
         dev.push(score.unwrap_or(f64::NEG_INFINITY));
-        study.add("demo", &run.record.to_jsonl())?;
+        // What chose a learning rate is no evidence of what that rate is worth.
+        if plan.of_stage(Stage::Main).contains(&run) {
+            study.add("demo", &found.record.to_jsonl())?;
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
