@@ -2,7 +2,7 @@
 //! made where a source has none, the guess lines, and the metrics. No tensors, no tokens.
 //!
 //! [`load`] is the same natively and in the browser; it takes bytes and never
-//! opens a file. Two things are native only: `find_splits` and Parquet.
+//! opens a file. Three things are native only: `find_splits`, Parquet and Arrow.
 
 mod def;
 mod error;
