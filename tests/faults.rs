@@ -130,6 +130,28 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
         fs::metadata(theta).unwrap().len() < 20_000,
         "theta is its values and positions"
     );
+    let answers = home.path("answers.jsonl");
+    let words = format!("predict {} -o", record.header.run);
+    let mut predict = home.command(&words);
+    let said = succeeds(predict.arg(&answers).arg("--data").arg(home.path("data")));
+    let answers: Vec<serde_json::Value> = fs::read_to_string(answers)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 16);
+    assert_eq!(
+        answers[0]["text"],
+        "the food was good and number 200 was great"
+    );
+    let right = |row: &&serde_json::Value| row["right"][0] == row["answer"];
+    let right = answers.iter().filter(right).count();
+    let test = record.summary().unwrap().test.unwrap();
+    assert_eq!(right as f64 / 16.0, test);
+    assert!(
+        said.contains(&format!("accuracy of 16 rows {:.2} %", 100.0 * test)),
+        "{said}"
+    );
     // Done already: shown again, not made again.
     let again = home
         .run("--count 300 --steps 20 --eval-every 10 --learning-rate 0.01")

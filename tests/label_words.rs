@@ -8,8 +8,8 @@
 
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Prompted, Safetensors};
 use apet_record::{Method, Metric, Objective, RunSpec, Words};
-use apet_tasks::{Answer, Example, Task};
-use apet_train::Trainer;
+use apet_tasks::{Answer, Example, Task, metrics};
+use apet_train::{Prediction, Trainer};
 use burn::tensor::Device;
 use futures_lite::future::block_on;
 
@@ -220,6 +220,16 @@ fn texts_are_learned_and_written() {
         assert_eq!((after.metric, after.rows), (Metric::SquadF1, 4));
         assert!(before.score < 0.5, "{model}: {before:?}");
         assert!(after.score > 0.9, "{model}: {after:?}");
+        // In the order of the rows, and what was scored.
+        let (scores, answers) = block_on(trainer.predict_test()).unwrap();
+        let pairs = answers.iter().zip(&task.test).map(|(answer, row)| {
+            let (Prediction::Text(answer), Answer::Texts(right)) = (answer, &row.answer) else {
+                unreachable!("answers are texts");
+            };
+            metrics::of_texts(Metric::SquadF1, std::slice::from_ref(answer), &[right])
+        });
+        let mean = pairs.sum::<f64>() / 4.0;
+        assert!((mean - scores.score).abs() < 1e-12, "{model}: {answers:?}");
     }
 }
 

@@ -14,6 +14,7 @@ mod mapped;
 mod memory;
 mod model;
 mod models;
+mod predict;
 mod pretrain;
 mod pytorch;
 mod run;
@@ -72,6 +73,8 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Go on with texts (BLOOM, Llama, T5)
     Generate(generate::GenerateArgs),
+    /// Write what a run's theta answers to the rows of its task
+    Predict(predict::PredictArgs),
     /// Write theta as an adapter of peft, as a tuned model, or as it is
     Export(export::ExportArgs),
     /// Make a theta file of an adapter of peft
@@ -124,6 +127,7 @@ fn run(command: Command) -> Result<()> {
         Command::Gc(args) => study::gc(&args),
         Command::Forward(args) => forward::forward(&store, &args),
         Command::Generate(args) => generate::generate(&store, &args),
+        Command::Predict(args) => predict::predict(&store, &args),
         Command::Export(args) => export::export(&store, &args),
         Command::Import(args) => import::import(&store, &args),
         Command::Pretrain(args) => pretrain::pretrain(&args),

@@ -41,7 +41,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
         _ => (args.spec()?, args.device.clone().unwrap_or("cpu".into())),
     };
-    let data = args.data(store, &spec)?;
+    let data = data(store, args.data.as_deref(), &spec)?;
     let how = How {
         device: &device,
         data: &data,
@@ -319,19 +319,20 @@ fn show(record: &RunRecord, json: bool) -> Result<()> {
     Ok(())
 }
 
-impl RunArgs {
-    /// Where the task's splits are.
-    fn data(&self, store: &Store, spec: &RunSpec) -> Result<PathBuf> {
-        if let Some(dir) = &self.data {
-            return Ok(dir.clone());
-        }
-        builtin::provide(store, |inside| inside == spec.task.name)?;
-        let dir = store.task(&spec.task.name);
-        ensure!(
-            dir.is_dir(),
-            "task {:?} is not in the store; give --data DIR with its splits, or apet fetch --task {0} --from DIR",
-            spec.task.name
-        );
-        Ok(dir)
+/// Where a task's splits are: where they are said to be, or in the store.
+///
+/// # Errors
+/// When they are not there.
+pub(crate) fn data(store: &Store, given: Option<&Path>, spec: &RunSpec) -> Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
     }
+    builtin::provide(store, |inside| inside == spec.task.name)?;
+    let dir = store.task(&spec.task.name);
+    ensure!(
+        dir.is_dir(),
+        "task {:?} is not in the store; give --data DIR with its splits, or apet fetch --task {0} --from DIR",
+        spec.task.name
+    );
+    Ok(dir)
 }

@@ -29,7 +29,7 @@ pub use optimizer::AdamW;
 pub use plan::Plan;
 pub use pretrain::{Guesses, Marks, Pretrainer, Recipe};
 pub use run::{Outcome, RunInput, run, trainer};
-pub use score::Scores;
+pub use score::{Prediction, Scores};
 pub use share::{Alone, Help, Helpers, Share};
 pub use together::Together;
 pub use trainer::{StepResult, TrainError, Trainer};

@@ -28,6 +28,15 @@ pub struct Scores {
     pub rows: usize,
 }
 
+/// What the model answers to a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prediction {
+    /// The likeliest class; none where a score is no number.
+    Class(Option<usize>),
+    /// What it writes.
+    Text(String),
+}
+
 impl Trainer<'_> {
     /// Class scores of training rows with theta's present values, `[rows, classes]`.
     ///
@@ -53,42 +62,70 @@ impl Trainer<'_> {
         self.score(&self.test).await
     }
 
+    /// Scores on dev, and what was answered to its rows, in their order.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn predict_dev(&self) -> Result<(Scores, Vec<Prediction>), TrainError> {
+        self.answered(&self.dev).await
+    }
+
+    /// The same of test.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn predict_test(&self) -> Result<(Scores, Vec<Prediction>), TrainError> {
+        self.answered(&self.test).await
+    }
+
     /// Scores theta's present values on rows.
     async fn score(&self, rows: &Rows) -> Result<Scores, TrainError> {
+        Ok(self.answered(rows).await?.0)
+    }
+
+    async fn answered(&self, rows: &Rows) -> Result<(Scores, Vec<Prediction>), TrainError> {
         // Sequences of like length share a batch: less padding, same scores.
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&r| rows.texts[r].ids.len());
-        let (score, loss) = match &rows.answers {
+        let (score, loss, answers) = match &rows.answers {
             Answers::Classes(classes) => {
                 let gold: Vec<usize> = order.iter().map(|&row| classes[row]).collect();
                 let scores = self.class_scores(rows, &order).await?;
-                self.of_classes(&scores, &gold)
+                let (score, loss, classes) = self.of_classes(&scores, &gold);
+                let answers = classes.into_iter().map(Prediction::Class).collect();
+                (score, loss, answers)
             }
             Answers::Texts(texts) => {
                 let written = self.written(rows, &order).await?;
                 let right = order.iter().map(|&row| &texts[row].right[..]);
                 let right: Vec<&[String]> = right.collect();
                 let score = metrics::of_texts(self.metric, &written, &right);
-                (score, self.loss_of_texts(rows, &order, texts).await?)
+                let loss = self.loss_of_texts(rows, &order, texts).await?;
+                let answers: Vec<_> = written.into_iter().map(Prediction::Text).collect();
+                (score, loss, answers)
             }
         };
-        Ok(Scores {
+        let mut answers: Vec<(usize, Prediction)> = order.into_iter().zip(answers).collect();
+        answers.sort_by_key(|(row, _)| *row);
+        let scores = Scores {
             metric: self.metric,
             score,
             loss,
             rows: rows.len(),
-        })
+        };
+        let answers = answers.into_iter().map(|(_, answer)| answer);
+        Ok((scores, answers.collect()))
     }
 
-    /// The metric and the mean loss of classes' scores `[rows, classes]`.
-    fn of_classes(&self, scores: &[f32], gold: &[usize]) -> (f64, f64) {
+    /// The metric, the mean loss and the likeliest of classes' scores `[rows, classes]`.
+    fn of_classes(&self, scores: &[f32], gold: &[usize]) -> (f64, f64, Vec<Option<usize>>) {
         let classes = self.words.len();
         let (mut predicted, mut loss, mut count) = (Vec::with_capacity(gold.len()), 0f64, 0);
         for (scores, &right) in scores.chunks_exact(classes).zip(gold) {
             let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             // None where a score is no number: then no answer is right.
             let answer = scores.iter().position(|&s| s == best);
-            predicted.push(answer.unwrap_or(classes));
+            predicted.push(answer);
             match self.spec().objective {
                 Objective::ClassHead => {
                     let sum: f64 = scores.iter().map(|&s| f64::from(s - best).exp()).sum();
@@ -101,8 +138,10 @@ impl Trainer<'_> {
                 }
             }
         }
-        let score = metrics::of_classes(self.metric, &predicted, gold);
-        (score, loss / count.max(1) as f64)
+        // A class that there is none of is never right.
+        let counted: Vec<usize> = predicted.iter().map(|p| p.unwrap_or(classes)).collect();
+        let score = metrics::of_classes(self.metric, &counted, gold);
+        (score, loss / count.max(1) as f64, predicted)
     }
 
     /// Scores of every class, `[rows, classes]`: the head's, or log-likelihoods of the
