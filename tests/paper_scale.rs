@@ -1,5 +1,6 @@
 //! Models of the paper's size, with random weights: BLOOM-560M and T5 v1.1 base, written as
-//! sharded bf16 checkpoints, are loaded, write text and are tuned on `cpu`.
+//! sharded bf16 checkpoints, are loaded, write text and are tuned on `cpu`, in as much memory as was planned; killed or told
+//! to end, they go on with the same losses.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,10 +9,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use apet_plm::{Config, Dtype, Outline, Random, Weights};
+use apet_record::{RunRecord, Status};
 use serde_json::{Map, Value, json};
 
 /// Bytes of a shard, about.
@@ -77,71 +81,156 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
     count
 }
 
-fn apet(store: &Path, words: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_apet"))
-        .args(words)
-        .env("APET_HOME", store)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+/// A model of random weights, and a task.
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new(config: &Value, tokenizer: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Self { folder };
+        for name in ["random", "data"] {
+            fs::create_dir(home.path(name)).unwrap();
+        }
+        let shards = write(&home.path("random"), config, tokenizer);
+        assert!(shards > 1, "one shard");
+        let row = |label: &str| {
+            let text = "the food was good and the service was not ".repeat(6);
+            json!({"text": text, "label": label}).to_string() + "\n"
+        };
+        for split in ["train", "validation", "test"] {
+            let rows = row("negative") + &row("positive");
+            fs::write(home.path(&format!("data/{split}.jsonl")), rows).unwrap();
+        }
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command whose runs are in the folder `runs`.
+    fn command(&self, runs: &str, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_apet"));
+        command.args(words.split_whitespace());
+        command.env("APET_HOME", self.path(runs));
+        command
+    }
+
+    fn json(&self, runs: &str, words: &str) -> Value {
+        let output = self.command(runs, words).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words}: {error}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn record(&self, runs: &str) -> Option<RunRecord> {
+        let files = fs::read_dir(self.path(runs).join("runs")).ok()?;
+        let mut files = files.map(|entry| entry.unwrap().path());
+        let path = files.find(|path| path.extension().is_some_and(|end| end == "jsonl"))?;
+        let text = fs::read_to_string(path).unwrap();
+        RunRecord::parse(&text).ok()?.pop()
+    }
+
+    /// Starts a run and sends it a signal as soon as it has recorded so many steps; gives what it left.
+    fn signalled(&self, signal: &str, steps: usize, mut command: Command) -> RunRecord {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let done = || {
+            let record = self.record("stopped");
+            record.map_or(0, |record| record.steps().len())
+        };
+        let begun = Instant::now();
+        while done() < steps {
+            assert!(
+                begun.elapsed() < Duration::from_secs(300),
+                "no {steps} steps"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        let kill = format!("kill -{signal} {}", child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success());
+        child.wait().unwrap();
+        self.record("stopped").unwrap()
+    }
+}
+
+/// Every loss and every score.
+fn told(record: &RunRecord) -> (Vec<(usize, f64)>, Vec<(usize, f64)>) {
+    let steps = record.steps().iter().map(|s| (s.step, s.loss)).collect();
+    let evals = record
+        .evals("dev")
+        .iter()
+        .map(|e| (e.step, e.score))
+        .collect();
+    (steps, evals)
 }
 
 fn is_tuned(config: &Value, tokenizer: &str, parameters: u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let (model, data) = (folder.path().join("random"), folder.path().join("data"));
-    for folder in [&model, &data] {
-        fs::create_dir(folder).unwrap();
+    let home = Home::new(config, tokenizer);
+    let model = home.path("random").display().to_string();
+    let data = home.path("data").display().to_string();
+    let words = format!("generate --json --dtype bf16 --most 3 --prompt The --model {model}");
+    let written = home.json("generated", &words);
+    assert!(written["ids"][0].as_array().unwrap().len() <= 3);
+    for method in [
+        "apet --count 4096 --learning-rate 0.01",
+        "lora --learning-rate 0.01",
+        "adapter --learning-rate 0.01",
+    ] {
+        let settings = format!(
+            "--dtype bf16 --objective label_words --method {method} --steps 5 --checkpoint-every 1 --batch-size 1 --max-length 64"
+        );
+        let plan = home.json("plan", &format!("models --json --plan {model} {settings}"));
+        let planned = plan["bytes"]["peak"].as_u64().unwrap();
+        let run = format!("run --json --model {model} --task mine --data {data} {settings}");
+        let summary = home.json("whole", &run)["summary"].clone();
+        let whole = home.record("whole").unwrap();
+        fs::remove_dir_all(home.path("whole")).unwrap();
+        let took = summary["peak_bytes"].as_u64().unwrap();
+        let ratio = planned as f64 / took as f64;
+        println!("{method}: {summary}, planned {planned}, {ratio:.3}");
+        assert!((0.9..=1.1).contains(&ratio), "{method}: {ratio}");
+
+        // The record says what was there: all of it, and what was tuned of it.
+        assert_eq!(whole.status(), Status::Done);
+        assert_eq!(whole.header.model.parameters, parameters);
+        assert_eq!(plan["theta"]["realised"], whole.header.theta.realised);
+        assert_eq!(whole.header.theta.head, 0);
+        let (losses, _) = told(&whole);
+        assert_eq!(losses.len(), 5);
+        assert!(
+            losses.iter().all(|(_, loss)| loss.is_finite()),
+            "{losses:?}"
+        );
+        assert!(losses[4].1 < losses[0].1, "{method}: {losses:?}");
+
+        // Killed, told to end, and gone on with: the same.
+        let again = format!("run --resume {} --data {data}", whole.header.run);
+        let killed = home.signalled("KILL", 2, home.command("stopped", &run));
+        assert_eq!(killed.status(), Status::Unfinished, "{method}");
+        let ended = home.signalled("TERM", 3, home.command("stopped", &again));
+        assert_eq!(ended.status(), Status::Stopped, "{method}");
+        assert!(
+            home.command("stopped", &again)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        assert_eq!(
+            told(&home.record("stopped").unwrap()),
+            told(&whole),
+            "{method}"
+        );
+        fs::remove_dir_all(home.path("stopped")).unwrap();
     }
-    assert!(write(&model, config, tokenizer) > 1, "one shard");
-    let row = |label: &str| {
-        let text = "the food was good and the service was not ".repeat(6);
-        json!({"text": text, "label": label}).to_string() + "\n"
-    };
-    for split in ["train", "validation", "test"] {
-        let rows = row("negative") + &row("positive");
-        fs::write(data.join(format!("{split}.jsonl")), rows).unwrap();
-    }
-    let model = model.to_str().unwrap();
-    let words = [
-        "generate", "--json", "--dtype", "bf16", "--most", "3", "--prompt", "The food", "--model",
-        model,
-    ];
-    let written = apet(folder.path(), &words);
-    let ids = written["ids"][0].as_array().unwrap();
-    assert!(ids.len() <= 3);
-    let mut words = vec![
-        "run", "--json", "--model", model, "--task", "mine", "--data",
-    ];
-    words.push(data.to_str().unwrap());
-    words.extend("--dtype bf16 --objective label_words --count 4096 --steps 5".split(' '));
-    words.extend("--batch-size 1 --max-length 64 --learning-rate 0.01".split(' '));
-    let summary = apet(folder.path(), &words);
-    println!("{summary}");
-    assert_eq!(summary["summary"]["status"], "done");
-    // The record says what was there: all of it, and what was tuned of it.
-    let runs = fs::read_dir(folder.path().join("runs")).unwrap();
-    let record = runs
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|end| end == "jsonl"));
-    let record = fs::read_to_string(record.unwrap()).unwrap();
-    let lines: Vec<Value> = record
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(lines[0]["model"]["parameters"], parameters);
-    assert_eq!(lines[0]["theta"]["realised"], 4096);
-    assert_eq!(lines[0]["theta"]["head"], 0);
-    let losses = lines.iter().filter(|line| line["kind"] == "step");
-    let losses: Vec<f64> = losses.map(|line| line["loss"].as_f64().unwrap()).collect();
-    assert_eq!(losses.len(), 5);
-    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
-    assert!(losses[4] < losses[0], "{losses:?}");
 }
 
 #[test]
-fn bloom_560m_is_tuned() {
+fn bloom_560m_is_tuned_and_goes_on() {
     let config = json!({
         "model_type": "bloom", "vocab_size": 250_880, "hidden_size": 1024, "n_layer": 24,
         "n_head": 16, "eos_token_id": 2, "pad_token_id": 3,
@@ -150,7 +239,7 @@ fn bloom_560m_is_tuned() {
 }
 
 #[test]
-fn t5_v1_1_base_is_tuned() {
+fn t5_v1_1_base_is_tuned_and_goes_on() {
     let config = json!({
         "model_type": "t5", "vocab_size": 32_128, "d_model": 768, "d_kv": 64, "d_ff": 2048,
         "num_layers": 12, "num_heads": 12, "feed_forward_proj": "gated-gelu",
