@@ -26,7 +26,7 @@ pub struct Grid {
     pub methods: Vec<Entry>,
     /// Seeds of batches and initial values; of placement, too, where `placements` is empty.
     pub seeds: Vec<u64>,
-    /// Seeds of placement, each with each of `seeds`, for APET.
+    /// Seeds of placement, each with each of `seeds`, for APET where it has none of its own.
     pub placements: Vec<u64>,
     /// How learning rates are chosen.
     pub tune: Tune,
@@ -59,6 +59,8 @@ pub struct Entry {
     pub method: Method,
     /// APET's counts; none for other methods.
     pub counts: Vec<Budget>,
+    /// APET's seeds of placement, instead of the study's.
+    pub placements: Vec<u64>,
     /// Its learning rate, or those it is chosen from.
     pub rates: Vec<f64>,
     /// The models it is for; all where empty.
@@ -166,7 +168,12 @@ impl Entry {
         let models = list(field, "models", &mut table)?;
         let tasks = list(field, "tasks", &mut table)?;
         let counts: Vec<Budget> = list(field, "counts", &mut table)?;
+        let placements: Vec<u64> = list(field, "placements", &mut table)?;
         let is_apet = table.get("name").and_then(Value::as_str) == Some("apet");
+        if !(is_apet || placements.is_empty()) {
+            let problem = "expected placements for apet, and for no other method";
+            return Err(refused(&format!("{field}.placements"), &problem));
+        }
         if is_apet == counts.is_empty() {
             let problem = "expected counts for apet, and for no other method";
             return Err(refused(&format!("{field}.counts"), &problem));
@@ -182,6 +189,7 @@ impl Entry {
                 .try_into()
                 .map_err(|e| refused(field, &e))?,
             counts,
+            placements,
             rates,
             models,
             tasks,
@@ -291,6 +299,7 @@ pub(crate) mod tests {
         );
         assert!(refusal(("counts = [10, \"as lora\"]\n", "")).starts_with("method[1].counts: "));
         assert!(refusal(("rank = 2", "counts = [2]")).starts_with("method[0].counts: "));
+        assert!(refusal(("rank = 2", "placements = [2]")).starts_with("method[0].placements: "));
         assert!(refusal(("\"as lora\"", "0")).contains("count: found 0"));
         assert!(refusal(("models = [\"b\"]", "models = [\"c\"]")).contains("found \"c\""));
         assert_eq!(

@@ -55,6 +55,15 @@ pub struct Cell {
     pub tuning: Range<usize>,
 }
 
+/// The seeds of placement that are crossed with the others; none where there are none, or nothing to place.
+fn placements<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
+    match (&entry.method, &entry.placements[..]) {
+        (Method::Apet { .. }, []) => &grid.placements,
+        (Method::Apet { .. }, own) => own,
+        _ => &[],
+    }
+}
+
 impl Plan {
     /// The runs of a grid.
     ///
@@ -62,13 +71,13 @@ impl Plan {
     /// When there are none or more than a million, or one can not be made.
     pub fn new(grid: Grid) -> Result<Self, SpecError> {
         let sum = |of: &dyn Fn(&Entry) -> usize| {
-            let cells = grid.methods.iter().map(|e| e.counts.len().max(1) * of(e));
+            let cells = (grid.methods.iter()).map(|e| e.counts.len().max(1).saturating_mul(of(e)));
             (cells.sum::<usize>() * grid.models.len() * grid.tasks.len()) as u64
         };
         // Before any is made: with the methods that are not for all models and tasks.
         let tuning = sum(&|e| e.rates.len()).saturating_mul(grid.tune.seeds.len() as u64);
-        let repeats = grid.placements.len().max(1) as u64 * grid.seeds.len() as u64;
-        let runs = tuning.saturating_add(sum(&|_| 1).saturating_mul(repeats));
+        let placed = sum(&|e| placements(&grid, e).len().max(1));
+        let runs = tuning.saturating_add(placed.saturating_mul(grid.seeds.len() as u64));
         if runs > MOST_RUNS {
             let problem = format!("stands for up to {runs} runs, expected at most {MOST_RUNS}");
             return Err(refused("study", &problem));
@@ -93,7 +102,8 @@ impl Plan {
                     tune,
                     ..
                 } = &plan.grid;
-                for &seed in seeds.iter().chain(placements).chain(&tune.seeds) {
+                let own = plan.grid.methods.iter().flat_map(|e| &e.placements);
+                for &seed in seeds.iter().chain(placements).chain(own).chain(&tune.seeds) {
                     plan.of(cell, Seeds::all(seed), rate).check()?;
                 }
             }
@@ -114,10 +124,7 @@ impl Plan {
                         1 => 0,
                         rates => rates * self.grid.tune.seeds.len(),
                     };
-                    let placements = match &method {
-                        Method::Apet { .. } => &self.grid.placements[..],
-                        _ => &[],
-                    };
+                    let placements = placements(&self.grid, entry);
                     let cell = self.cells.len();
                     match placements {
                         [] => self.of_a_seed.push((cell, None)),
@@ -369,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn a_method_may_have_placements_of_its_own() {
+        let plan = plan(&TUNED.replace("counts = [10]", "counts = [10]\n placements = [7]"));
+        // Of each seed: APET on t, LoRA on u, APET on u.
+        assert_eq!(plan.of_stage(Stage::Main), 16..22);
+        let seeds = plan.spec(16, &|_| Some(0.5)).unwrap().seeds;
+        assert_eq!((seeds.placement, seeds.init), (7, 1));
+        let none = TUNED.replace("counts = [10]", "counts = [10]\n placements = [-7]");
+        let none = Grid::parse(&none).unwrap_err().to_string();
+        assert!(none.starts_with("method[1].placements: "), "{none}");
+    }
+
+    #[test]
     fn all_runs_are_different_and_none_is_lost() {
         for text in [SMALL, TUNED, DEMO] {
             let plan = plan(text);
@@ -406,7 +425,7 @@ mod tests {
         let seeds = format!("seeds = [{}]\n        placements", many.join(","));
         assert_eq!(
             refusal("seeds = [1, 2]\n        placements", &seeds),
-            "study: stands for up to 1600020 runs, expected at most 1000000"
+            "study: stands for up to 1200020 runs, expected at most 1000000"
         );
         assert!(refusal("[5, 6]", "[5, 9007199254740992]").contains("seeds.placement"));
     }
