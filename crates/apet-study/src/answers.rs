@@ -17,6 +17,9 @@ use crate::study::Entry;
 /// The share of the way from the reference to full fine-tuning that counts as having reached it.
 const REACHED: f64 = 0.95;
 
+/// APET has as many parameters as a method where its count is not off by more than this share of the method's.
+const AS_MANY: f64 = 0.1;
+
 /// Counts that differ by no more than this factor are similar.
 const SIMILAR: f64 = 10.0;
 
@@ -153,14 +156,14 @@ fn without_noise(scene: &Scene, at: usize) -> f64 {
 /// Each method's place, the runs behind it and its APET, and its score less that of APET with as many parameters.
 fn pairs(scene: &Scene) -> Vec<(usize, f64, f64)> {
     let pair = |(at, pet): (usize, &Cell)| {
-        let Way::Other(name) = &pet.way else {
+        let Way::Other(_) = &pet.way else {
             return None;
         };
-        let same = |cell: &&Cell| match cell.way {
-            Way::Apet(as_many) => as_many == Some(name.as_str()) || cell.count == pet.count,
-            _ => false,
-        };
-        let apet = scene.cells.iter().find(same)?;
+        let off = |cell: &&Cell| cell.count.abs_diff(pet.count);
+        let apet = scene.cells.iter().filter(|cell| cell.is_apet());
+        let apet = apet
+            .min_by_key(off)
+            .filter(|cell| off(cell) as f64 <= AS_MANY * pet.count as f64)?;
         let (n, m) = (pet.scores.len() as f64, apet.scores.len() as f64);
         Some((at, n * m / (n + m), pet.mean() - apet.mean()))
     };

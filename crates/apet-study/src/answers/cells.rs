@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use apet_record::{Baseline, Budget, Method, Stream};
+use apet_record::{Method, Stream};
 
 use super::Figured;
 use crate::figure::{Split, score};
@@ -28,8 +28,7 @@ pub(super) struct Cell {
 pub(super) enum Way {
     Full,
     Head,
-    /// With the baseline whose count it has, where it was asked for as such.
-    Apet(Option<&'static str>),
+    Apet,
     Other(String),
 }
 
@@ -39,7 +38,7 @@ impl Cell {
     }
 
     pub(super) fn is_apet(&self) -> bool {
-        matches!(self.way, Way::Apet(_))
+        self.way == Way::Apet
     }
 }
 
@@ -228,12 +227,9 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
         };
         runs += 1;
         let way = match &header.spec.method {
-            Method::Full { pool: None } => Way::Full,
+            full if full.is_full() => Way::Full,
             Method::Head {} => Way::Head,
-            Method::Apet { count, .. } => Way::Apet(match count {
-                Budget::As(baseline) => Some(Baseline::name(*baseline)),
-                _ => None,
-            }),
+            Method::Apet { .. } => Way::Apet,
             other => Way::Other(other.label()),
         };
         let models = found
