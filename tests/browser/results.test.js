@@ -55,6 +55,30 @@ test("the table sorts and filters", async () => {
   await context.close();
 });
 
+test("results of peft's method comparison stand beside records", async () => {
+  const { context, page, wrong } = await results();
+  const folder = new URL("../fixtures/method_comparison/", import.meta.url);
+  const names = ["lora--llama-3.2-3B-rank32", "prompt_tuning--llama-3.2-3B-default"];
+  const texts = await Promise.all(names.map((name) => readFile(new URL(`${name}.json`, folder), "utf8")));
+  const files = texts.map((text, i) => file(`${names[i]}.json`, text));
+  await page
+    .getByTestId("open-records")
+    .setInputFiles([...files, file("one.jsonl", nativeRecord({ run: "00000000000000b0", count: 300 }))]);
+  await rows(page).nth(2).waitFor();
+  assert.deepEqual((await tuned(page)).toSorted(), ["300", "614,400", "9,175,040"]);
+  await page.getByRole("button", { name: /peft lora\/llama-3.2-3B-rank32/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText(/test score is that of the last step/).waitFor();
+  assert.match(String(await dialog.textContent()), /test 47.8/);
+  assert.equal(await dialog.getByRole("button", { name: "Use in the Lab" }).count(), 0, "it can not be run here");
+  await dialog.getByRole("button", { name: "Close" }).click();
+  const images = await readFile(new URL("image-gen.json", folder), "utf8");
+  await page.getByTestId("open-records").setInputFiles(file("image-gen.json", images));
+  await page.getByText(/image-gen.json: result of peft's method comparison: train_info.metrics\[0\]/).waitFor();
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("a run's page shows its spec, gives its record, and removes it with undo", async () => {
   const { context, page, openFile } = await results();
   const text = nativeRecord({ note: "A note to read." });

@@ -294,6 +294,32 @@ fn a_study_is_one_table_and_one_report() {
             record.header.spec
         );
     }
+    // Others' runs beside them.
+    let fixtures = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/method_comparison"
+    );
+    let lora = format!("{fixtures}/lora--llama-3.2-3B-rank32.json");
+    let said = place.said(&["collect", "study", "-o", "all.parquet", "--with", &lora]);
+    assert!(said.contains("all.parquet: 1 others"), "{said}");
+    let table = rows(&place.path("all.parquet"));
+    let theirs = &table[10];
+    assert_eq!(
+        (table.len(), &theirs["model"][..]),
+        (11, "meta-llama/Llama-3.2-3B")
+    );
+    assert_eq!(
+        (&theirs["method"][..], &theirs["tuned"][..]),
+        ("lora", "9175040")
+    );
+    let report = place.said(&["report", "study", "--with", &lora]);
+    assert!(report.contains("47.8"), "{report}");
+    let wrong = place.refused(&["report", "study", "--with", fixtures]);
+    assert!(
+        wrong.contains("image-gen.json: result of peft's method comparison: train_info.metrics[0]"),
+        "{wrong}"
+    );
+
     let wrong = place.refused(&["collect", "study", "-o", "runs.txt"]);
     assert!(
         wrong.contains("-o runs.txt: expected a name that ends with .parquet or .csv"),

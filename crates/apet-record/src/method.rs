@@ -1,6 +1,7 @@
 //! What a run tunes, and where it may lie.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{Budget, Pool, Select, SpecError, spec::is_default};
 
@@ -81,6 +82,17 @@ pub enum Method {
         /// They; none of them combined itself.
         parts: Vec<Method>,
     },
+    /// What another program did: it is shown beside the others, and can not be run.
+    Foreign {
+        /// The program: `peft`.
+        program: String,
+        /// The method, by our name where we have it.
+        method: String,
+        /// What the run is called there.
+        experiment: String,
+        /// Its settings there.
+        settings: Map<String, Value>,
+    },
 }
 
 pub(crate) fn lora_rank() -> usize {
@@ -125,8 +137,8 @@ impl Default for Method {
 }
 
 impl Method {
-    /// The name as it stands in the spec.
-    pub fn name(&self) -> &'static str {
+    /// The name as it stands in the spec; of another program's run the method's.
+    pub fn name(&self) -> &str {
         match self {
             Self::Apet { .. } => "apet",
             Self::Lora { .. } => "lora",
@@ -138,10 +150,12 @@ impl Method {
             Self::Head {} => "head",
             Self::Full { .. } => "full",
             Self::Combined { .. } => "combined",
+            Self::Foreign { method, .. } => method,
         }
     }
 
-    /// The name, with APET's selector where it is not the plain one: `apet (rows)`.
+    /// The name, with APET's selector where it is not the plain one: `apet (rows)`; of another program's run what it is
+    /// called there: `peft lora/llama-3.2-3B-rank32`.
     pub fn label(&self) -> String {
         match self {
             Self::Apet { select, .. } if *select != Select::Element => {
@@ -151,7 +165,21 @@ impl Method {
                 let parts: Vec<String> = parts.iter().map(Self::label).collect();
                 parts.join(" + ")
             }
+            Self::Foreign {
+                program,
+                experiment,
+                ..
+            } => format!("{program} {experiment}"),
             other => other.name().into(),
+        }
+    }
+
+    /// Whether every tensor of the model is tuned.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { pool } => pool.is_none(),
+            Self::Foreign { method, .. } => method == "full",
+            _ => false,
         }
     }
 
@@ -274,7 +302,10 @@ impl Method {
                 }
                 for (number, part) in parts.iter().enumerate() {
                     let field = format!("{field}.parts[{number}]");
-                    if matches!(part, Self::Combined { .. } | Self::Head {}) {
+                    if matches!(
+                        part,
+                        Self::Combined { .. } | Self::Head {} | Self::Foreign { .. }
+                    ) {
                         return Err(SpecError {
                             field,
                             problem: format!(

@@ -51,8 +51,9 @@ pub struct Eval {
     pub metric: String,
     /// Score, 0 to 1.
     pub score: f64,
-    /// Mean loss, nats.
-    pub loss: f64,
+    /// Mean loss, nats, where it is known: another program's run may not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
     /// Rows scored.
     pub rows: usize,
     /// Fields of later minor versions.
@@ -474,7 +475,7 @@ mod tests {
                     split: "dev".into(),
                     metric: "accuracy".into(),
                     score: 0.5,
-                    loss: 0.69,
+                    loss: Some(0.69),
                     rows: 10,
                     extra: Extra::new(),
                 }),

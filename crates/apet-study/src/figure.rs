@@ -6,7 +6,7 @@ use apet_record::{RunRecord, Seeds, Status, content_id};
 use serde::{Deserialize, Serialize};
 
 use crate::study::Entry;
-use crate::{interval95, mean};
+use crate::{deviation, interval95, mean};
 
 /// The split whose score is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct Group {
     pub setting: String,
     /// Mean score over runs.
     pub mean: f64,
+    /// Their standard deviation; none of a single run.
+    pub deviation: Option<f64>,
     /// Lower end of the 95 % interval of the mean; none of a single run.
     pub low: Option<f64>,
     /// Upper end.
@@ -187,6 +189,7 @@ fn group(key: GroupKey, members: Vec<Member>) -> Option<Group> {
     let interval = interval95(&scores);
     Some(Group {
         mean: mean(&scores)?,
+        deviation: deviation(&scores),
         low: interval.map(|i| i.low),
         high: interval.map(|i| i.high),
         n: scores.len(),

@@ -108,7 +108,7 @@ impl Run {
                     split: "dev".into(),
                     metric: "accuracy".into(),
                     score,
-                    loss: 0.6,
+                    loss: Some(0.6),
                     rows: 100,
                     extra: Default::default(),
                 })

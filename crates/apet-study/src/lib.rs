@@ -2,6 +2,7 @@
 //! the lab is computed here, once, natively and in the page alike. No tensors, no files.
 
 mod answers;
+mod comparison;
 mod curve;
 mod figure;
 mod flat;
@@ -17,6 +18,7 @@ mod stats;
 mod study;
 
 pub use answers::{Answer, Answers, Figured, Thresholds, Verdict};
+pub use comparison::ComparisonError;
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
 pub use flat::{COLUMNS, Column, Flat, Kind, flat, steps_to};
@@ -27,8 +29,8 @@ pub use paired::Paired;
 pub use placements::{Placements, Spread, Trend};
 pub use plan::{Cell as PlanCell, Plan, Stage};
 pub use row::Row;
-pub use stats::{Interval, interval95, mean, smoothed};
-pub use study::{Added, Study, StudyError};
+pub use stats::{Interval, deviation, interval95, mean, smoothed};
+pub use study::{Added, Study, StudyError, records};
 
 #[cfg(test)]
 mod fixture;

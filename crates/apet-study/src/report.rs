@@ -76,8 +76,8 @@ fn scores(text: &mut String, task: &str, figure: &Figure) {
     }
     let _ = write!(
         text,
-        "\n## {task}\n\n{title} on test in percent, mean and 95 % interval over seeds.\n\n\
-         | model | parameters | method | tuned | {metric} | seeds |\n|---|---|---|---|---|---|\n"
+        "\n## {task}\n\n{title} on test in percent, mean, 95 % interval and standard deviation over seeds.\n\n\
+         | model | parameters | method | tuned | {metric} | S.D. | seeds |\n|---|---|---|---|---|---|---|\n"
     );
     groups.sort_by(|a, b| {
         let key = |g: &crate::Group| (g.parameters, g.model.clone(), g.method.clone(), g.count);
@@ -88,9 +88,11 @@ fn scores(text: &mut String, task: &str, figure: &Figure) {
             (Some(low), Some(high)) => format!(" [{:.1}, {:.1}]", 100.0 * low, 100.0 * high),
             _ => String::new(),
         };
+        let deviation = group.deviation.map(|x| format!("{:.1}", 100.0 * x));
+        let deviation = deviation.unwrap_or_else(|| "-".into());
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {:.1}{interval} | {} |",
+            "| {} | {} | {} | {} | {:.1}{interval} | {deviation} | {} |",
             group.model,
             grouped(group.parameters),
             group.method,
@@ -315,7 +317,7 @@ mod tests {
         }
         let text = study.report("small", "About.");
         assert!(text.starts_with("# small\n\nAbout.\n\n## sst2\n"), "{text}");
-        let row = "| minilm-l6 | 22,000,000 | apet | 10,000 | 81.0 [68.3, 93.7] | 2 |";
+        let row = "| minilm-l6 | 22,000,000 | apet | 10,000 | 81.0 [68.3, 93.7] | 1.4 | 2 |";
         assert!(text.contains(row), "{text}");
         assert_eq!(text.matches("\n## Claim ").count(), 4);
         assert!(text.contains("## Claim 4: undecided"), "{text}");

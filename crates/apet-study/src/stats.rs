@@ -17,19 +17,22 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// The standard deviation of a sample, over n - 1; `None` of fewer than two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values).filter(|_| values.len() > 1)?;
+    let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    Some((squares / (values.len() as f64 - 1.0)).sqrt())
+}
+
 /// The 95 % confidence interval of the mean, for independent and about normal values:
 /// mean ± t s / √n with the 97.5 % quantile t of Student's distribution with n - 1
 /// degrees of freedom (Student, 1908). `None` of fewer than two values. It is not cut
 /// to the range a score can have.
 pub fn interval95(values: &[f64]) -> Option<Interval> {
-    if values.len() < 2 {
-        return None;
-    }
+    let (mean, deviation) = (mean(values)?, deviation(values)?);
     let n = values.len() as f64;
-    let mean = mean(values)?;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(0.975);
-    let half = t * (variance / n).sqrt();
+    let half = t * deviation / n.sqrt();
     Some(Interval {
         low: mean - half,
         high: mean + half,

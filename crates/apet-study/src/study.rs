@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::figure::setting;
 use crate::report::Told;
 use crate::{
-    Answers, Curve, Figure, Filter, Optimised, Paired, Placements, Row, Thresholds, optimised,
-    paired, placements,
+    Answers, ComparisonError, Curve, Figure, Filter, Optimised, Paired, Placements, Row,
+    Thresholds, comparison, optimised, paired, placements,
 };
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
@@ -55,6 +55,9 @@ pub enum StudyError {
         /// What was found, what was expected.
         problem: String,
     },
+    /// The text is another program's result, and can not be a record.
+    #[error(transparent)]
+    Comparison(#[from] ComparisonError),
     /// No record has this key.
     #[error("no record has the key or run id {key:?}")]
     Unknown {
@@ -69,14 +72,14 @@ impl Study {
         Self::default()
     }
 
-    /// Takes in the records of a JSONL text: all of them, or none where one is wrong.
+    /// Takes in the records of a text, as [`records`] reads them: all of them, or none where one is wrong.
     /// A record of the same run, host and device is replaced by one with more lines.
     /// `source` is where the text came from, for [`Row::source`].
     ///
     /// # Errors
     /// One sentence: the line or record, the field, what was found and what was expected.
     pub fn add(&mut self, source: &str, text: &str) -> Result<Added, StudyError> {
-        let records = RunRecord::parse(text)?;
+        let records = records(text)?;
         for (i, record) in records.iter().enumerate() {
             check(i + 1, record)?;
         }
@@ -239,6 +242,17 @@ impl Study {
                 .filter(|(_, entry)| entry.record.header.run == key)
                 .collect(),
         }
+    }
+}
+
+/// The records of a JSONL text, or the one of a result of peft's method comparison.
+///
+/// # Errors
+/// One sentence: the line or field, what was found and what was expected.
+pub fn records(text: &str) -> Result<Vec<RunRecord>, StudyError> {
+    match comparison::read(text) {
+        Some(result) => Ok(vec![result?]),
+        None => Ok(RunRecord::parse(text)?),
     }
 }
 

@@ -373,6 +373,18 @@ fn add(
             pool,
             select,
         } => apet::add((*count, pool, select), number, ground, recipe)?,
+        Method::Foreign {
+            program,
+            experiment,
+            ..
+        } => {
+            return Err(SpecError {
+                field: "method.name".into(),
+                problem: format!(
+                    "found {experiment:?} of {program}, which is shown beside other runs and can not be run here"
+                ),
+            });
+        }
     }
     Ok(())
 }

@@ -346,7 +346,7 @@ impl<'h, H: Host> Recorder<'h, H> {
             split: split.into(),
             metric: scores.metric.name().into(),
             score: scores.score,
-            loss: scores.loss,
+            loss: Some(scores.loss),
             rows: scores.rows,
             extra: Default::default(),
         }))

@@ -67,6 +67,8 @@ export interface Group {
   /** Two groups with the same model, task, method and count differ in it. */
   setting: string;
   mean: number;
+  /** Standard deviation over runs; null of a single run. */
+  deviation: number | null;
   /** Ends of the 95 % interval of the mean; null of a single run. */
   low: number | null;
   high: number | null;

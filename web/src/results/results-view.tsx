@@ -52,7 +52,7 @@ function Sources() {
         ref={picker}
         type="file"
         multiple
-        accept=".jsonl"
+        accept=".jsonl,.json"
         hidden
         data-testid="open-records"
         onChange={(e) => {

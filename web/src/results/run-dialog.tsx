@@ -51,6 +51,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
     return read?.kind === "note" ? [read.text] : [];
   });
   const spec = pretty(records()?.spec(row.key) ?? "{}");
+  const ofAnotherProgram = (JSON.parse(spec) as { method?: { name?: string } }).method?.name === "foreign";
   return (
     <div class="page">
       <header>
@@ -95,7 +96,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
             Resume
           </button>
         )}
-        {lab.value && (
+        {lab.value && !ofAnotherProgram && (
           <button
             type="button"
             disabled={lab.value.isBusy()}

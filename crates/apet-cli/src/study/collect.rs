@@ -44,6 +44,9 @@ pub(crate) struct CollectArgs {
         required_unless_present_any = ["tensorboard", "trackio"]
     )]
     out: Option<PathBuf>,
+    /// Other runs in the table: records, or results of peft's method comparison
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., requires = "out")]
+    with: Vec<PathBuf>,
     /// Every run's curves as TensorBoard's event files, in a folder each
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
@@ -61,6 +64,9 @@ pub(crate) struct ReportArgs {
     /// Write it, as a page in one file (.html) or as Markdown (.md), instead of printing it as Markdown
     #[arg(short, long, value_name = "FILE.html|FILE.md")]
     out: Option<PathBuf>,
+    /// Other runs beside the study's: records, or results of peft's method comparison
+    #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
+    with: Vec<PathBuf>,
 }
 
 /// Writes a study's runs as one table, a row each, or their curves.
@@ -70,7 +76,7 @@ pub(crate) struct ReportArgs {
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
     if let Some(out) = &args.out {
-        table(&folder, out)?;
+        table(&folder, &others(&args.with)?, out)?;
     }
     if let Some(logs) = &args.tensorboard {
         let write = |record: RunRecord| tensorboard::write(&record, logs);
@@ -84,7 +90,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(folder: &Folder, path: &Path) -> Result<()> {
+fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     let write = match &*ending {
         "parquet" => as_parquet,
@@ -94,9 +100,14 @@ fn table(folder: &Folder, path: &Path) -> Result<()> {
             path.display()
         ),
     };
-    let rows = read(&paths(folder), WITHOUT_STEPS, |record| flat(&record))?;
+    let mut rows = read(&paths(folder), WITHOUT_STEPS, |record| flat(&record))?;
+    let own = rows.len();
+    rows.extend(others.iter().map(flat));
     write_atomic(path, |out| write(&rows, out))?;
-    told(path, rows.len(), folder);
+    told(path, own, folder);
+    if !others.is_empty() {
+        println!("{}: {} others", path.display(), others.len());
+    }
     Ok(())
 }
 
@@ -111,13 +122,20 @@ fn told(path: &Path, runs: usize, folder: &Folder) {
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
     let ending = args.out.as_ref().and_then(|path| path.extension());
-    let text = match ending.map(|ending| ending.to_string_lossy()).as_deref() {
-        None | Some("md") => as_markdown(&folder, read(&main(&folder), WITHOUT_STEPS, |r| r)?)?,
-        Some("html") if folder.about.runs <= WITH_LOSSES => {
-            as_page(&folder, &read(&main(&folder), RunRecord::parse, thinned)?)?
-        }
-        Some("html") => as_page(&folder, &read(&main(&folder), WITHOUT_STEPS, |r| r)?)?,
+    let ending = ending.map(|ending| ending.to_string_lossy());
+    let is_page = match ending.as_deref() {
+        None | Some("md") => false,
+        Some("html") => true,
         Some(other) => bail!("-o: found the ending .{other}, expected .html or .md"),
+    };
+    let mut records = match is_page && folder.about.runs <= WITH_LOSSES {
+        true => read(&main(&folder), RunRecord::parse, thinned)?,
+        false => read(&main(&folder), WITHOUT_STEPS, |record| record)?,
+    };
+    records.extend(others(&args.with)?);
+    let text = match is_page {
+        true => as_page(&folder, &records)?,
+        false => as_markdown(&folder, records)?,
     };
     match &args.out {
         None => print!("{text}"),
@@ -210,6 +228,42 @@ fn main(folder: &Folder) -> Vec<PathBuf> {
     paths.retain(|path| path.exists());
     paths.sort_unstable();
     paths
+}
+
+/// The records in files, and in the files of folders.
+///
+/// # Errors
+/// Names the file that can not be read.
+fn others(with: &[PathBuf]) -> Result<Vec<RunRecord>> {
+    let mut files = Vec::new();
+    for path in with {
+        let at = || path.display().to_string();
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let before = files.len();
+        for entry in fs::read_dir(path).with_context(at)? {
+            let file = entry.with_context(at)?.path();
+            let ending = file.extension().unwrap_or_default();
+            if ending == "json" || ending == "jsonl" {
+                files.push(file);
+            }
+        }
+        ensure!(
+            files.len() > before,
+            "{}: found no .json or .jsonl file, expected records, or results of peft's method comparison",
+            at()
+        );
+        files[before..].sort_unstable();
+    }
+    let mut all = Vec::new();
+    for file in files {
+        let at = || file.display().to_string();
+        let text = fs::read_to_string(&file).with_context(at)?;
+        all.extend(apet_study::records(&text).with_context(at)?);
+    }
+    Ok(all)
 }
 
 /// Records, read by all cores, in the order of their paths.

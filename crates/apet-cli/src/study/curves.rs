@@ -34,7 +34,8 @@ pub(super) fn points(record: &RunRecord) -> Result<Vec<Point>> {
                 (step.step, "train", scalars)
             }
             Line::Eval(eval) => {
-                let scalars = vec![(&eval.metric[..], eval.score), ("loss", eval.loss)];
+                let mut scalars = vec![(&eval.metric[..], eval.score)];
+                scalars.extend(eval.loss.map(|loss| ("loss", loss)));
                 (eval.step, &eval.split[..], scalars)
             }
             _ => continue,
