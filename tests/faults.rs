@@ -163,6 +163,14 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
     );
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["summary"]["steps"], 20);
+    // From its own record, it is the same run.
+    let name = format!("runs/{}-cpu.jsonl", record.header.run);
+    let mut same = home.command("run --json --spec");
+    same.arg(home.path(&name))
+        .arg("--data")
+        .arg(home.path("data"));
+    let output = same.output().unwrap();
+    assert!(text(&output).contains("already there"), "{}", text(&output));
 }
 
 /// What a classification does not compute with is not tuned: T5's decoder and its head.

@@ -9,6 +9,10 @@
  * @param {number} [of.seed]
  * @param {number} [of.test]
  * @param {string} [of.model]
+ * @param {number} [of.parameters]
+ * @param {number} [of.placement] the seed where absent
+ * @param {number} [of.steps]
+ * @param {number} [of.bytes] memory
  * @param {string} [of.note]
  * @param {boolean} [of.ended]
  */
@@ -19,6 +23,10 @@ export function nativeRecord({
   seed = 1,
   test = 0.74,
   model = "bert-tiny",
+  parameters = 108_000,
+  placement = seed,
+  steps = 40,
+  bytes = 0,
   note = "",
   ended = true,
 } = {}) {
@@ -28,7 +36,6 @@ export function nativeRecord({
     head: { name: "head" },
     full: { name: "full" },
   };
-  const steps = 40;
   const lines = [
     {
       kind: "header",
@@ -49,14 +56,14 @@ export function nativeRecord({
           clip_norm: 1,
           schedule: "linear",
         },
-        seeds: { placement: seed, batches: seed, init: seed },
+        seeds: { placement, batches: seed, init: seed },
       },
       model: {
         name: model,
         family: "bert",
         layers: 2,
         hidden: 64,
-        parameters: 108_000,
+        parameters,
         parameters_without_embeddings: 71_000,
         weights_hash: "00",
       },
@@ -85,20 +92,20 @@ export function nativeRecord({
       tokens: 160,
       ms: 20 * i,
     })),
-    ...[20, 40].map((step) => ({
+    ...[steps / 2, steps].map((step) => ({
       kind: "eval",
       step,
       split: "dev",
       metric: "accuracy",
-      score: test - 0.01 + step / 4000,
+      score: test - 0.01 + step / steps / 100,
       loss: 0.5,
       rows: 300,
     })),
     ...(note ? [{ kind: "note", step: 0, text: note }] : []),
     ...(ended
       ? [
-          { kind: "eval", step: 40, split: "test", metric: "accuracy", score: test, loss: 0.5, rows: 300 },
-          { kind: "summary", status: "done", steps, best_step: 40, dev: test, test, seconds: 4.2, message: "" },
+          { kind: "eval", step: steps, split: "test", metric: "accuracy", score: test, loss: 0.5, rows: 300 },
+          { kind: "summary", status: "done", steps, best_step: steps, dev: test, test, seconds: 4.2, message: "", ...(bytes > 0 && { peak_bytes: bytes }) },
         ]
       : []),
   ];

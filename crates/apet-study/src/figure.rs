@@ -1,6 +1,6 @@
 //! Scores against the number of tuned parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use apet_record::{RunRecord, Seeds, Status, content_id};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub struct Filter {
     pub model: Option<String>,
     /// The split whose score is shown.
     pub split: Split,
+    /// Records by key; all where absent.
+    pub runs: Option<Vec<String>>,
 }
 
 /// Scores against the number of tuned parameters, over seeds.
@@ -95,11 +97,16 @@ impl Figure {
         let mut members: BTreeMap<GroupKey, Vec<Member>> = BTreeMap::new();
         let mut left_out_runs = Vec::new();
         let mut guesses = Vec::new();
+        let asked: Option<HashSet<&str>> =
+            (filter.runs.as_ref()).map(|runs| runs.iter().map(String::as_str).collect());
         let is = |asked: &Option<String>, name: &String| asked.as_ref().is_none_or(|a| a == name);
         for (key, entry) in entries {
             let record = &entry.record;
             let spec = &record.header.spec;
-            if !is(&filter.task, &spec.task.name) || !is(&filter.model, &spec.model) {
+            if !is(&filter.task, &spec.task.name)
+                || !is(&filter.model, &spec.model)
+                || asked.as_ref().is_some_and(|asked| !asked.contains(key))
+            {
                 continue;
             }
             let Some(score) = score(record, filter.split) else {

@@ -16,6 +16,8 @@ mod report;
 mod row;
 mod stats;
 mod study;
+mod summed;
+mod trade;
 
 pub use answers::{Answer, Answers, Figured, Thresholds, Verdict};
 pub use comparison::ComparisonError;
@@ -31,6 +33,8 @@ pub use plan::{Cell as PlanCell, Plan, Stage};
 pub use row::Row;
 pub use stats::{Interval, deviation, interval95, mean, smoothed};
 pub use study::{Added, Study, StudyError, records};
+pub use summed::{By, Summed, Value};
+pub use trade::{Cost, Traded};
 
 #[cfg(test)]
 mod fixture;

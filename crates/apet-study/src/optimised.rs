@@ -22,7 +22,7 @@ pub struct Mean {
 }
 
 impl Mean {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let interval = interval95(values);
         Some(Self {
             mean: mean(values)?,

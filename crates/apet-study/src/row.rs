@@ -52,6 +52,12 @@ pub struct Row {
     pub started: String,
     /// Seconds in all; unknown where the run is unfinished.
     pub seconds: Option<f64>,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps until dev had come 90 % of the way from the guess to its best, as [`crate::steps_to`] has it.
+    pub steps_to_90: Option<usize>,
+    /// The most bytes held at once, where that is known.
+    pub peak_bytes: Option<u64>,
     /// The run id is not the hash of the spec: the record was edited.
     pub edited: bool,
 }
@@ -91,6 +97,9 @@ impl Row {
             host: header.device.host.clone(),
             started: header.started.clone(),
             seconds: summary.map(|s| s.seconds),
+            learning_rate: header.spec.optimizer.learning_rate,
+            steps_to_90: crate::steps_to(0.9, record),
+            peak_bytes: summary.and_then(|s| s.peak_bytes),
             edited: !record.id_is_true(),
         }
     }

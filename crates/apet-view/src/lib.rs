@@ -3,8 +3,9 @@
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
 
-use apet_study::{DEMO, Filter, Grid, Plan, Study};
+use apet_study::{By, Cost, DEMO, Filter, Grid, Plan, Study};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
@@ -68,12 +69,53 @@ impl Records {
         &self,
         #[wasm_bindgen(unchecked_param_type = "Filter")] filter: JsValue,
     ) -> Result<JsValue, JsError> {
-        let filter: Filter = serde_wasm_bindgen::from_value(filter).map_err(|e| {
-            JsError::new(&format!(
-                "filter: {e}; expected an object {{task?, model?, split?}}"
-            ))
-        })?;
-        value(&self.study.score_against_count(&filter))
+        value(&self.study.score_against_count(&filter_of(filter)?))
+    }
+
+    /// What scores cost, and which ways to tune are not beaten.
+    ///
+    /// # Errors
+    /// When the filter or the cost is none.
+    #[wasm_bindgen(js_name = tradeOffs, unchecked_return_type = "Traded[]")]
+    pub fn trade_offs(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "Filter")] filter: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "Cost")] cost: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let cost: Cost = read("cost", "a cost", cost)?;
+        value(&self.study.trade_offs(&filter_of(filter)?, cost))
+    }
+
+    /// `runs` by fields, with means.
+    ///
+    /// # Errors
+    /// When a field is none.
+    #[wasm_bindgen(unchecked_return_type = "Summed[]")]
+    pub fn grouped(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "By[]")] by: JsValue,
+        runs: Vec<String>,
+    ) -> Result<JsValue, JsError> {
+        let by: Vec<By> = read("by", "a list of fields", by)?;
+        value(&self.study.grouped(&by, Some(&runs)))
+    }
+
+    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task.
+    ///
+    /// # Errors
+    /// Only if the engine is out of memory.
+    #[wasm_bindgen(unchecked_return_type = "Thresholds[]")]
+    pub fn thresholds(&self) -> Result<JsValue, JsError> {
+        value(&self.study.thresholds())
+    }
+
+    /// How much it matters where APET's parameters are, where placements were crossed with seeds.
+    ///
+    /// # Errors
+    /// Only if the engine is out of memory.
+    #[wasm_bindgen(unchecked_return_type = "Placements")]
+    pub fn placements(&self) -> Result<JsValue, JsError> {
+        value(&self.study.placements())
     }
 
     /// What `runs` say about the paper's four claims; all runs where it is empty.
@@ -147,6 +189,15 @@ impl Experiment {
     }
 }
 
+fn filter_of(filter: JsValue) -> Result<Filter, JsError> {
+    read("filter", "an object {task?, model?, split?, runs?}", filter)
+}
+
+fn read<T: DeserializeOwned>(name: &str, expected: &str, given: JsValue) -> Result<T, JsError> {
+    let wrong = |e| JsError::new(&format!("{name}: {e}; expected {expected}"));
+    serde_wasm_bindgen::from_value(given).map_err(wrong)
+}
+
 /// As JavaScript would have read it from JSON: objects, not maps; null, not undefined.
 fn value<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
     Ok(value.serialize(&Serializer::json_compatible())?)
@@ -157,6 +208,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use apet_study::{Level, Spread, Trend, threshold};
     use serde_json::Value;
 
     const TYPES: &str = include_str!("types.ts");
@@ -203,6 +255,24 @@ mod tests {
         let claim = &answers["claims"][0];
         let demo = Experiment::of(&Plan::new(Grid::parse(DEMO).unwrap()).unwrap()).unwrap();
         let demo = serde_json::to_value(demo).unwrap();
+        let traded = &study.trade_offs(&Filter::default(), Cost::Seconds)[0];
+        let traded = serde_json::to_value(traded).unwrap();
+        let (summed, thresholds) = (study.grouped(&[By::Task], None), study.thresholds());
+        let points: Vec<(f64, f64)> = (1..9)
+            .map(|x| (10f64.powi(x), 0.1 * f64::from(x)))
+            .collect();
+        let threshold = threshold(&points, Level::Share(0.5)).unwrap();
+        let (model, parameters) = (String::new(), 1);
+        let [spread, low, high, rest, slope, p] = [0.0; 6];
+        let [cells, placements, seeds] = [1; 3];
+        #[rustfmt::skip]
+        let spread = Spread { model, parameters, cells, placements, seeds, spread, low, high, rest };
+        let trend = Trend {
+            slope,
+            low,
+            high,
+            p,
+        };
         let objects = [
             ("AddResult", serde_json::to_value(added).unwrap()),
             ("Row", serde_json::to_value(&study.rows()[0]).unwrap()),
@@ -215,6 +285,17 @@ mod tests {
             ("Answers", answers.clone()),
             ("Planned", demo["runs"][0].clone()),
             ("Experiment", demo),
+            ("Mean", traded["cost"].clone()),
+            ("Traded", traded),
+            ("Summed", serde_json::to_value(&summed[0]).unwrap()),
+            ("Threshold", serde_json::to_value(threshold).unwrap()),
+            ("Thresholds", serde_json::to_value(&thresholds[0]).unwrap()),
+            ("Spread", serde_json::to_value(spread).unwrap()),
+            ("Trend", serde_json::to_value(trend).unwrap()),
+            (
+                "Placements",
+                serde_json::to_value(study.placements()).unwrap(),
+            ),
         ];
         for (interface, object) in objects {
             let Value::Object(fields) = object else {
@@ -224,7 +305,11 @@ mod tests {
             assert_eq!(fields, declared(interface), "{interface}");
         }
         for field in declared("Filter") {
-            let value = if field == "split" { "dev" } else { "x" };
+            let value = match field {
+                "split" => Value::from("dev"),
+                "runs" => Value::from(vec!["x"]),
+                _ => Value::from("x"),
+            };
             let filter = serde_json::json!({ field: value });
             assert!(serde_json::from_value::<Filter>(filter).is_ok(), "{field}");
         }

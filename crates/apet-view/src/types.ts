@@ -30,6 +30,10 @@ export interface Row {
   host: "native" | "browser" | string;
   started: string;
   seconds: number | null;
+  learning_rate: number;
+  /** Steps until dev had come 90 % of the way from the guess to its best. */
+  steps_to_90: number | null;
+  peak_bytes: number | null;
   /** The run id is not the hash of the spec: the record was edited. */
   edited: boolean;
 }
@@ -53,6 +57,8 @@ export interface Filter {
   task?: string;
   model?: string;
   split?: "dev" | "test";
+  /** Records by key. */
+  runs?: string[];
 }
 
 /** Runs that differ in nothing but their seeds. */
@@ -87,6 +93,101 @@ export interface Figure {
   majority_guess: number | null;
   left_out: number;
   left_out_runs: string[];
+}
+
+/** A mean over runs; no interval of a single one. */
+export interface Mean {
+  mean: number;
+  low: number | null;
+  high: number | null;
+}
+
+export type Cost = "parameters" | "seconds" | "memory" | "steps";
+
+/** What runs that differ in nothing but their seeds score and cost. */
+export interface Traded {
+  model: string;
+  parameters: number;
+  task: string;
+  metric: string;
+  method: string;
+  count: number;
+  setting: string;
+  cost: Mean;
+  score: Mean;
+  n: number;
+  /** Nothing of its task scores as much for less. */
+  front: boolean;
+  runs: string[];
+}
+
+export type By =
+  | "model"
+  | "task"
+  | "method"
+  | "count"
+  | "seeds"
+  | "learning_rate"
+  | "status"
+  | "device"
+  | "source";
+
+/** Runs with the same values of some fields. */
+export interface Summed {
+  values: (number | string)[];
+  n: number;
+  /** Those that ended as planned; the means are theirs. */
+  done: number;
+  dev: Mean | null;
+  test: Mean | null;
+  seconds: Mean | null;
+  runs: string[];
+}
+
+/** The count at which a logistic curve through the scores comes to a level. */
+export interface Threshold {
+  count: number;
+  /** Ends of its 95 % interval; null where it goes on without end. */
+  low: number | null;
+  high: number | null;
+  curve: { low: number; high: number; slope: number; theta: number; squares: number };
+}
+
+/** From which counts APET is above its reference, and as good as full fine-tuning. */
+export interface Thresholds {
+  model: string;
+  task: string;
+  low_tried: number | null;
+  low: Threshold | null;
+  high_tried: number | null;
+  high: Threshold | null;
+}
+
+/** The standard deviation of scores across placements, 0 to 1. */
+export interface Spread {
+  model: string;
+  parameters: number;
+  cells: number;
+  placements: number;
+  seeds: number;
+  spread: number;
+  low: number;
+  high: number;
+  rest: number;
+}
+
+/** By how much the spread changes where a model has ten times as many parameters. */
+export interface Trend {
+  slope: number;
+  low: number;
+  high: number;
+  p: number;
+}
+
+export interface Placements {
+  /** From the smallest model to the largest. */
+  models: Spread[];
+  trend: Trend | null;
 }
 
 /** A figure with its 95 % interval. */

@@ -1,22 +1,32 @@
 // Loss curves of the selected runs, one over the other.
 
 import { signal } from "@preact/signals";
+import { HEIGHT } from "./choice";
+import { longName } from "./found";
 import { edition, records, rows, selected } from "./records";
 import { PlotFigure } from "./plot";
 
-const HEIGHT = 300;
 const smoothing = signal(0);
+const logarithmic = signal(false);
 
 export function LossFigure() {
   const keys = [...selected.value.keys()];
   const curves = keys.length > 0 ? (records()?.curves(keys, smoothing.value) ?? []) : [];
   const colour = (key: string) => `var(--series-${(selected.value.get(key) ?? 0) + 1})`;
-  const names = new Map(rows.value.map((r) => [r.key, r.name]));
+  const names = new Map(rows.value.map((r) => [r.key, longName(r)]));
   const points = curves.flatMap((c) => c.points.map((p) => ({ ...p, key: c.key, name: names.get(c.key) ?? c.name })));
   return (
     <section class="figure" aria-labelledby="loss-title">
       <div class="bar">
         <h2 id="loss-title">Training loss</h2>
+        <label class="inline">
+          <input
+            type="checkbox"
+            checked={logarithmic.value}
+            onChange={(e) => (logarithmic.value = e.currentTarget.checked)}
+          />
+          <span>Log</span>
+        </label>
         <label class="slider">
           <span>Smoothing</span>
           <input
@@ -38,14 +48,15 @@ export function LossFigure() {
           <PlotFigure
             says={`Training loss against step of ${curves.map((c) => names.get(c.key) ?? c.name).join(", ")}`}
             height={HEIGHT}
-            on={[edition.value, selected.value, smoothing.value]}
+            on={[edition.value, selected.value, smoothing.value, logarithmic.value]}
+            data={{ name: "loss", rows: points.map(({ key: _, ...point }) => point) }}
             draw={(Plot, width) =>
               Plot.plot({
                 width,
                 height: HEIGHT,
                 marginLeft: 48,
                 x: { label: "step", tickFormat: "~s", ticks: Math.min(8, width / 70) },
-                y: { label: "loss, nats", grid: true, nice: true },
+                y: { label: "loss, nats", grid: true, nice: true, ...(logarithmic.value && { type: "log", tickFormat: "~g" }) },
                 marks: [
                   ...curves.map((c) =>
                     Plot.lineY(c.points, { x: "step", y: "value", stroke: colour(c.key), strokeWidth: 1.5 }),

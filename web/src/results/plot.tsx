@@ -1,7 +1,8 @@
-// A place for an Observable Plot, drawn again when its data or its width change.
+// A place for an Observable Plot, drawn again when its data or its width change, and what can be taken from it.
 
 import type * as Plot from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { asPng, asSvg, csv, save } from "./export";
 
 type PlotLibrary = typeof Plot;
 let library: Promise<PlotLibrary> | undefined;
@@ -13,9 +14,13 @@ interface Props {
   /** Things the drawing depends on. */
   on: unknown[];
   draw(plot: PlotLibrary, width: number): Element;
+  /** What is drawn, as a table; with it come the buttons that save the figure under `name`. */
+  data?: { name: string; rows: Record<string, unknown>[] };
+  /** A point was clicked. */
+  pick?(datum: unknown): void;
 }
 
-export function PlotFigure({ says, height, on, draw }: Props) {
+export function PlotFigure({ says, height, on, draw, data, pick }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
 
@@ -32,7 +37,12 @@ export function PlotFigure({ says, height, on, draw }: Props) {
     let gone = false;
     library ??= import("@observablehq/plot");
     void library.then((plot) => {
-      if (!gone) place.current?.replaceChildren(draw(plot, width));
+      if (gone) return;
+      const drawn = draw(plot, width) as Element & { value?: unknown };
+      drawn.addEventListener("click", () => {
+        if (pick && drawn.value != null) pick(drawn.value);
+      });
+      place.current?.replaceChildren(drawn);
     });
     return () => {
       gone = true;
@@ -41,8 +51,31 @@ export function PlotFigure({ says, height, on, draw }: Props) {
 
   // The words stand for the drawing; its many labelled parts are for the eye.
   return (
-    <div class="plot" role="img" aria-label={says} style={{ minHeight: `${height}px` }}>
-      <div ref={place} aria-hidden="true" />
-    </div>
+    <>
+      <div class={`plot ${pick ? "leads" : ""}`} role="img" aria-label={says} style={{ minHeight: `${height}px` }}>
+        <div ref={place} aria-hidden="true" />
+      </div>
+      {data && (
+        <p class="saves">
+          <button type="button" class="quiet" onClick={() => save(`${data.name}.csv`, "text/csv", csv(data.rows))}>
+            CSV
+          </button>
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => place.current && save(`${data.name}.svg`, "image/svg+xml", asSvg(place.current))}
+          >
+            SVG
+          </button>
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => place.current && void asPng(place.current).then((png) => save(`${data.name}.png`, "image/png", png))}
+          >
+            PNG
+          </button>
+        </p>
+      )}
+    </>
   );
 }

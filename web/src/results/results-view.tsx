@@ -1,12 +1,10 @@
-// Results: the runs of this tab, of the server and of dropped files, in one table and
-// two figures.
+// Results: the runs of this tab, of the server and of files, in one table and its figures.
 
 import { useRef } from "preact/hooks";
 import { addFiles, deleted, rows, undoDelete } from "./records";
 import { lab } from "./lab";
-import { LossFigure } from "./loss-figure";
+import { Figures } from "./figures";
 import { RunDialog } from "./run-dialog";
-import { ScoreFigure } from "./score-figure";
 import { server } from "./server";
 import { RunsTable } from "./table";
 
@@ -21,10 +19,7 @@ export function ResultsView() {
     <div class="results">
       <Sources />
       {rows.value.length > 0 && <RunsTable />}
-      <div class="figures">
-        <LossFigure />
-        <ScoreFigure />
-      </div>
+      <Figures />
       <Undo />
       <RunDialog />
     </div>

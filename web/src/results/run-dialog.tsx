@@ -1,8 +1,12 @@
-// One run: where it came from, its notes, its exact spec, and what can be done with it.
+// One run: where it came from, its curves, its notes, its exact spec, and what can be done with it.
 
-import { useEffect, useRef } from "preact/hooks";
-import { count, duration, methodTitle, score, when } from "../format";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { count, duration, loss, megabytes, methodTitle, percent, score, when } from "../format";
 import { readLine } from "../spec";
+import { readTheta, recordName } from "../store/runs";
+import { save } from "./export";
+import { longName, mark, marks } from "./found";
+import { PlotFigure } from "./plot";
 import { lab } from "./lab";
 import { deleteRow, download, opened, records, rows } from "./records";
 import type { Row } from "./view";
@@ -42,9 +46,12 @@ function Page({ row, close }: { row: Row; close(): void }) {
       "Where",
       `${row.host} ${row.device}${row.adapter ? ` (${row.adapter})` : ""}, ${row.source === "tab" ? "this tab" : row.source}`,
     ],
+    ["Cost", `${row.peak_bytes === null ? "" : `at most ${megabytes(row.peak_bytes)} MB, `}${count(row.steps)} steps, learning rate ${row.learning_rate}`],
     ["Started", when(row.started)],
   ];
   const text = records()?.record(row.key) ?? "";
+  const software = environment(text.slice(0, text.indexOf("\n")));
+  if (software) facts.push(["Software", software]);
   const notes = text.split("\n").flatMap((line) => {
     if (!line.includes('"note"')) return [];
     const read = readLine(line);
@@ -55,7 +62,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
   return (
     <div class="page">
       <header>
-        <h2 id="run-page-title">{row.name}</h2>
+        <h2 id="run-page-title">{longName(row)}</h2>
         <button type="button" class="quiet" onClick={close}>
           Close
         </button>
@@ -76,6 +83,28 @@ function Page({ row, close }: { row: Row; close(): void }) {
           ))}
         </ul>
       )}
+      <div class="marks">
+        <label class="inline">
+          <span>Name</span>
+          <input
+            type="text"
+            maxLength={60}
+            placeholder={row.run.slice(0, 8)}
+            value={marks.value[row.key]?.name ?? ""}
+            onInput={(e) => mark(row.key, { name: e.currentTarget.value })}
+          />
+        </label>
+        <label class="inline">
+          <input
+            type="checkbox"
+            checked={marks.value[row.key]?.pinned ?? false}
+            onChange={(e) => mark(row.key, { pinned: e.currentTarget.checked })}
+          />
+          <span>Keep at the top of the table</span>
+        </label>
+      </div>
+      <Curves row={row} />
+      {!ofAnotherProgram && <Repeat name={recordName(row)} />}
       <h3>Spec</h3>
       <pre tabIndex={0} aria-label="Spec of the run as JSON">
         {spec}
@@ -84,6 +113,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         <button type="button" onClick={() => download(row)}>
           Download record
         </button>
+        {row.source === "tab" && <Theta name={recordName(row)} />}
         {lab.value?.canGoOn(row) && (
           <button
             type="button"
@@ -122,6 +152,89 @@ function Page({ row, close }: { row: Row; close(): void }) {
       </div>
     </div>
   );
+}
+
+/** Loss and dev score of a run over its steps. */
+function Curves({ row }: { row: Row }) {
+  const [curve] = records()?.curves([row.key], 0) ?? [];
+  if (!curve || (curve.points.length === 0 && curve.dev.length === 0)) return null;
+  const last = curve.points.at(-1);
+  const best = Math.max(...curve.dev.map((p) => p.value));
+  const panels = [
+    { title: "Training loss, nats", points: curve.points, says: `falls to ${loss(last?.value)}`, format: "~g" },
+    { title: "Score on dev", points: curve.dev, says: `at best ${percent(best)}`, format: "~%" },
+  ].filter((panel) => panel.points.length > 0);
+  return (
+    <div class="curves">
+      {panels.map(({ title, points, says, format }) => (
+        <div key={title}>
+          <h3>{title}</h3>
+          <PlotFigure
+            says={`${title} ${says}`}
+            height={140}
+            on={[row.key, points.length]}
+            draw={(Plot, width) =>
+              Plot.plot({
+                width,
+                height: 140,
+                marginLeft: 44,
+                x: { label: "step", ticks: 4, tickFormat: "~s" },
+                y: { label: null, grid: true, nice: true, ticks: 4, tickFormat: format },
+                marks: [
+                  Plot.lineY(points, { x: "step", y: "value", stroke: "var(--series-1)", marker: points.length < 30 ? "dot" : "none" }),
+                  Plot.tip(points, Plot.pointerX({ x: "step", y: "value" })),
+                ],
+              })
+            }
+          />
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** The line that makes the run again on a machine of one's own. */
+function Repeat({ name }: { name: string }) {
+  const line = `apet run --spec ${name}.jsonl`;
+  const [copied, setCopied] = useState(false);
+  return (
+    <p class="repeat">
+      <span>Again, natively, from its record:</span> <code>{line}</code>{" "}
+      <button
+        type="button"
+        class="quiet"
+        onClick={() => void navigator.clipboard.writeText(line).then(() => setCopied(true))}
+      >
+        {copied ? "Copied" : "Copy"}
+      </button>
+    </p>
+  );
+}
+
+/** Saves what a run of this tab tuned. */
+function Theta({ name }: { name: string }) {
+  const [theta, setTheta] = useState<File | undefined>(undefined);
+  useEffect(() => {
+    setTheta(undefined);
+    void readTheta(name).then(setTheta);
+  }, [name]);
+  if (!theta) return null;
+  return (
+    <button type="button" onClick={() => save(`${name}.theta.safetensors`, "application/octet-stream", theta)}>
+      Download theta
+    </button>
+  );
+}
+
+/** With what a run ran, from its header. */
+function environment(header: string): string {
+  try {
+    const { software = {} } = JSON.parse(header) as { software?: Record<string, unknown> };
+    const shown = Object.entries(software).filter(([, v]) => typeof v === "string" && v !== "");
+    return shown.map(([name, version]) => `${name} ${version}`).join(", ");
+  } catch {
+    return "";
+  }
 }
 
 function pretty(json: string): string {

@@ -1,60 +1,35 @@
 // Scores against the number of tuned parameters: mean and interval over seeds, by
 // model and method. All numbers come from apet-study through apet-view.
 
-import { signal } from "@preact/signals";
 import { compact, count, methodTitle, percent } from "../format";
-import { edition, records, rows } from "./records";
+import { asked, chosenTask, colours, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
+import { shown } from "./found";
+import { edition, records } from "./records";
 import { PlotFigure } from "./plot";
 import type { Figure, Group } from "./view";
 
-const HEIGHT = 300;
 /** Of one among several. */
 const SMALL = 220;
-const split = signal<"dev" | "test">("test");
-const task = signal("");
 
 export function ScoreFigure() {
-  const tasks = [...new Set(rows.value.map((r) => r.task))].sort();
-  const chosen = tasks.includes(task.value) ? task.value : (tasks[0] ?? "");
-  const figure = chosen ? records()?.scoreAgainstCount({ task: chosen, split: split.value }) : undefined;
+  const { chosen } = chosenTask();
+  const figure = chosen ? records()?.scoreAgainstCount(asked(chosen)) : undefined;
   const groups = figure?.groups ?? [];
   return (
-    <section class="figure" aria-labelledby="score-title">
+    <>
       <div class="bar">
-        <h2 id="score-title">Score against parameters</h2>
-        {tasks.length > 0 && (
-          <label class="inline">
-            <span>Task</span>
-            <select value={chosen} onChange={(e) => (task.value = e.currentTarget.value)}>
-              {tasks.map((t) => (
-                <option key={t} value={t} selected={t === chosen}>
-                  {t}
-                </option>
-              ))}
-            </select>
-          </label>
-        )}
-        <label class="inline">
-          <span>Split</span>
-          <select value={split.value} onChange={(e) => (split.value = e.currentTarget.value as "dev" | "test")}>
-            <option value="test" selected={split.value === "test"}>
-              test
-            </option>
-            <option value="dev" selected={split.value === "dev"}>
-              dev
-            </option>
-          </select>
-        </label>
+        <TaskChoice />
+        <SplitChoice />
       </div>
       {!figure || groups.length === 0 ? (
-        <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
-          Finished runs appear here, each method by the number of parameters it tunes.
-        </p>
+        <Empty>Finished runs appear here, each method by the number of parameters it tunes.</Empty>
       ) : (
         <PlotFigure
           says={inWords(chosen, groups)}
           height={HEIGHT}
-          on={[edition.value, chosen, split.value]}
+          on={[edition.value, shown.value, chosen, asked(chosen).split]}
+          data={{ name: `scores-${chosen}`, rows: groups.map(({ runs: _, setting, ...group }) => ({ ...group, setting })) }}
+          pick={(group) => follow(group as Group)}
           draw={(Plot, width) => draw(Plot, width, figure)}
         />
       )}
@@ -65,7 +40,7 @@ export function ScoreFigure() {
           figure.left_out > 0 &&
           ` ${count(figure.left_out)} ${figure.left_out === 1 ? "run that has" : "runs that have"} not ended as planned ${figure.left_out === 1 ? "is" : "are"} left out.`}
       </p>
-    </section>
+    </>
   );
 }
 
@@ -119,7 +94,7 @@ export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) 
 function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure, among?: Group[]): Element {
   const { groups, full, uniform_guess: uniform, majority_guess: majority } = figure;
   const all = among ?? groups;
-  const models = [...new Set(all.map((g) => g.model))];
+  const models = modelsOf(all);
   const methods = [...new Set(all.map((g) => methodTitle(g.method)))];
   // The head alone tunes nothing of the model; on a log axis it stands left of all others.
   const positive = all.filter((g) => g.count > 0).map((g) => g.count);
@@ -160,9 +135,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
       ...(among && { domain: [Math.min(...scores), Math.max(...scores)] }),
     },
     color: {
-      type: "categorical",
-      domain: models,
-      range: models.map((_, i) => `var(--series-${(i % 8) + 1})`),
+      ...colours(models),
       legend: !among && models.length > 1,
     },
     symbol: { domain: methods, legend: !among },

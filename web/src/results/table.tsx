@@ -1,44 +1,18 @@
-// The runs table: filter, sort, select for the overlay, open one.
+// The runs table: filter, sort, group, choose columns, select for the overlay, open one.
 
-import { signal } from "@preact/signals";
-import { compact, count, duration, methodTitle, score, when } from "../format";
-import { COLOURS, opened, rows, selected, toggle } from "./records";
-import type { Row } from "./view";
-
-/** Rows drawn at once; the rest on request, so that thousands stay quick. */
-const PAGE = 200;
-
-interface Column {
-  title: string;
-  value(row: Row): string | number | null;
-  show(row: Row): string;
-  numeric?: boolean;
-}
-
-const COLUMNS: Column[] = [
-  { title: "Run", value: (r) => r.run, show: (r) => r.run.slice(0, 8) },
-  { title: "Method", value: (r) => r.method, show: (r) => methodTitle(r.method) },
-  { title: "Tuned", value: (r) => r.count, show: (r) => count(r.count), numeric: true },
-  { title: "Dev", value: (r) => r.dev, show: (r) => score(r.dev), numeric: true },
-  { title: "Test", value: (r) => r.test, show: (r) => score(r.test), numeric: true },
-  { title: "Model", value: (r) => r.parameters, show: (r) => `${r.model} (${compact(r.parameters)})` },
-  { title: "Task", value: (r) => r.task, show: (r) => r.task },
-  { title: "Seed", value: (r) => r.seeds, show: (r) => r.seeds, numeric: true },
-  { title: "Status", value: (r) => r.status, show: (r) => r.status },
-  { title: "Steps", value: (r) => r.steps, show: (r) => count(r.steps), numeric: true },
-  { title: "Time", value: (r) => r.seconds, show: (r) => duration(r.seconds), numeric: true },
-  { title: "Where", value: (r) => `${r.host} ${r.device}`, show: (r) => `${r.host} ${r.device}` },
-  { title: "From", value: (r) => r.source, show: (r) => (r.source === "tab" ? "this tab" : r.source) },
-  { title: "Started", value: (r) => r.started, show: (r) => when(r.started) },
-];
-
-const filter = signal("");
-const order = signal<{ column: string; down: boolean }>({ column: "Started", down: true });
-const shown = signal(PAGE);
+import { useMemo } from "preact/hooks";
+import { count, duration, methodTitle, percent } from "../format";
+import { COLUMNS, fieldOf, type Column } from "./columns";
+import { Differences } from "./differences";
+import { expression } from "./filter";
+import { called, chooseColumns, columns, filter, found, groupBy, grouping, longName, marks, order, wrong } from "./found";
+import { COLOURS, edition, opened, records, rows, selected, toggle } from "./records";
+import type { By, Mean, Row, Summed } from "./view";
+import { VirtualTable } from "./virtual";
 
 export function RunsTable() {
-  const found = arranged();
   const all = rows.value.length;
+  const kept = found.value.length;
   return (
     <section class="runs" aria-labelledby="runs-title">
       <div class="bar">
@@ -47,51 +21,96 @@ export function RunsTable() {
           <span class="visually-hidden">Filter runs</span>
           <input
             type="search"
-            placeholder="Filter: words such as lora minilm done"
+            placeholder="Filter: lora minilm -snli test>80% tuned<=10k"
+            aria-describedby="filter-wrong"
+            aria-invalid={wrong.value !== ""}
             value={filter.value}
-            onInput={(e) => {
-              filter.value = e.currentTarget.value;
-              shown.value = PAGE;
-            }}
+            onInput={(e) => (filter.value = e.currentTarget.value)}
           />
         </label>
         <p class="tally" role="status">
-          {found.length === all
-            ? `${count(all)} ${all === 1 ? "run" : "runs"}`
-            : `${count(found.length)} of ${count(all)} runs`}
+          {kept === all ? `${count(all)} ${all === 1 ? "run" : "runs"}` : `${count(kept)} of ${count(all)} runs`}
         </p>
+        <Choices
+          title="Group by"
+          offered={COLUMNS.filter((c) => c.by)}
+          chosen={COLUMNS.filter((c) => c.by && grouping.value.includes(c.by))}
+          choose={(chosen) => groupBy(chosen.flatMap((c) => (c.by ? [c.by] : [])))}
+        />
+        {grouping.value.length === 0 && (
+          <Choices title="Columns" offered={COLUMNS} chosen={columns.value} choose={chooseColumns} />
+        )}
+        <Differences />
       </div>
-      <div class="scroller" role="region" aria-label="Table of runs" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">
-                <span class="visually-hidden">Draw</span>
-              </th>
-              {COLUMNS.map((c) => (
-                <SortHead key={c.title} column={c} />
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {found.slice(0, shown.value).map((row) => (
-              <RunRow key={row.key} row={row} />
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {found.length > shown.value && (
-        <button type="button" class="quiet" onClick={() => (shown.value += PAGE)}>
-          Show {Math.min(PAGE, found.length - shown.value)} more
-        </button>
-      )}
+      <p id="filter-wrong" class="notice" role="alert" hidden={wrong.value === ""}>
+        {wrong.value}
+      </p>
+      {grouping.value.length > 0 ? <Groups by={grouping.value} /> : <Runs />}
     </section>
   );
 }
 
+interface ChoicesProps {
+  title: string;
+  offered: Column[];
+  chosen: Column[];
+  choose(chosen: Column[]): void;
+}
+
+/** A menu of columns, any of which are chosen. */
+function Choices({ title, offered, chosen, choose }: ChoicesProps) {
+  return (
+    <details
+      class="menu"
+      onKeyDown={(e) => {
+        if (e.key === "Escape") e.currentTarget.open = false;
+      }}
+    >
+      <summary>{title}</summary>
+      <div>
+        {offered.map((column) => (
+          <label key={column.id}>
+            <input
+              type="checkbox"
+              checked={chosen.includes(column)}
+              onChange={(e) => {
+                const add = e.currentTarget.checked;
+                choose(offered.filter((c) => (c === column ? add : chosen.includes(c))));
+              }}
+            />
+            {column.title}
+          </label>
+        ))}
+      </div>
+    </details>
+  );
+}
+
+function Runs() {
+  const head = (
+    <>
+      <th scope="col">
+        <span class="visually-hidden">Draw</span>
+      </th>
+      {columns.value.map((c) => (
+        <SortHead key={c.id} column={c} />
+      ))}
+    </>
+  );
+  return (
+    <VirtualTable
+      label="Table of runs"
+      head={head}
+      width={columns.value.length + 1}
+      items={found.value}
+      draw={(row, props) => <RunRow key={row.key} row={row} {...props} />}
+    />
+  );
+}
+
 function SortHead({ column }: { column: Column }) {
-  const { column: by, down } = order.value;
-  const sorted = by === column.title;
+  const down = order.value.startsWith("-");
+  const sorted = order.value.replace("-", "") === column.id;
   return (
     <th
       scope="col"
@@ -100,7 +119,7 @@ function SortHead({ column }: { column: Column }) {
     >
       <button
         type="button"
-        onClick={() => (order.value = { column: column.title, down: sorted ? !down : column.numeric === true })}
+        onClick={() => (order.value = `${(sorted ? !down : column.numeric) ? "-" : ""}${column.id}`)}
       >
         {column.title}
         <span class="arrow" aria-hidden="true">
@@ -111,10 +130,11 @@ function SortHead({ column }: { column: Column }) {
   );
 }
 
-function RunRow({ row }: { row: Row }) {
+function RunRow({ row, ...props }: { row: Row; "aria-rowindex": number }) {
   const colour = selected.value.get(row.key);
+  const pinned = marks.value[row.key]?.pinned;
   return (
-    <tr class={colour === undefined ? "" : "selected"}>
+    <tr class={`${colour === undefined ? "" : "selected"} ${pinned ? "pinned" : ""}`} {...props}>
       <td>
         <label class="pick" style={colour === undefined ? {} : { "--pick": `var(--series-${colour + 1})` }}>
           <input
@@ -122,17 +142,18 @@ function RunRow({ row }: { row: Row }) {
             checked={colour !== undefined}
             disabled={colour === undefined && selected.value.size >= COLOURS}
             onChange={() => toggle(row.key)}
-            aria-label={`Draw ${row.name}`}
+            aria-label={`Draw ${longName(row)}`}
           />
         </label>
       </td>
-      {COLUMNS.map((c, i) => (
-        <td key={c.title} class={c.numeric ? "number" : ""}>
+      {columns.value.map((c, i) => (
+        <td key={c.id} class={c.numeric ? "number" : ""}>
           {i === 0 ? (
-            <button type="button" class="link" title={row.name} onClick={() => (opened.value = row.key)}>
-              {c.show(row)}
+            <button type="button" class="link" title={longName(row)} onClick={() => (opened.value = row.key)}>
+              {pinned && <span aria-label="pinned">★ </span>}
+              {c.id === "run" ? called(row) : c.show(row)}
             </button>
-          ) : c.title === "Status" ? (
+          ) : c.id === "status" ? (
             <span class={`state ${row.status}`}>{row.status}</span>
           ) : (
             c.show(row)
@@ -143,27 +164,70 @@ function RunRow({ row }: { row: Row }) {
   );
 }
 
-function arranged(): Row[] {
-  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const found =
-    words.length === 0
-      ? [...rows.value]
-      : rows.value.filter((r) => {
-          const text = `${r.run} ${COLUMNS.map((c) => c.show(r)).join(" ")} ${r.method}`.toLowerCase();
-          return words.every((w) => text.includes(w));
-        });
-  const { column, down } = order.value;
-  const by = COLUMNS.find((c) => c.title === column);
-  if (!by) return found;
-  return found.sort((a, b) => compare(by.value(a), by.value(b), down));
+const TITLES = new Map(COLUMNS.flatMap((c) => (c.by ? [[c.by, c] as const] : [])));
+
+/** Runs put together, with means and intervals that are apet-study's. */
+function Groups({ by }: { by: By[] }) {
+  const groups = useMemo(
+    () => records()?.grouped(by, found.value.map((r) => r.key)) ?? [],
+    [edition.value, found.value, by.join()],
+  );
+  const head = (
+    <>
+      {by.map((b) => (
+        <th key={b} scope="col" class={TITLES.get(b)?.numeric ? "number" : ""}>
+          {TITLES.get(b)?.title}
+        </th>
+      ))}
+      {["Runs", "Test", "Dev", "Time"].map((title) => (
+        <th key={title} scope="col" class="number">
+          {title}
+        </th>
+      ))}
+    </>
+  );
+  return (
+    <VirtualTable
+      label="Table of groups of runs"
+      head={head}
+      width={by.length + 4}
+      items={groups}
+      draw={(group, props) => <GroupRow key={group.values.join("\n")} by={by} group={group} {...props} />}
+    />
+  );
 }
 
-/** What is not known comes last, whichever way the rest goes. */
-function compare(a: string | number | null, b: string | number | null, down: boolean): number {
-  if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1;
-  const way =
-    typeof a === "number" && typeof b === "number"
-      ? a - b
-      : String(a).localeCompare(String(b), "en", { numeric: true });
-  return down ? -way : way;
+function GroupRow({ by, group, ...props }: { by: By[]; group: Summed; "aria-rowindex": number }) {
+  const shown = (b: By, value: string | number) =>
+    b === "method" ? methodTitle(String(value)) : b === "count" ? count(Number(value)) : String(value);
+  const open = () => {
+    const added = expression(Object.fromEntries(by.map((b, i) => [fieldOf(b), group.values[i] ?? ""])));
+    filter.value = `${filter.value} ${added}`.trim();
+    groupBy([]);
+  };
+  return (
+    <tr {...props}>
+      {by.map((b, i) => (
+        <td key={b} class={TITLES.get(b)?.numeric ? "number" : ""}>
+          {shown(b, group.values[i] ?? "")}
+        </td>
+      ))}
+      <td class="number">
+        <button type="button" class="link" onClick={open} aria-label={`Show these ${group.n} runs`}>
+          {count(group.n)}
+        </button>
+      </td>
+      <td class="number">{meanOf(group.test, percent)}</td>
+      <td class="number">{meanOf(group.dev, percent)}</td>
+      <td class="number">{group.seconds ? duration(group.seconds.mean) : "–"}</td>
+    </tr>
+  );
+}
+
+/** "78.3 % [76.8, 79.8]": a mean with its 95 % interval. */
+function meanOf(mean: Mean | null, show: (x: number) => string): string {
+  if (mean === null) return "–";
+  const { low, high } = mean;
+  const ends = low !== null && high !== null ? ` [${(low * 100).toFixed(1)}, ${(high * 100).toFixed(1)}]` : "";
+  return show(mean.mean) + ends;
 }

@@ -4,16 +4,24 @@ import type {
   AddResult,
   Answer,
   Answers,
+  By,
+  Cost,
   Curve,
   Experiment,
   Figure,
   Figured,
   Filter,
   Group,
+  Mean,
+  Placements,
   Row,
+  Summed,
+  Threshold,
+  Thresholds,
+  Traded,
 } from "../../../crates/apet-view/src/types";
 
-export type { Answer, Answers, Curve, Experiment, Figure, Figured, Group, Row };
+export type { Answer, Answers, By, Cost, Curve, Experiment, Figure, Figured, Group, Mean, Row, Summed, Threshold, Traded };
 
 export interface Records {
   add(source: string, text: string): AddResult;
@@ -22,6 +30,10 @@ export interface Records {
   curves(keys: string[], smoothing: number): Curve[];
   scoreAgainstCount(filter: Filter): Figure;
   answers(runs: string[]): Answers;
+  tradeOffs(filter: Filter, cost: Cost): Traded[];
+  grouped(by: By[], runs: string[]): Summed[];
+  thresholds(): Thresholds[];
+  placements(): Placements;
   record(key: string): string;
   spec(key: string): string;
 }

@@ -16,6 +16,9 @@ export async function* records(): AsyncGenerator<string> {
 
 export const readRecord = async (name: string) => (await store.file(["runs"], `${name}.jsonl`))?.text();
 
+/** What a run tuned, a theta file. */
+export const readTheta = (name: string) => store.file(["thetas"], `${name}.safetensors`);
+
 /** Whether a run can go on from where it was. */
 export async function hasCheckpoint(name: string): Promise<boolean> {
   const found = await Promise.all(checkpoints(name).map((file) => store.file(["checkpoints"], file)));

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use apet_record::{
-    Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule,
-    Seeds, Select, TaskSpec, Words,
+    Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunRecord, RunSpec,
+    Schedule, Seeds, Select, TaskSpec, Words,
 };
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use crate::study::WorkArgs;
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// A RunSpec as JSON; the other options change it
+    /// A RunSpec as JSON, or the record of a run that is to be made again; the other options change it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Model in the store, or a Hugging Face directory; ladder-micro, which comes with apet, where none is named
@@ -221,7 +221,11 @@ impl RunArgs {
             Some(path) => {
                 let text =
                     std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                RunSpec::from_json(&text).with_context(|| path.display().to_string())?
+                let record = RunRecord::parse_without_steps(&text).ok();
+                match record.as_deref() {
+                    Some([record]) => record.header.spec.clone(),
+                    _ => RunSpec::from_json(&text).with_context(|| path.display().to_string())?,
+                }
             }
             None => RunSpec::new(self.model.as_deref().unwrap_or(DEFAULTS.0), DEFAULTS.1),
         };

@@ -1,0 +1,164 @@
+//! What a score costs: parameters, time, memory or steps, and which ways to tune are not beaten on both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::figure::Figure;
+use crate::optimised::Mean;
+use crate::{Filter, Row, Study};
+
+/// What is paid for a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Tuned parameters, the head not counted.
+    #[default]
+    Parameters,
+    /// Seconds of a run.
+    Seconds,
+    /// The most bytes held at once.
+    Memory,
+    /// Steps until dev had come 90 % of the way from the guess to its best.
+    Steps,
+}
+
+impl Cost {
+    fn of(self, row: &Row) -> Option<f64> {
+        match self {
+            Self::Parameters => Some(row.count as f64),
+            Self::Seconds => row.seconds,
+            Self::Memory => row.peak_bytes.map(|bytes| bytes as f64),
+            Self::Steps => row.steps_to_90.map(|steps| steps as f64),
+        }
+    }
+}
+
+/// What runs that differ in nothing but their seeds score and cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Traded {
+    /// Model by name.
+    pub model: String,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Task by name.
+    pub task: String,
+    /// What the score is.
+    pub metric: &'static str,
+    /// Method by name.
+    pub method: String,
+    /// Tuned parameters, the head not counted.
+    pub count: u64,
+    /// As in [`crate::Group::setting`].
+    pub setting: String,
+    /// What it costs.
+    pub cost: Mean,
+    /// What it scores.
+    pub score: Mean,
+    /// Runs.
+    pub n: usize,
+    /// No other of this task scores as much or more for less, or more for as much: it is on the Pareto front.
+    pub front: bool,
+    /// Keys of the records.
+    pub runs: Vec<String>,
+}
+
+impl Study {
+    /// What scores cost, in the order of [`Figure::groups`]; runs whose cost is not known are left out.
+    pub fn trade_offs(&self, filter: &Filter, cost: Cost) -> Vec<Traded> {
+        let figure: Figure = self.score_against_count(filter);
+        let rows: BTreeMap<String, Row> = (self.rows().into_iter())
+            .map(|row| (row.key.clone(), row))
+            .collect();
+        let mut found: Vec<Traded> = Vec::new();
+        for group in figure.groups {
+            let costs = group.runs.iter().filter_map(|key| cost.of(rows.get(key)?));
+            let Some(cost) = Mean::of(&costs.collect::<Vec<_>>()) else {
+                continue;
+            };
+            found.push(Traded {
+                cost,
+                score: Mean {
+                    mean: group.mean,
+                    low: group.low,
+                    high: group.high,
+                },
+                front: false,
+                model: group.model,
+                parameters: group.parameters,
+                task: group.task,
+                metric: group.metric,
+                method: group.method,
+                count: group.count,
+                setting: group.setting,
+                n: group.n,
+                runs: group.runs,
+            });
+        }
+        let is_beaten = |one: &Traded| {
+            found.iter().any(|other| {
+                let (score, cost) = (other.score.mean, other.cost.mean);
+                other.task == one.task
+                    && score >= one.score.mean
+                    && cost <= one.cost.mean
+                    && (score > one.score.mean || cost < one.cost.mean)
+            })
+        };
+        let front: Vec<bool> = found.iter().map(|one| !is_beaten(one)).collect();
+        for (one, front) in found.iter_mut().zip(front) {
+            one.front = front;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Run;
+
+    #[test]
+    fn the_front_is_what_nothing_beats() {
+        let mut study = Study::new();
+        let mut add = |count, seed, test| {
+            let run = Run {
+                count,
+                seed,
+                test: Some(test),
+                ..Run::default()
+            };
+            study.add("x", &run.text()).unwrap();
+        };
+        // 100 scores 0.6, 1,000 scores 0.5, 10,000 scores 0.6, 100,000 scores 0.8.
+        for (count, tests) in [
+            (100, [0.5, 0.7]),
+            (1000, [0.5, 0.5]),
+            (10_000, [0.6, 0.6]),
+            (100_000, [0.8, 0.8]),
+        ] {
+            add(count, 1, tests[0]);
+            add(count, 2, tests[1]);
+        }
+        let traded = study.trade_offs(&Filter::default(), Cost::Parameters);
+        let shown: Vec<_> = traded.iter().map(|t| (t.count, t.n, t.front)).collect();
+        assert_eq!(
+            shown,
+            [
+                (100, 2, true),
+                (1000, 2, false),
+                (10_000, 2, false),
+                (100_000, 2, true)
+            ]
+        );
+        assert_eq!((traded[0].cost.mean, traded[0].score.mean), (100.0, 0.6));
+        assert!(traded[0].score.low.is_some());
+        // No record says how much memory it took.
+        assert_eq!(study.trade_offs(&Filter::default(), Cost::Memory), []);
+        let one = Filter {
+            runs: Some(vec![traded[1].runs[0].clone()]),
+            ..Filter::default()
+        };
+        let alone = study.trade_offs(&one, Cost::Seconds);
+        assert_eq!((alone.len(), alone[0].n, alone[0].front), (1, 1, true));
+    }
+}

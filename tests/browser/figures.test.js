@@ -1,0 +1,267 @@
+// @ts-check
+// Results: the figures, what can be taken from them, and a table of many runs.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { axe, file, misplaced, newUser, open, shot, toResults } from "./harness.js";
+import { nativeRecord } from "./native-record.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+/** @typedef {import("playwright-core").Page} Page */
+
+const rows = (/** @type {Page} */ page) => page.locator("tbody tr[aria-rowindex]:visible");
+const column = (/** @type {Page} */ page, /** @type {number} */ n) =>
+  page.locator(`tbody tr[aria-rowindex]:visible td:nth-child(${n})`).allTextContents();
+
+let made = 0;
+const id = () => (0xa000 + made++).toString(16).padStart(16, "0");
+
+/** Three models; head, full, LoRA and APET at several counts; three seeds, and APET's placements crossed with them. */
+function study() {
+  const models = [
+    { model: "small", parameters: 1_000_000, base: 0.6 },
+    { model: "middle", parameters: 10_000_000, base: 0.7 },
+    { model: "large", parameters: 100_000_000, base: 0.8 },
+  ];
+  /** @type {string[]} */
+  const records = [];
+  for (const { model, parameters, base } of models) {
+    for (const seed of [1, 2, 3]) {
+      const noise = seed / 500;
+      const one = (/** @type {Parameters<typeof nativeRecord>[0]} */ of) =>
+        records.push(nativeRecord({ run: id(), model, parameters, seed, bytes: parameters * 4, ...of }));
+      one({ method: "head", count: 0, test: base - 0.05 + noise });
+      one({ method: "full", count: parameters, test: base + 0.1 + noise });
+      one({ method: "lora", count: 1024, test: base + 0.02 + noise });
+      for (const [i, count] of [10, 100, 1024, 10_000, 100_000].entries())
+        for (const placement of [1, 2, 3])
+          one({ count, placement, test: base - 0.05 + i * 0.03 + noise + placement / 300 });
+    }
+  }
+  return records.join("");
+}
+const STUDY = study();
+
+async function results(/** @type {string} */ text = STUDY) {
+  const user = await newUser(place);
+  await toResults(user.page);
+  await user.page.getByTestId("open-records").setInputFiles(file("study.jsonl", text));
+  await rows(user.page).first().waitFor();
+  return user;
+}
+
+const figure = (/** @type {Page} */ page) => page.locator("section.figure").nth(1);
+const show = (/** @type {Page} */ page, /** @type {string} */ label) =>
+  page.getByLabel("Figure", { exact: true }).selectOption({ label });
+
+/** Each with what its words must say: numbers of apet-study. @type {[string, RegExp][]} */
+const FIGURES = [
+  ["Score against parameters", /large Full 100,000,000: 90.4 %/],
+  ["Spread across methods", /large/],
+  ["Distance from APET", /large: 1\.\d \[.+\] points/],
+  ["Spread across placements", /small: 0\.3 \[.+\] points; middle: .+; large: /],
+  ["Thresholds of APET", /low threshold of large on sentences, tried: 1,024/],
+  ["Convergence", /large, LoRA, 1,024 tuned, \d+ steps, 3 runs/],
+  ["Score against cost", /Not beaten: .*large, Full/],
+  ["Parallel coordinates", /^162 runs through model, method, tuned/],
+];
+
+test("every figure is drawn, says its numbers, and fits light, dark and small screens", async () => {
+  for (const [width, colorScheme] of /** @type {[number, "light" | "dark"][]} */ ([
+    [1280, "light"],
+    [390, "dark"],
+  ])) {
+    const { context, page, wrong } = await newUser(place, { viewport: { width, height: 844 }, colorScheme });
+    await toResults(page);
+    await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
+    await rows(page).first().waitFor();
+    for (const [title, says] of FIGURES) {
+      if (title === "Spread across methods") continue; // one method besides APET: below
+      await show(page, title);
+      const drawn = figure(page).getByRole("img");
+      await drawn.first().locator("svg").first().waitFor();
+      assert.match(String(await drawn.first().getAttribute("aria-label")), says, title);
+      await page.mouse.move(0, 0);
+      await shot(page, `figure-${title.replaceAll(" ", "-")}-${width}-${colorScheme}`);
+      assert.deepEqual(await axe(page), [], title);
+      assert.deepEqual(await misplaced(page), [], title);
+    }
+    await show(page, "Spread across methods");
+    await figure(page).getByText(/takes two methods/).waitFor();
+    assert.deepEqual(wrong, []);
+    await context.close();
+  }
+});
+
+test("figures are of the runs that the table shows, and lead to them", async () => {
+  const { context, page, wrong } = await results();
+  const filter = page.getByRole("searchbox");
+  await filter.fill("model=large tuned<=1024 -head");
+  await page.getByText("30 of 162 runs").waitFor();
+  const drawn = figure(page).getByRole("img");
+  await page.waitForFunction(
+    (/** @type {Element} */ e) => !e?.getAttribute("aria-label")?.includes("small"),
+    await drawn.elementHandle(),
+  );
+  assert.match(String(await drawn.getAttribute("aria-label")), /large LoRA 1,024: 82.4 %/);
+  await filter.fill("lora");
+  await page.getByText("9 of 162 runs").waitFor();
+  await page.waitForFunction(() => document.querySelectorAll("section.figure svg [aria-label=dot] *").length === 3);
+  // The largest model's point: its three runs stand in the table then.
+  const dot = figure(page).locator("svg [aria-label=dot] > *").first();
+  await dot.hover({ force: true });
+  await dot.click({ force: true });
+  await page.getByText("3 of 162 runs").waitFor();
+  assert.match(await filter.inputValue(), /^model=\w+ task=sentences method=lora tuned=1024$/);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a filter that can not be read says so, and the table stays", async () => {
+  const { context, page } = await results();
+  const filter = page.getByRole("searchbox");
+  await filter.fill("test>85% model=large");
+  const found = await page.getByText(/^\d+ of 162 runs$/).textContent();
+  await filter.fill("size>3");
+  await page.getByText('No field "size"; there are run, method, tuned').waitFor();
+  assert.equal(await page.getByText(/^\d+ of 162 runs$/).textContent(), found);
+  await filter.fill("test>much");
+  await page.getByText("test>much: expected a number, such as 0.8, 80% or 10k.").waitFor();
+  for (const [text, count] of /** @type {[string, number][]} */ ([
+    ["tuned=10k", 27],
+    ["method!=apet", 27],
+    ['model~"ar"', 54],
+    ["-apet -full -lora", 9],
+    ["memory>=400M", 54],
+    ['"apet 100 seed 2/1/1"', 0],
+  ])) {
+    await filter.fill(text);
+    await page.getByText(`${count} of 162 runs`).waitFor();
+  }
+  await context.close();
+});
+
+test("runs are grouped by any fields, with means and intervals", async () => {
+  const { context, page, wrong } = await results();
+  await page.getByText("Group by").click();
+  for (const field of ["Method", "Model"]) await page.getByRole("checkbox", { name: field, exact: true }).check();
+  await page.keyboard.press("Escape");
+  await page.waitForFunction(() => document.querySelectorAll("tbody tr[aria-rowindex]").length === 12);
+  const lora = rows(page).filter({ hasText: "LoRA" }).filter({ hasText: "large" });
+  assert.match((await lora.textContent()) ?? "", /82\.4 % \[81\.9, 82\.9\]/);
+  await shot(page, "results-grouped");
+  assert.deepEqual(await axe(page), []);
+  await lora.getByRole("button").click();
+  await page.getByText("3 of 162 runs").waitFor();
+  assert.equal(await page.getByRole("searchbox").inputValue(), "method=lora model=large");
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("the address restores the view in another tab", async () => {
+  const { context, page } = await results();
+  await page.getByRole("searchbox").fill("model=large");
+  await show(page, "Score against cost");
+  await page.getByLabel("Cost").selectOption("memory");
+  await page.getByText("Columns").click();
+  await page.getByRole("checkbox", { name: "Rate", exact: true }).check();
+  await page.getByRole("columnheader", { name: "Test" }).getByRole("button").click();
+  const address = page.url();
+  assert.match(address, /#results\?/);
+  const other = await context.newPage();
+  await other.goto(address);
+  await other.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
+  await other.getByText("54 of 162 runs").waitFor();
+  await other.getByRole("heading", { name: "Score against cost" }).waitFor();
+  assert.equal(await other.getByLabel("Cost").inputValue(), "memory");
+  assert.equal(await other.getByRole("columnheader", { name: "Test" }).getAttribute("aria-sort"), "descending");
+  await other.getByRole("columnheader", { name: "Rate" }).waitFor();
+  assert.equal(other.url(), address);
+  await context.close();
+});
+
+test("a figure is saved as CSV, SVG and PNG", async () => {
+  const { context, page } = await results();
+  await figure(page).locator("svg").first().waitFor();
+  const saved = async (/** @type {string} */ name) => {
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      figure(page).getByRole("button", { name, exact: true }).click(),
+    ]);
+    return { name: download.suggestedFilename(), bytes: await readFile(await download.path()) };
+  };
+  const csv = await saved("CSV");
+  assert.equal(csv.name, "scores-sentences.csv");
+  const lines = csv.bytes.toString().trim().split("\r\n");
+  assert.equal(lines.length, 1 + 3 * 8, "a line for each point");
+  assert.match(lines[0] ?? "", /^model,parameters,task,metric,method,count,mean,deviation,low,high,n,setting$/);
+  const svg = (await saved("SVG")).bytes.toString();
+  assert.match(svg, /^<svg xmlns/);
+  assert.ok(!svg.includes("var(--"), "it needs no style sheet");
+  assert.ok(svg.includes("tuned parameters") && svg.includes("middle"));
+  const png = (await saved("PNG")).bytes;
+  assert.equal(png.subarray(1, 4).toString(), "PNG");
+  assert.ok(png.length > 10_000);
+  await context.close();
+});
+
+test("specs are compared, runs named and kept at the top", async () => {
+  const { context, page, wrong } = await results();
+  await page.getByRole("searchbox").fill("large seed=2");
+  const draw = page.getByRole("checkbox", { name: /^Draw/ });
+  await page.getByText(/^\d+ of 162 runs$/).waitFor();
+  assert.ok(await page.getByRole("button", { name: "Compare specs" }).isDisabled());
+  for (const i of [0, 1]) await draw.nth(i).check();
+  await page.getByRole("button", { name: "Compare specs" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("rowheader", { name: /^method\.(name|count)$/ }).first().waitFor();
+  assert.equal(await dialog.getByRole("rowheader", { name: "optimizer.learning_rate" }).count(), 0, "it is the same");
+  await shot(page, "differences", false);
+  assert.deepEqual(await axe(page), []);
+  await dialog.getByRole("button", { name: "Close" }).click();
+
+  await page.getByRole("searchbox").fill("");
+  const last = page.getByRole("columnheader", { name: "Test" }).getByRole("button");
+  await last.click();
+  await rows(page).nth(5).getByRole("button").click();
+  await dialog.getByLabel("Name").fill("the good one");
+  await dialog.getByLabel("Keep at the top").check();
+  await dialog.getByText(/^apet run --spec [0-9a-f]{16}-cpu\.jsonl$/).waitFor();
+  await dialog.getByRole("img", { name: /^Training loss, nats falls to/ }).locator("svg").waitFor();
+  await shot(page, "run-page", false);
+  assert.deepEqual(await axe(page), []);
+  await dialog.getByRole("button", { name: "Close" }).click();
+  assert.match(String((await column(page, 2))[0]), /the good one/);
+  await page.reload();
+  await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
+  await rows(page).first().waitFor();
+  assert.match(String((await column(page, 2))[0]), /the good one/);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("ten thousand runs: a screenful of rows is drawn", async () => {
+  const many = Array.from({ length: 10_000 }, (_, i) =>
+    nativeRecord({ run: (0x100000 + i).toString(16).padStart(16, "0"), count: 1 + (i % 50) * 100, seed: i, steps: 2, test: (i % 900) / 1000 }),
+  ).join("");
+  const { context, page, wrong } = await results(many);
+  await page.getByText("10,000 runs").waitFor();
+  const drawn = () => rows(page).count();
+  assert.ok((await drawn()) < 80, `${await drawn()} rows`);
+  const scroller = page.getByRole("region", { name: "Table of runs" });
+  const first = await rows(page).first().getAttribute("aria-rowindex");
+  assert.equal(first, "2");
+  await scroller.evaluate((e) => e.scrollTo(0, e.scrollHeight));
+  await page.locator('tr[aria-rowindex="10001"]').waitFor();
+  assert.ok((await drawn()) < 80, `${await drawn()} rows at the end`);
+  await page.getByRole("searchbox").fill("tuned=101 test>=50%");
+  await page.getByText(/^\d+ of 10,000 runs$/).waitFor();
+  assert.ok((await column(page, 4)).every((text) => text === "101"));
+  assert.deepEqual(wrong, []);
+  await context.close();
+});

@@ -1,0 +1,97 @@
+// What the figures have in common: a task, a split, an empty state.
+
+import { inAddress } from "../route";
+import { expression } from "./filter";
+import { filter, found, shown } from "./found";
+import { opened } from "./records";
+
+/** A figure's height, pixels. */
+export const HEIGHT = 300;
+
+export const split = inAddress("results", "split", "test");
+const task = inAddress("results", "task", "");
+
+/** The task a figure is of, among those that the table shows. */
+export function chosenTask(): { tasks: string[]; chosen: string } {
+  const tasks = [...new Set(found.value.map((r) => r.task))].sort();
+  return { tasks, chosen: tasks.includes(task.value) ? task.value : (tasks[0] ?? "") };
+}
+
+/** What apet-study is asked for: the runs of the table, of one task. */
+export const asked = (of: string) => ({
+  ...(of && { task: of }),
+  split: split.value as "dev" | "test",
+  ...(shown.value && { runs: shown.value }),
+});
+
+export function TaskChoice() {
+  const { tasks, chosen } = chosenTask();
+  return (
+    <Choice label="Task" value={chosen} options={tasks.map((t) => [t, t])} choose={(value) => (task.value = value)} />
+  );
+}
+
+export const SplitChoice = () => (
+  <Choice
+    label="Split"
+    value={split.value}
+    options={[
+      ["test", "test"],
+      ["dev", "dev"],
+    ]}
+    choose={(value) => (split.value = value)}
+  />
+);
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  options: (readonly [value: string, title: string])[];
+  choose(value: string): void;
+}
+
+export function Choice({ label, value, options, choose }: ChoiceProps) {
+  if (options.length === 0) return null;
+  return (
+    <label class="inline">
+      <span>{label}</span>
+      <select value={value} onChange={(e) => choose(e.currentTarget.value)}>
+        {options.map(([option, title]) => (
+          <option key={option} value={option} selected={option === value}>
+            {title}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export const Empty = ({ children }: { children: string }) => (
+  <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
+    {children}
+  </p>
+);
+
+/** Where a point leads: the page of its run, or its runs in the table. */
+export function follow(point: { runs: string[]; model: string; task: string; method: string; count: number }): void {
+  const [only] = point.runs;
+  if (point.runs.length === 1 && only !== undefined) {
+    opened.value = only;
+    return;
+  }
+  const { model, task, method, count } = point;
+  filter.value = expression({ model, task, method, tuned: count });
+}
+
+/** Models in the order of their size, so that each keeps its colour from figure to figure. */
+export function modelsOf(points: { model: string; parameters: number }[]): string[] {
+  const sizes = new Map(points.map((p) => [p.model, p.parameters]));
+  return [...sizes].sort((a, b) => a[1] - b[1] || a[0].localeCompare(b[0])).map(([model]) => model);
+}
+
+export const colours = (models: string[]) => ({
+  type: "categorical" as const,
+  domain: models,
+  range: models.map((_, i) => `var(--series-${(i % 8) + 1})`),
+});
+

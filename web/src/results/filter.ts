@@ -1,0 +1,77 @@
+// The filter of the runs table: words, and comparisons of fields.
+//
+//   lora minilm            both words, anywhere in the row
+//   -snli                  without it
+//   method=lora test>80%   = != > >= < <= and ~ (has it in it), on the fields by name
+
+import type { Row } from "./view";
+
+export interface Field {
+  /** As it stands in a filter. */
+  id: string;
+  value(row: Row): string | number | null;
+  show(row: Row): string;
+}
+
+export type Test = (row: Row) => boolean;
+
+const COMPARISON = /^([a-z_]+)(>=|<=|!=|=|>|<|~)(.*)$/i;
+
+/** The test of a filter's text; a sentence where it can not be one. */
+export function parse(text: string, fields: Field[]): Test | string {
+  const tests: Test[] = [];
+  for (const [, quoted, plain = ""] of text.matchAll(/"([^"]*)"|((?:[^\s"]|"[^"]*")+)/g)) {
+    const word = quoted ?? plain;
+    const comparison = quoted === undefined && COMPARISON.exec(word);
+    if (comparison) {
+      const [, name = "", sign = "", wanted = ""] = comparison;
+      const field = fields.find((f) => f.id === name.toLowerCase());
+      if (!field) return `No field "${name}"; there are ${fields.map((f) => f.id).join(", ")}.`;
+      const test = compared(field, sign, wanted.replaceAll('"', ""));
+      if (typeof test === "string") return test;
+      tests.push(test);
+      continue;
+    }
+    const without = quoted === undefined && word.length > 1 && word.startsWith("-");
+    const wanted = (without ? word.slice(1) : word).toLowerCase();
+    tests.push((row) => textOf(row, fields).includes(wanted) !== without);
+  }
+  return (row) => tests.every((test) => test(row));
+}
+
+const textOf = (row: Row, fields: Field[]) =>
+  `${row.run} ${row.name} ${row.method} ${fields.map((f) => f.show(row)).join(" ")}`.toLowerCase();
+
+function compared(field: Field, sign: string, wanted: string): Test | string {
+  if (sign === "~") return (row) => field.show(row).toLowerCase().includes(wanted.toLowerCase());
+  const number = numeric(wanted);
+  if (sign === "=" || sign === "!=") {
+    const is: Test = (row) => {
+      const value = field.value(row);
+      if (typeof value === "number") return value === number;
+      return [String(value ?? ""), field.show(row)].some((text) => text.toLowerCase() === wanted.toLowerCase());
+    };
+    return sign === "=" ? is : (row) => !is(row);
+  }
+  if (number === undefined) return `${field.id}${sign}${wanted}: expected a number, such as 0.8, 80% or 10k.`;
+  return (row) => {
+    const value = field.value(row);
+    if (typeof value !== "number") return false;
+    return sign === ">" ? value > number : sign === "<" ? value < number : sign === ">=" ? value >= number : value <= number;
+  };
+}
+
+/** 0.8, 80%, 10,000, 10k, 1.5M. */
+function numeric(text: string): number | undefined {
+  const [, digits, unit = ""] = /^(-?[\d.,]+(?:e-?\d+)?)(%|k|M|G)?$/.exec(text) ?? [];
+  if (digits === undefined) return undefined;
+  const number = Number(digits.replaceAll(",", "")) * { "": 1, "%": 0.01, k: 1e3, M: 1e6, G: 1e9 }[unit as "" | "%"]!;
+  // 80% is written, 0.8000000000000002 is not.
+  return Number.isFinite(number) ? Number(number.toPrecision(12)) : undefined;
+}
+
+/** A filter that finds a group's runs. */
+export const expression = (of: Record<string, string | number>) =>
+  Object.entries(of)
+    .map(([name, value]) => `${name}=${/\s/.test(String(value)) ? `"${value}"` : value}`)
+    .join(" ");

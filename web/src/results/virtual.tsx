@@ -1,0 +1,66 @@
+// A table of which only the rows on the screen are drawn, so that tens of thousands stay quick.
+
+import type { ComponentChildren, JSX } from "preact";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+
+/** Rows drawn beyond either edge. */
+const BEYOND = 12;
+/** A row's height until one has been drawn, pixels. */
+const GUESS = 37;
+
+interface Props<T> {
+  label: string;
+  /** Cells of the head's row. */
+  head: ComponentChildren;
+  /** How many columns there are. */
+  width: number;
+  items: T[];
+  /** A row's element, with a key. */
+  draw(item: T, props: { "aria-rowindex": number }): JSX.Element;
+}
+
+export function VirtualTable<T>({ label, head, width, items, draw }: Props<T>) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const [height, setHeight] = useState(GUESS);
+  const [view, setView] = useState({ top: 0, height: 600 });
+
+  const look = () => {
+    const at = scroller.current;
+    if (at) setView({ top: at.scrollTop, height: at.clientHeight });
+  };
+  useLayoutEffect(() => {
+    const drawn = body.current?.querySelector<HTMLElement>("tr[aria-rowindex]")?.offsetHeight;
+    if (drawn && Math.abs(drawn - height) >= 1) setHeight(drawn);
+  });
+  useLayoutEffect(() => {
+    const at = scroller.current;
+    if (!at) return;
+    const watch = new ResizeObserver(look);
+    watch.observe(at);
+    return () => watch.disconnect();
+  }, []);
+
+  const from = Math.max(0, Math.min(items.length, Math.floor(view.top / height)) - BEYOND);
+  const to = Math.min(items.length, Math.ceil((view.top + view.height) / height) + BEYOND);
+  const space = (rows: number) =>
+    rows > 0 && (
+      <tr aria-hidden="true" class="space">
+        <td colSpan={width} style={{ height: `${rows * height}px` }} />
+      </tr>
+    );
+  return (
+    <div ref={scroller} class="scroller" role="region" aria-label={label} tabIndex={0} onScroll={look}>
+      <table aria-rowcount={items.length + 1}>
+        <thead>
+          <tr aria-rowindex={1}>{head}</tr>
+        </thead>
+        <tbody ref={body}>
+          {space(from)}
+          {items.slice(from, to).map((item, i) => draw(item, { "aria-rowindex": from + i + 2 }))}
+          {space(items.length - to)}
+        </tbody>
+      </table>
+    </div>
+  );
+}
