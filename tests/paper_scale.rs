@@ -157,8 +157,10 @@ impl Home {
     }
 }
 
+type Told = Vec<(usize, f64)>;
+
 /// Every loss and every score.
-fn told(record: &RunRecord) -> (Vec<(usize, f64)>, Vec<(usize, f64)>) {
+fn told(record: &RunRecord) -> (Told, Told) {
     let steps = record.steps().iter().map(|s| (s.step, s.loss)).collect();
     let evals = record
         .evals("dev")

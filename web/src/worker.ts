@@ -72,6 +72,8 @@ const handlers: Handlers = {
   tokenize: (texts) => opened().tokenize(texts),
   generate: (prompts, most) => opened().generate(prompts, most),
 
+  ask: (spec, theta, text, pair) => opened().ask(spec, theta, text, pair),
+
   task: async (taskSpec, seed, sources) => {
     const splits: SplitBytes = { train: await readSource(sources.train, download) };
     if (sources.dev) splits.dev = await readSource(sources.dev, download);

@@ -304,7 +304,7 @@ impl Comparison {
             steps: evals.last().map_or(0, |eval| eval.step),
             best_step: best.map_or(0, |eval| eval.step),
             dev: best.map(|eval| eval.score),
-            test: of("test").last().map(|eval| eval.score),
+            test: of("test").next_back().map(|eval| eval.score),
             seconds: self.run_info.total_time,
             peak_bytes: self.train_info.accelerator_memory_max,
             message: self.run_info.error_msg.clone(),
@@ -383,7 +383,7 @@ mod tests {
         let record = read(LORA).unwrap().unwrap();
         assert_eq!(
             RunRecord::parse(&record.to_jsonl()).unwrap(),
-            [record.clone()]
+            std::slice::from_ref(&record)
         );
         let Method::Foreign { settings, .. } = &record.header.spec.method else {
             panic!("{:?}", record.header.spec.method)

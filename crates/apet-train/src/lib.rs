@@ -4,6 +4,7 @@
 //! and no clock of its own; a [`Host`] gives it those. The step itself is
 //! [`Trainer::step`], the loop around it [`run`].
 
+mod ask;
 mod bench;
 mod checkpoint;
 mod choose;
@@ -20,6 +21,7 @@ mod share;
 mod together;
 mod trainer;
 
+pub use ask::{Asked, ask};
 pub use bench::{Measured, Part, measure, random_rows};
 pub use checkpoint::newest as newest_checkpoint;
 pub use choose::choose;

@@ -146,7 +146,11 @@ impl Trainer<'_> {
 
     /// Scores of every class, `[rows, classes]`: the head's, or log-likelihoods of the
     /// labels' words. Rows are taken some at a time, in the given order.
-    async fn class_scores(&self, from: &Rows, rows: &[usize]) -> Result<Vec<f32>, TrainError> {
+    pub(crate) async fn class_scores(
+        &self,
+        from: &Rows,
+        rows: &[usize],
+    ) -> Result<Vec<f32>, TrainError> {
         let constants = self.theta.constants();
         match self.spec().objective {
             Objective::ClassHead => {

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use apet_plm::{Dtype, Encoded, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
-use apet_theta::Layout;
-use apet_train::{Helpers, Measured, RunInput, Share, TrainError, Trainer, measure};
+use apet_theta::{Layout, Theta};
+use apet_train::{Helpers, Measured, RunInput, Share, TrainError, Trainer, ask, measure};
 use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -130,6 +130,24 @@ impl Lab {
         let plm = self.model()?;
         let written = plm.generate(&prompts, most, plm.ends(), &Frozen).await;
         object(&written.map_err(error)?)
+    }
+
+    /// What the loaded model with a theta file of `spec` answers to a text (or two) where the loaded task asks:
+    /// `{classes: [share, ...]}`, in the order of its labels, or `{text}`.
+    pub async fn ask(
+        &self,
+        spec: String,
+        theta: Vec<u8>,
+        text: String,
+        pair: Option<String>,
+    ) -> Result<JsValue, JsValue> {
+        let spec = RunSpec::from_json(&spec).map_err(error)?;
+        let plm = self.model()?;
+        let task = self.task.borrow().clone();
+        let task = task.ok_or_else(|| error("no task is loaded"))?;
+        let theta = Theta::read(&plm, &theta).map_err(error)?;
+        let answer = ask(&plm, &task, &spec, theta, (text, pair)).await;
+        object(&answer.map_err(error)?)
     }
 
     /// Loads a task from its files, `{train: {name, bytes}, dev?, test?}`; gives its labels, rows and guess lines.

@@ -2,6 +2,8 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { catalogue } from "../catalogue";
+import { METHODS } from "../format";
+import { inAddress } from "../route";
 import type { Method, MethodName, Spec } from "../spec";
 import type { DeviceName } from "./protocol";
 import { webgpu } from "./trainer";
@@ -70,6 +72,34 @@ export function chooseMethod(name: MethodName): void {
   });
 }
 
+/** The form as a link has it: nothing where it is as the page begins. */
+const linked = inAddress("lab", "spec", "");
+let plain = "";
+
+/** A spec that a link brought, as far as the form can show it; what of it can not be run, Rust says. */
+function fromLink(text: string): Spec | undefined {
+  try {
+    const { model, task, method, train, optimizer, seeds } = JSON.parse(text) as Partial<Spec>;
+    const whole = (of: object | undefined, names: string[]) =>
+      names.every((n) => Number.isFinite((of as Record<string, unknown> | undefined)?.[n]));
+    if (typeof model !== "string" || typeof task?.name !== "string" || !method || !(method.name in METHODS)) return undefined;
+    if (!whole(train, ["steps", "batch_size", "eval_every"]) || !whole(seeds, ["placement", "batches", "init"])) return undefined;
+    if (!whole(optimizer, ["learning_rate"])) return undefined;
+    return JSON.parse(text) as Spec;
+  } catch {
+    return undefined;
+  }
+}
+
+effect(() => {
+  const found = linked.value === "" ? undefined : fromLink(linked.value);
+  if (found && linked.value !== JSON.stringify(spec.peek())) spec.value = found;
+});
+effect(() => {
+  const text = JSON.stringify(spec.value);
+  if (spec.value.model !== "" && plain !== "") linked.value = text === plain ? "" : text;
+});
+
 /** Sets the form to a spec from a record. */
 export function adopt(text: string): Spec {
   invalid.value = new Map();
@@ -80,7 +110,12 @@ export function adopt(text: string): Spec {
 // The host's default model and task, the device that suits the adapter: until something is chosen.
 effect(() => {
   const c = catalogue.value;
-  if (c === null || typeof c === "string" || spec.peek().model !== "") return;
+  if (c === null || typeof c === "string") return;
+  // A link chose.
+  if (spec.peek().model !== "") {
+    plain ||= " ";
+    return;
+  }
   const first = (wanted: string | null | undefined, names: string[]) =>
     wanted && names.includes(wanted) ? wanted : (names[0] ?? "");
   change((s) => {
@@ -93,6 +128,7 @@ effect(() => {
       c.tasks.map((t) => t.name),
     );
   });
+  plain = JSON.stringify(spec.peek());
 });
 effect(() => {
   const found = webgpu.value;

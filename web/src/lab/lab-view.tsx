@@ -10,6 +10,7 @@ import { ExperimentView } from "./experiment-view";
 import { Form } from "./form";
 import { live } from "./live";
 import { goOn } from "./resume";
+import { TryIt } from "./try-it";
 import { busy } from "./trainer";
 
 export function LabView() {
@@ -34,6 +35,7 @@ export function LabView() {
         <Interrupted />
         <Controls />
         <Charts />
+        <TryIt />
         <Notes />
       </div>
     </div>

@@ -36,6 +36,7 @@ export interface Lab {
   loadModel(name: string, weights: WeightFile[]): Promise<ModelInfo>;
   tokenize(texts: string[]): number[][];
   generate(prompts: number[][], most: number): Promise<number[][]>;
+  ask(spec: string, theta: Uint8Array, text: string, pair?: string): Promise<Asking>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
   positions(spec: string, cells: number): { blocks: PositionBlock[] };
@@ -53,6 +54,9 @@ export interface Lab {
   resume(): void;
   stop(): void;
 }
+
+/** How likely each class is, in the order of the task's labels; or what is written. */
+export type Asking = { classes: number[] } | { text: string };
 
 /** Some of a step's rows with their weights, and theta's values: whose gradient is asked for. */
 export interface Asked {
@@ -131,6 +135,8 @@ export interface Calls {
   cancel: { args: []; value: void };
   tokenize: { args: [texts: string[]]; value: number[][] };
   generate: { args: [prompts: number[][], most: number]; value: number[][] };
+  /** What the loaded model with a theta answers to a text where the loaded task asks. */
+  ask: { args: [spec: string, theta: Uint8Array, text: string, pair: string | undefined]; value: Asking };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
   describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[] } };
   check: { args: []; value: Check[] };

@@ -330,6 +330,10 @@ async function keepRecord(): Promise<void> {
   if (run) addRecord("tab", (await store.readRecord(store.recordName(run))) ?? liveText());
 }
 
+/** What the loaded model with a run's theta answers to a text where the loaded task asks. */
+export const ask = (spec: string, theta: Uint8Array, text: string, pair: string | undefined) =>
+  worker().session.call("ask", spec, theta, text, pair);
+
 export async function pause(): Promise<void> {
   phase.value = "paused";
   await main?.session.call("pause").catch(() => {});

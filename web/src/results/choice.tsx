@@ -89,6 +89,13 @@ export function modelsOf(points: { model: string; parameters: number }[]): strin
   return [...sizes].sort((a, b) => a[1] - b[1] || a[0].localeCompare(b[0])).map(([model]) => model);
 }
 
+/** Ticks of a logarithmic axis: powers of ten, or as many as fit where there are few. */
+export function decades(values: number[]): number[] | number {
+  const [low, high] = [Math.min(...values) * 0.99, Math.max(...values) * 1.01];
+  const powers = Array.from({ length: 40 }, (_, i) => 10 ** (i - 20)).filter((p) => p >= low && p <= high);
+  return powers.length >= 2 ? powers : 3;
+}
+
 export const colours = (models: string[]) => ({
   type: "categorical" as const,
   domain: models,

@@ -9,6 +9,8 @@ import type { Row } from "./view";
 
 /** More lines can not be told apart. */
 const MOST = 2000;
+/** Below this the axes' names do not fit beside one another, pixels. */
+const NARROW = 460;
 
 interface Axis {
   title: string;
@@ -25,8 +27,8 @@ const AXES: Axis[] = [
   { title: "rate", value: (r) => r.learning_rate, log: true, show: (x) => x.toPrecision(1) },
   { title: "steps to 90 %", value: (r) => r.steps_to_90, show: (x) => x.toFixed(0) },
   { title: "time", value: (r) => r.seconds, log: true, show: (x) => duration(x) },
-  { title: "dev", value: (r) => r.dev, show: (x) => percent(x).replace(".0", "") },
-  { title: "test", value: (r) => r.test, show: (x) => percent(x).replace(".0", "") },
+  { title: "dev", value: (r) => r.dev, show: (x) => `${Math.round(100 * x)} %` },
+  { title: "test", value: (r) => r.test, show: (x) => `${Math.round(100 * x)} %` },
 ];
 
 /** Where a value stands on its axis, 0 to 1, and what stands beside the axis. */
@@ -87,7 +89,15 @@ export function ParallelFigure() {
             marginLeft: 30,
             marginRight: 40,
             marginBottom: 8,
-            x: { type: "point", domain: AXES.map((a) => a.title), label: null, axis: "top", tickSize: 0 },
+            marginTop: width < NARROW ? 64 : 24,
+            x: {
+              type: "point",
+              domain: AXES.map((a) => a.title),
+              label: null,
+              axis: "top",
+              tickSize: 0,
+              tickRotate: width < NARROW ? -45 : 0,
+            },
             y: { domain: [0, 1], axis: null },
             color: { ...colours(modelsOf(done)), legend: true },
             marks: [

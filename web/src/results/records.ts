@@ -80,6 +80,19 @@ export async function addFiles(files: File[]): Promise<void> {
   }
 }
 
+/** Opens the records at an address, where this page's policy lets it. */
+export async function addAddress(address: string): Promise<boolean> {
+  try {
+    const response = await fetch(new URL(address, location.href));
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    return addRecord(address, await response.text());
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    tell(`${address}: ${why}; the page opens records of its own server and of the Hugging Face hub.`);
+    return false;
+  }
+}
+
 /** Reads the records this browser keeps. */
 export async function readTabRecords(): Promise<void> {
   for await (const text of store.records()) addRecord("tab", text);

@@ -1,7 +1,8 @@
 // Results: the runs of this tab, of the server and of files, in one table and its figures.
 
-import { useRef } from "preact/hooks";
-import { addFiles, deleted, rows, undoDelete } from "./records";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { inAddress } from "../route";
+import { addAddress, addFiles, deleted, rows, undoDelete } from "./records";
 import { lab } from "./lab";
 import { Figures } from "./figures";
 import { RunDialog } from "./run-dialog";
@@ -26,7 +27,13 @@ export function ResultsView() {
   );
 }
 
+/** Where records are that a link brings along. */
+const linked = inAddress("results", "open", "");
+
 function Sources() {
+  useEffect(() => {
+    if (linked.value) void addAddress(linked.value);
+  }, []);
   const picker = useRef<HTMLInputElement>(null);
   return (
     <div class="sources">
@@ -43,6 +50,30 @@ function Sources() {
       <button type="button" onClick={() => picker.current?.click()}>
         Open records…
       </button>
+      <details
+        class="menu"
+        onKeyDown={(e) => {
+          if (e.key === "Escape") e.currentTarget.open = false;
+        }}
+      >
+        <summary>From an address</summary>
+        <form
+          onSubmit={(e) => {
+            e.preventDefault();
+            const address = String(new FormData(e.currentTarget).get("address"));
+            void addAddress(address).then((there) => {
+              if (there) linked.value = address;
+            });
+          }}
+        >
+          <label>
+            Address of a .jsonl file
+            <input name="address" type="text" required defaultValue={linked.value} />
+          </label>
+          <button type="submit">Open</button>
+        </form>
+      </details>
+      <CopyLink />
       <input
         ref={picker}
         type="file"
@@ -57,6 +88,25 @@ function Sources() {
         }}
       />
     </div>
+  );
+}
+
+/** The address has the filter, the columns and the figure. */
+function CopyLink() {
+  const [copied, setCopied] = useState(false);
+  return (
+    <button
+      type="button"
+      class="quiet"
+      onClick={() =>
+        void navigator.clipboard.writeText(location.href).then(() => {
+          setCopied(true);
+          setTimeout(() => setCopied(false), 2000);
+        })
+      }
+    >
+      {copied ? "Copied" : "Copy link"}
+    </button>
   );
 }
 

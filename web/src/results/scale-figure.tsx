@@ -3,7 +3,7 @@
 
 import { useMemo } from "preact/hooks";
 import { compact, count } from "../format";
-import { colours, Empty, HEIGHT, modelsOf } from "./choice";
+import { colours, decades, Empty, HEIGHT, modelsOf } from "./choice";
 import { found, shown } from "./found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "./records";
@@ -103,7 +103,7 @@ function ScaleFigure({ name, label, points, on }: ScaleProps) {
           height: HEIGHT,
           marginLeft: 44,
           marginRight: 20,
-          x: { type: "log", label: "parameters of the model", grid: false, tickFormat: (n: number) => compact(n), ticks: 4 },
+          x: { type: "log", label: "parameters of the model", tickFormat: (n: number) => compact(n), ticks: decades(points.map((p) => p.parameters)) },
           y: { label, grid: true, nice: true, zero: true },
           color: { ...colours(models), legend: true },
           marks: [

@@ -21,9 +21,9 @@ export function RunsTable() {
           <span class="visually-hidden">Filter runs</span>
           <input
             type="search"
-            placeholder="Filter: lora minilm -snli test>80% tuned<=10k"
+            placeholder="Filter: lora -snli test>80%"
             aria-describedby="filter-wrong"
-            aria-invalid={wrong.value !== ""}
+            aria-invalid={wrong.value !== "" || undefined}
             value={filter.value}
             onInput={(e) => (filter.value = e.currentTarget.value)}
           />

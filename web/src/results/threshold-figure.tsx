@@ -2,7 +2,7 @@
 
 import { useMemo } from "preact/hooks";
 import { compact, count } from "../format";
-import { Empty, HEIGHT } from "./choice";
+import { decades, Empty, HEIGHT } from "./choice";
 import { PlotFigure } from "./plot";
 import { edition, records, rows } from "./records";
 import type { Threshold } from "./view";
@@ -54,9 +54,9 @@ export function ThresholdFigure() {
             height: HEIGHT,
             marginLeft: 48,
             marginRight: 20,
-            fx: { label: null, domain: ["low", "high"], tickFormat: (w: string) => `${w} threshold` },
-            x: { type: "log", label: "parameters of the model", ticks: 3, tickFormat: (n: number) => compact(n) },
-            y: { type: "log", label: "tuned parameters", grid: true, domain: [least, most], tickFormat: (n: number) => compact(n) },
+            fx: { label: null, domain: ["low", "high"].filter((w) => points.some((p) => p.which === w)), tickFormat: (w: string) => `${w} threshold` },
+            x: { type: "log", label: "parameters of the model", ticks: decades(points.map((p) => p.parameters)), tickFormat: (n: number) => compact(n) },
+            y: { type: "log", label: "tuned parameters", grid: true, domain: [least, most], ticks: decades([least, most]), tickFormat: (n: number) => compact(n) },
             color: { type: "categorical", domain: tasks, range: tasks.map((_, i) => `var(--series-${(i % 8) + 1})`), legend: true },
             symbol: { domain: ["curve", "tried"], range: ["circle", "times"], legend: true },
             marks: [

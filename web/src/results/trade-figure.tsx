@@ -2,7 +2,7 @@
 
 import { compact, count, duration, megabytes, methodTitle, percent } from "../format";
 import { inAddress } from "../route";
-import { asked, Choice, chosenTask, colours, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
+import { asked, Choice, chosenTask, colours, decades, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
 import { shown } from "./found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "./records";
@@ -61,7 +61,7 @@ export function TradeFigure() {
               height: HEIGHT,
               marginLeft: 48,
               marginRight: 20,
-              x: { type: "log", label: title, ticks: 5, tickFormat: (n: number) => (by === "memory" ? `${compact(n / 1e6)} MB` : compact(n)) },
+              x: { type: "log", label: title, ticks: decades(points.map(at)), tickFormat: (n: number) => (by === "memory" ? `${compact(n / 1e6)} MB` : compact(n)) },
               y: { label: points[0]?.metric ?? "score", grid: true, nice: true, tickFormat: "~%" },
               color: { ...colours(modelsOf(points)), legend: true },
               symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
@@ -115,7 +115,13 @@ export function ConvergenceFigure() {
               height: HEIGHT,
               marginLeft: 48,
               marginRight: 20,
-              x: { type: "log", label: "tuned parameters", ticks: 5, tickFormat: (n: number) => compact(n) },
+              x: {
+                type: "log",
+                label: "tuned parameters",
+                ticks: decades(points.map(at)),
+                // The head alone tunes nothing of the model.
+                tickFormat: (n: number) => (n === 1 && points.some((p) => p.count === 0) ? "0" : compact(n)),
+              },
               y: { label: "steps to 90 % of the best dev score", grid: true, zero: true, nice: true },
               color: { ...colours(modelsOf(points)), legend: true },
               symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
