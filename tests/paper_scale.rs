@@ -183,7 +183,7 @@ fn is_tuned(config: &Value, tokenizer: &str, parameters: u64) {
         "adapter --learning-rate 0.01",
     ] {
         let settings = format!(
-            "--dtype bf16 --objective label_words --method {method} --steps 5 --checkpoint-every 1 --batch-size 1 --max-length 64"
+            "--dtype bf16 --objective label_words --method {method} --steps 5 --checkpoint-every 1 --batch-size 1 --max-length 64 --dev-rows 2 --test-rows 2"
         );
         let plan = home.json("plan", &format!("models --json --plan {model} {settings}"));
         let planned = plan["bytes"]["peak"].as_u64().unwrap();

@@ -121,7 +121,7 @@ impl<'a> Step<'a> {
             .collect();
         // An evaluation keeps nothing, but takes more rows.
         let evaluation = Self {
-            rows: EVAL_ROWS as u128,
+            rows: self.evaluated() as u128,
             ..*self
         };
         let evaluation = evaluation.forward(&blocks);
@@ -154,6 +154,19 @@ impl<'a> Step<'a> {
         // Theta's own gradient: by weight, and as one vector.
         let update = 2 * self.layout.len() as u128;
         u64::try_from(u128::from(F32) * (worst + half).max(update)).unwrap_or(u64::MAX)
+    }
+
+    /// Rows of an evaluation's batch: of each a word of every label, where a language model is asked.
+    fn evaluated(&self) -> usize {
+        let task = &self.spec.task;
+        if task.dev_rows == 0 || task.test_rows == 0 {
+            return EVAL_ROWS; // the splits may have more
+        }
+        let words = match self.spec.objective {
+            Objective::LabelWords => self.classes.max(1),
+            Objective::ClassHead => 1,
+        };
+        EVAL_ROWS.min(words.saturating_mul(task.dev_rows.max(task.test_rows)))
     }
 
     /// A forward pass without gradients at its widest.

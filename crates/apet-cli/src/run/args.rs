@@ -92,6 +92,12 @@ pub(crate) struct Settings {
     /// Tokens of an answer that is a text
     #[arg(long, value_name = "N")]
     target_length: Option<usize>,
+    /// Rows of dev that are scored, the first ones; 0 scores all
+    #[arg(long, value_name = "N")]
+    dev_rows: Option<usize>,
+    /// Rows of test that are scored, the first ones; 0 scores all
+    #[arg(long, value_name = "N")]
+    test_rows: Option<usize>,
     /// What is tuned
     #[arg(long, value_enum)]
     method: Option<MethodName>,
@@ -274,6 +280,8 @@ impl Settings {
         let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
         set(&mut spec.task.max_length, self.max_length);
         set(&mut spec.task.target_length, self.target_length);
+        set(&mut spec.task.dev_rows, self.dev_rows);
+        set(&mut spec.task.test_rows, self.test_rows);
         set(&mut spec.train.steps, self.steps);
         set(&mut spec.train.batch_size, self.batch_size);
         set(&mut spec.train.accumulation, self.accumulation);
