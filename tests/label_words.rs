@@ -9,7 +9,8 @@
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Prompted, Safetensors};
 use apet_record::{Method, Metric, Objective, RunSpec, Words};
 use apet_tasks::{Answer, Example, Task, metrics};
-use apet_train::{Prediction, Trainer};
+use apet_theta::Theta;
+use apet_train::{Asked, Prediction, Trainer, ask};
 use burn::tensor::Device;
 use futures_lite::future::block_on;
 
@@ -230,6 +231,40 @@ fn texts_are_learned_and_written() {
         });
         let mean = pairs.sum::<f64>() / 4.0;
         assert!((mean - scores.score).abs() < 1e-12, "{model}: {answers:?}");
+    }
+}
+
+/// A text of one's own is answered as a row with that text is.
+#[test]
+fn a_text_is_answered_as_its_row_is() {
+    for (model, objective) in [
+        ("bert-tiny", Objective::ClassHead),
+        ("llama-tiny", Objective::LabelWords),
+    ] {
+        let plm = load(model);
+        let mut task = task();
+        task.test = task.train.clone();
+        let mut spec = spec(64);
+        spec.objective = objective;
+        let mut trainer = Trainer::new(&plm, &task, &spec, None).unwrap();
+        for _ in 0..20 {
+            trainer
+                .step(&[(0..task.train.len()).collect()], 0.01)
+                .unwrap();
+        }
+        let (_, rows) = block_on(trainer.predict_test()).unwrap();
+        for (row, predicted) in task.test.iter().zip(rows) {
+            let mut theta = Theta::new(&plm, &spec, task.labels.len(), None).unwrap();
+            theta.set_values(trainer.theta().values());
+            let text = (row.text.clone(), row.pair.clone());
+            let Asked::Classes(shares) = block_on(ask(&plm, &task, &spec, theta, text)).unwrap()
+            else {
+                unreachable!("there are classes");
+            };
+            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]));
+            assert_eq!(Prediction::Class(best), predicted, "{model}: {}", row.text);
+        }
     }
 }
 

@@ -1,0 +1,69 @@
+// @ts-check
+// Try it: what the tab's runs answer to a text; and a link that brings the whole form.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { axe, choose, misplaced, newUser, open, shot, status, trainButton } from "./harness.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+test("runs of the tab answer a text side by side", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page, { steps: 40, every: 20, count: 2000 });
+  assert.equal(await page.getByRole("heading", { name: "Try it" }).count(), 0, "nothing is trained yet");
+  await trainButton(page).click();
+  await status(page, /^Done after 40 steps/);
+  await page.getByText("Train Head only and Full on the same task").waitFor();
+  await page.getByRole("form", { name: "Run" }).getByLabel("Method").selectOption({ label: "Head only" });
+  await page.getByTestId("counts").getByText("0", { exact: true }).waitFor();
+  await trainButton(page).click();
+  await status(page, /^Done after 40 steps/);
+  const ask = async (/** @type {string} */ text) => {
+    await page.getByLabel("A text of your own").fill(text);
+    await page.getByRole("button", { name: "Ask 2 models" }).click();
+    const answers = page.getByRole("region", { name: "Answers" });
+    await answers.getByRole("row").nth(2).getByText(/%$/).nth(1).waitFor();
+    const rows = await answers.getByRole("row").allTextContents();
+    const shares = rows.slice(1).map((row) => [...row.matchAll(/(\d+\.\d) %/g)].map((m) => Number(m[1])));
+    for (const [no = NaN, yes = NaN] of shares) assert.ok(Math.abs(no + yes - 100) < 0.11, `${no} + ${yes}`);
+    assert.match(rows[1] ?? "", /^Head only/);
+    assert.match(rows[2] ?? "", /^APET 2,000/);
+    return shares;
+  };
+  const good = await ask("I love this place, the food is great and the service is good.");
+  const bad = await ask("The food was terrible and the service was bad. I hated it.");
+  assert.ok((good[1]?.[1] ?? 0) > (bad[1]?.[1] ?? 100), `${good} ${bad}`);
+  await shot(page, "try");
+  assert.deepEqual(await axe(page), []);
+  assert.deepEqual(await misplaced(page), []);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("a link restores the form, and one that is broken harms nothing", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+  assert.ok(!page.url().includes("spec="), "the page as it begins has a plain address");
+  await choose(page, { model: "ladder-small", steps: 77, count: 3333, seed: 5 });
+  const address = page.url();
+  assert.match(address, /#lab\?spec=/);
+  await page.close();
+  const other = await context.newPage();
+  await other.goto(address);
+  await other.getByTestId("counts").getByText("3,333", { exact: true }).waitFor({ timeout: 120_000 });
+  assert.equal(await other.getByLabel("Pretrained model").inputValue(), "ladder-small");
+  assert.equal(await other.getByLabel("Steps", { exact: true }).inputValue(), "77");
+  assert.equal(await other.getByLabel("Seed", { exact: true }).inputValue(), "5");
+  await other.close();
+  for (const spec of ["{", "[]", '{"model":"x"}', '{"model":1,"task":{"name":"sst2"},"method":{"name":"none"}}']) {
+    const one = await context.newPage();
+    await one.goto(`${place.url}#lab?spec=${encodeURIComponent(spec)}`);
+    await one.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+    await one.close();
+  }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
