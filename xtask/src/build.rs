@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::lab;
@@ -99,6 +99,41 @@ pub(crate) fn page() -> Result<()> {
         }
         run(npm(["run", "build"])?)
     })
+}
+
+/// The page as a folder for any host of files, under any path: it needs no special headers.
+///
+/// # Errors
+/// What is missing, the command that failed, or when the folder is there and is no earlier page.
+pub(crate) fn site(folder: &Path) -> Result<()> {
+    step("set-up", setup::for_build)?;
+    page()?;
+    let shown = folder.display();
+    if folder.exists() {
+        ensure!(
+            folder.join("index.html").is_file() && folder.join("api/index.json").is_file(),
+            "{shown}: is there and holds no earlier page; name a folder that is not there yet"
+        );
+        fs::remove_dir_all(folder).with_context(|| shown.to_string())?;
+    }
+    copy(&root().join("web/dist"), folder).with_context(|| shown.to_string())?;
+    println!("{shown}: put it on any host of files");
+    Ok(())
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the page has without any server: the models of web/public, the task `sentences` beside them, and their index.

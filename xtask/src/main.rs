@@ -9,6 +9,7 @@ mod setup;
 mod step;
 mod test;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,7 @@ const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
                                        (--check: ask the server once and end)
 cargo xtask build                      build the page and the binary
+cargo xtask site [DIR]                 write the page as a folder for any host of files (target/site)
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
 cargo xtask bench [--native|--browser|--scale|--studies] [--rounds N]
@@ -46,6 +48,8 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab"] => lab::lab(None)?,
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
+        ["site"] => build::site(&step::target()?.join("site"))?,
+        ["site", folder] => build::site(Path::new(folder))?,
         ["bench", options @ ..] => {
             let (place, options) = match options {
                 ["--native", rest @ ..] => (Where::Native, rest),
