@@ -35,11 +35,11 @@ export const SLOW_MS = 900_000;
 
 /**
  * Starts what the tests need; `close` ends all of it.
- * @param {{ webgpu?: boolean }} [options]
+ * @param {{ webgpu?: boolean, serve?: string[] }} [options] `serve`: options of `apet serve`
  * @returns {Promise<Place>}
  */
-export async function open({ webgpu = true } = {}) {
-  const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve();
+export async function open({ webgpu = true, serve: options = [] } = {}) {
+  const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve(options);
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS });
   return {
     ...server,
@@ -54,7 +54,7 @@ export async function open({ webgpu = true } = {}) {
 /** @typedef {{ url: string, home: string, browser: import("playwright-core").Browser, close(): Promise<void> }} Place */
 
 /** A store of its own with tiny models beside what every store has, and `apet serve` over it. */
-async function serve() {
+async function serve(/** @type {string[]} */ options) {
   const binary = process.env.APET_BIN;
   if (!binary) throw new Error("Set APET_URL to a running server or APET_BIN to the binary `apet`.");
   const home = await mkdtemp(path.join(tmpdir(), "apet-browser-"));
@@ -65,7 +65,7 @@ async function serve() {
   await mkdir(path.join(home, "runs"), { recursive: true });
 
   const page = process.env.APET_PAGE ? ["--page", process.env.APET_PAGE] : [];
-  const child = spawn(binary, ["serve", "--port", "0", ...page], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(binary, ["serve", "--port", "0", ...page, ...options], { env, stdio: ["ignore", "pipe", "inherit"] });
   const url = await new Promise((resolve, reject) => {
     let said = "";
     child.stdout.on("data", (part) => {

@@ -21,6 +21,8 @@ export interface Catalogue {
   models: ModelEntry[];
   tasks: TaskEntry[];
   default?: { model?: string | null; task?: string | null };
+  /** Devices of the machine that serves the page, where it lets the page start runs (`apet serve --allow-runs`). */
+  devices?: string[];
 }
 
 /** `null` while it is asked for; a sentence where there is none. */
@@ -28,6 +30,9 @@ export const catalogue = signal<Catalogue | string | null>(null);
 
 export const models = (): ModelEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.models ?? []) : []);
 export const tasks = (): TaskEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.tasks ?? []) : []);
+
+export const devicesThere = (): string[] =>
+  typeof catalogue.value === "object" ? (catalogue.value?.devices ?? []) : [];
 
 /** An address of the catalogue: relative ones are relative to the page. */
 export const address = (url: string) => new URL(url, document.baseURI).href;

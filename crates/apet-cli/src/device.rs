@@ -191,28 +191,41 @@ fn kind(name: &str, backends: wgpu::Backends, index: usize) -> Result<DeviceKind
     })
 }
 
-/// Prints every device by name.
-pub(crate) fn list() {
+/// Every device by name, with what it is.
+fn all() -> Vec<(String, String)> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{:<10} {threads} threads", "cpu");
+    let mut found = vec![("cpu".to_owned(), format!("{threads} threads"))];
     for (api, backends) in [
         ("vulkan", wgpu::Backends::VULKAN),
         ("metal", wgpu::Backends::METAL),
         ("dx12", wgpu::Backends::DX12),
     ] {
         for (index, adapter) in adapters(backends).iter().enumerate() {
-            let name = format!("{api}:{index}");
-            println!("{name:<10} {}, {:?}", adapter.name, adapter.device_type);
+            let about = format!("{}, {:?}", adapter.name, adapter.device_type);
+            found.push((format!("{api}:{index}"), about));
         }
     }
-    println!("{:<10} the first of these that fits", "wgpu");
     #[cfg(feature = "cuda")]
     for index in 0..Device::enumerate(burn::tensor::DeviceType::Cuda)
         .into_iter()
         .count()
     {
-        println!("{:<10} CUDA device {index}", format!("cuda:{index}"));
+        found.push((format!("cuda:{index}"), format!("CUDA device {index}")));
     }
+    found
+}
+
+/// Every device by name.
+pub(crate) fn names() -> Vec<String> {
+    all().into_iter().map(|(name, _)| name).collect()
+}
+
+/// Prints every device by name.
+pub(crate) fn list() {
+    for (name, about) in all() {
+        println!("{name:<10} {about}");
+    }
+    println!("{:<10} the first graphics adapter that fits", "wgpu");
 }
 
 /// Runs the numeric suite of apet-kernels on a device.

@@ -1,21 +1,24 @@
-//! `apet serve`: the page, and what of the store it reads. Everything is read
+//! `apet serve`: the page, what of the store it reads, and with `--allow-runs` the runs it starts. Everything else is read
 //! only and of one origin; see [`guard`] for who may ask.
 
 mod api;
 mod guard;
 mod page;
+mod runs;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use axum::{Router, middleware};
 
 use self::guard::Guard;
 use self::page::Page;
-use crate::builtin;
+use self::runs::Runs;
 use crate::store::Store;
+use crate::{builtin, device};
 
 /// What to serve, and to whom.
 #[derive(Debug, clap::Args)]
@@ -32,6 +35,9 @@ pub(crate) struct ServeArgs {
     /// Let in only who knows this secret (16 characters or more)
     #[arg(long, env = "APET_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Let the page start runs on this machine's devices
+    #[arg(long)]
+    allow_runs: bool,
 }
 
 /// Shortest token that is taken.
@@ -61,6 +67,10 @@ pub(crate) fn serve(store: Store, args: ServeArgs) -> Result<()> {
         None => Page::embedded(),
     };
     builtin::provide(&store, |_| true)?;
+    let runs = match args.allow_runs {
+        true => Some(Runs::start(&store, device::names())?),
+        false => None,
+    };
     let asked = SocketAddr::new(args.address, args.port);
     // One thread: what is served is small, and file reads go to threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,7 +82,8 @@ pub(crate) fn serve(store: Store, args: ServeArgs) -> Result<()> {
             .with_context(|| format!("{asked} can not be listened on; give another --port"))?;
         let address = listener.local_addr()?;
         announce(address, args.token.as_deref())?;
-        let app = app(store, page, Guard::new(address, args.token));
+        let guard = Guard::new(address, args.token);
+        let app = app(store, page, guard, runs);
         Ok(axum::serve(listener, app).await?)
     })
 }
@@ -87,9 +98,12 @@ fn announce(address: SocketAddr, token: Option<&str>) -> Result<()> {
 }
 
 /// Everything that is served.
-fn app(store: Store, page: Page, guard: Guard) -> Router {
+fn app(store: Store, page: Page, mut guard: Guard, runs: Option<Arc<Runs>>) -> Router {
+    guard.allow_runs(runs.is_some());
+    let devices = runs.as_ref().map(|runs| runs.devices());
     Router::new()
-        .merge(api::routes(store))
+        .merge(api::routes(store, devices.unwrap_or_default()))
+        .merge(runs.map(Runs::routes).unwrap_or_default())
         .fallback_service(page.service())
         .layer(middleware::from_fn_with_state(guard.shared(), guard::check))
 }

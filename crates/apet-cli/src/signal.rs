@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::Result;
+use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
 
 /// A flag that the first SIGINT or SIGTERM sets; the second one ends the process at once.
 ///
@@ -16,4 +17,14 @@ pub(crate) fn stop() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, stop.clone())?;
     }
     Ok(stop)
+}
+
+/// Asks a process to end.
+pub(crate) fn terminate(process: u32) {
+    let pid = Pid::from_u32(process);
+    let mut system = System::new();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), false);
+    if let Some(process) = system.process(pid) {
+        process.kill_with(Signal::Term);
+    }
 }

@@ -7,6 +7,7 @@ import { asked, device, invalid, ready, spec } from "./choices";
 import { live } from "./live";
 import { PositionMap } from "./position-map";
 import type { Transfer } from "./protocol";
+import { job, stopThere, there, trainThere } from "./there";
 import {
   busy,
   cancelDownload,
@@ -48,7 +49,10 @@ export function Controls() {
             type="button"
             class="primary"
             disabled={!ready.value || now === "preparing"}
-            onClick={() => device.value && void train(spec.value, device.value)}
+            onClick={() => {
+              if (there.value) void trainThere(spec.value, there.value);
+              else if (device.value) void train(spec.value, device.value);
+            }}
           >
             Train
           </button>
@@ -63,7 +67,7 @@ export function Controls() {
             Cancel download
           </button>
         )}
-        {busy.value && now !== "paused" && (
+        {busy.value && !job.value && now !== "paused" && (
           <button type="button" disabled={now !== "running"} onClick={() => void pause()}>
             Pause
           </button>
@@ -74,7 +78,7 @@ export function Controls() {
           </button>
         )}
         {busy.value && (
-          <button type="button" disabled={now === "idle"} onClick={() => void stop()}>
+          <button type="button" disabled={now === "idle"} onClick={() => void (job.value ? stopThere() : stop())}>
             {now === "stopping" ? "End now" : "Stop"}
           </button>
         )}

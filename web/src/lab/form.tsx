@@ -4,11 +4,13 @@ import { useState } from "preact/hooks";
 import type { Objective } from "../spec";
 import { megabytes } from "../format";
 import { offered } from "../store/own-models";
+import { devicesThere } from "../catalogue";
 import { change, device, spec } from "./choices";
 import { Choice, NumberField, SelectField } from "./fields";
 import { MethodFields } from "./method-fields";
 import { ModelsDialog, chooseModel } from "./models-dialog";
 import { TaskFields } from "./task-fields";
+import { there } from "./there";
 import { busy, problem, webgpu } from "./trainer";
 
 export function Form() {
@@ -152,15 +154,28 @@ function DeviceField() {
       <h2 id="device-title">Where</h2>
       <Choice
         label="Device"
-        value={device.value}
+        value={there.value ? undefined : device.value}
         options={[
           { value: "webgpu", title: "WebGPU", off: none },
           { value: "cpu", title: "Processor (cpu)" },
         ]}
-        onChange={(d) => (device.value = d)}
+        onChange={(d) => {
+          device.value = d;
+          there.value = "";
+        }}
       />
+      {devicesThere().length > 0 && (
+        <Choice
+          label="On the machine that serves this page"
+          value={there.value || undefined}
+          options={devicesThere().map((name) => ({ value: name, title: name }))}
+          onChange={(name) => (there.value = name)}
+        />
+      )}
       <p class="hint adapter" data-testid="adapter">
-        {adapterLine()}
+        {there.value
+          ? `The run is trained natively on ${there.value} of the machine that serves this page, and kept in its store.`
+          : adapterLine()}
       </p>
     </section>
   );

@@ -1,6 +1,6 @@
 // The runs table: filter, sort, group, choose columns, select for the overlay, open one.
 
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { count, duration, methodTitle, percent } from "../format";
 import { COLUMNS, fieldOf, type Column } from "./columns";
 import { Differences } from "./differences";
@@ -59,16 +59,18 @@ interface ChoicesProps {
 
 /** A menu of columns, any of which are chosen. */
 function Choices({ title, offered, chosen, choose }: ChoicesProps) {
+  const [open, setOpen] = useState(false);
   return (
     <details
       class="menu"
+      onToggle={(e) => setOpen(e.currentTarget.open)}
       onKeyDown={(e) => {
         if (e.key === "Escape") e.currentTarget.open = false;
       }}
     >
       <summary>{title}</summary>
       <div>
-        {offered.map((column) => (
+        {(open ? offered : []).map((column) => (
           <label key={column.id}>
             <input
               type="checkbox"

@@ -26,7 +26,8 @@ use crate::store::{MODEL_FILES, Store, TASK_FILES, check_name};
 const TICK: Duration = Duration::from_secs(1);
 
 /// The routes under /api, /models and /tasks.
-pub(super) fn routes(store: Store) -> Router {
+pub(super) fn routes(store: Store, devices: Vec<String>) -> Router {
+    let index = move |State(store): State<Arc<Store>>| index(store, devices.clone());
     Router::new()
         .route("/api/index.json", get(index))
         .route("/api/records", get(records))
@@ -44,6 +45,9 @@ struct Index {
     models: Vec<Model>,
     tasks: Vec<Task>,
     default: Default,
+    /// The devices that the page may start runs on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +72,7 @@ struct Default {
     task: Option<String>,
 }
 
-async fn index(State(store): State<Arc<Store>>) -> Json<Index> {
+async fn index(store: Arc<Store>, devices: Vec<String>) -> Json<Index> {
     let models: Vec<Model> = store
         .models()
         .into_iter()
@@ -92,6 +96,7 @@ async fn index(State(store): State<Arc<Store>>) -> Json<Index> {
         models,
         tasks,
         default,
+        devices,
     })
 }
 

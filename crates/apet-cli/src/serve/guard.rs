@@ -49,6 +49,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 pub(super) struct Guard {
     hosts: Vec<String>,
     token: Option<String>,
+    runs: bool,
 }
 
 impl Guard {
@@ -61,7 +62,16 @@ impl Guard {
         if port == 80 {
             hosts.extend(names.map(str::to_owned)); // browsers leave the default port out
         }
-        Self { hosts, token }
+        Self {
+            hosts,
+            token,
+            runs: false,
+        }
+    }
+
+    /// Whether the page may start runs.
+    pub(super) fn allow_runs(&mut self, runs: bool) {
+        self.runs = runs;
     }
 
     pub(super) fn shared(self) -> Arc<Self> {
@@ -97,8 +107,10 @@ pub(super) async fn check(
 }
 
 fn refusal(guard: &Guard, request: &Request) -> Option<Response> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some((StatusCode::METHOD_NOT_ALLOWED, "the server is read only\n").into_response());
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(refusal) = may_not_change(guard, request)
+    {
+        return Some(refusal);
     }
     match &guard.token {
         // The cookie belongs to the name it was set under: it does the Host check's work.
@@ -109,6 +121,33 @@ fn refusal(guard: &Guard, request: &Request) -> Option<Response> {
             Some((StatusCode::MISDIRECTED_REQUEST, problem).into_response())
         }
     }
+}
+
+/// `None` for the page's own requests about runs, where it may make them. The Origin is checked because a browser sends it
+/// with whatever another page makes it send; the type of the content, because another page can not send it without asking.
+fn may_not_change(guard: &Guard, request: &Request) -> Option<Response> {
+    let is_of_runs = matches!(request.uri().path(), "/api/runs" | "/api/runs/stop");
+    if !(guard.runs && is_of_runs && *request.method() == Method::POST) {
+        return Some((StatusCode::METHOD_NOT_ALLOWED, "the server is read only\n").into_response());
+    }
+    let text = |name: HeaderName| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+    let is_own = origin.zip(host).is_some_and(|(origin, host)| {
+        let of = origin
+            .strip_prefix("http://")
+            .or(origin.strip_prefix("https://"));
+        of.is_some_and(|of| of.eq_ignore_ascii_case(host))
+    });
+    if is_own && text(header::CONTENT_TYPE) == Some("application/json") {
+        return None;
+    }
+    let problem = "runs are started from the page that this server sends\n";
+    Some((StatusCode::FORBIDDEN, problem).into_response())
 }
 
 /// `None` lets the request in. `?token=` becomes a cookie, so that it does not

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Guard, Page, Store, app};
+use super::{Guard, Page, Runs, Store, app};
 
 /// A server on a store with one model, one task and one record.
 struct Served {
@@ -33,6 +33,11 @@ impl Answer {
 }
 
 async fn serve(page: Option<&str>, token: Option<&str>) -> Served {
+    serve_with(page, token, &[]).await
+}
+
+/// The same with devices that the page may start runs on.
+async fn serve_with(page: Option<&str>, token: Option<&str>, devices: &[&str]) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = folder.path().join(path);
@@ -59,7 +64,10 @@ async fn serve(page: Option<&str>, token: Option<&str>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let guard = Guard::new(address, token.map(str::to_owned));
-    let app = app(Store::at(folder.path()), page, guard);
+    let store = Store::at(folder.path());
+    let devices: Vec<String> = devices.iter().map(|&device| device.into()).collect();
+    let runs = (!devices.is_empty()).then(|| Runs::start(&store, devices).unwrap());
+    let app = app(store, page, guard, runs);
     tokio::spawn(async move { axum::serve(listener, app).await });
     Served {
         store: folder,
@@ -333,5 +341,80 @@ async fn a_page_folder_without_a_page_is_refused() {
     assert!(
         e.contains("index.html not found, expected the built page"),
         "{e}"
+    );
+}
+
+impl Served {
+    /// Posts JSON as the page does, or with other headers.
+    async fn post(&self, path: &str, origin: &str, kind: &str, body: &str) -> Answer {
+        let headers = format!(
+            "Host: {}\r\nOrigin: {origin}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n",
+            self.address,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let text = format!("POST {path} HTTP/1.1\r\n{headers}\r\n{body}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head,
+            body: bytes[end + 4..].to_vec(),
+        }
+    }
+}
+
+const SPEC: &str = r#"{"model":"tiny","task":{"name":"sentences"}}"#;
+
+#[tokio::test]
+async fn runs_are_started_by_the_servers_own_page_only_and_where_they_are_allowed() {
+    let wanted = format!(r#"{{"spec":{SPEC},"device":"cpu"}}"#);
+    let json = "application/json";
+    let closed = serve(None, None).await;
+    let own = format!("http://{}", closed.address);
+    assert_eq!(
+        closed.post("/api/runs", &own, json, &wanted).await.status,
+        405
+    );
+    assert!(closed.get("/api/index.json").await.json()["devices"].is_null());
+
+    let open = serve_with(None, None, &["cpu", "vulkan:9"]).await;
+    let own = format!("http://{}", open.address);
+    let index = open.get("/api/index.json").await.json();
+    assert_eq!(index["devices"], serde_json::json!(["cpu", "vulkan:9"]));
+    for (path, origin, kind, status) in [
+        ("/api/runs", "http://example.org", json, 403),
+        ("/api/runs", "null", json, 403),
+        ("/api/runs", &own[..], "text/plain", 403),
+        ("/api/records", &own[..], json, 405),
+        ("/models/tiny/config.json", &own[..], json, 405),
+    ] {
+        let answer = open.post(path, origin, kind, &wanted).await;
+        assert_eq!(answer.status, status, "{path} {origin} {kind}");
+    }
+    let jobs = open.get("/api/runs").await.json();
+    assert_eq!(jobs, serde_json::json!([]), "none was begun");
+    for (body, names) in [
+        (
+            wanted.replace("\"cpu\"", "\"cuda:7\""),
+            "device: found \"cuda:7\"",
+        ),
+        (wanted.replace("tiny\"", "tiny\",\"colour\":1"), "colour"),
+        (
+            wanted.replace("\"task\":{", "\"train\":{\"steps\":0},\"task\":{"),
+            "train.steps",
+        ),
+    ] {
+        let answer = open.post("/api/runs", &own, json, &body).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(names), "{}", answer.text());
+    }
+    let none = r#"{"run":"0123456789abcdef","device":"cpu"}"#;
+    assert_eq!(
+        open.post("/api/runs/stop", &own, json, none).await.status,
+        400
     );
 }

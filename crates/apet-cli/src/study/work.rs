@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{RunSpec, Status, record_name};
 use indicatif::{ProgressBar, ProgressStyle};
-use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
 
 use super::lease::Lease;
 use super::plan::task_folder;
@@ -384,7 +383,9 @@ pub(super) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> 
     while !children.is_empty() {
         if signal.load(Ordering::Relaxed) && !told {
             told = true;
-            children.iter().for_each(end);
+            children
+                .iter()
+                .for_each(|child| signal::terminate(child.id()));
         }
         let mut left = Vec::new();
         for mut child in children {
@@ -403,16 +404,6 @@ pub(super) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> 
         args.jobs
     );
     Ok(())
-}
-
-/// Asks a process to end.
-fn end(child: &Child) {
-    let pid = Pid::from_u32(child.id());
-    let mut system = System::new();
-    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), false);
-    if let Some(process) = system.process(pid) {
-        process.kill_with(Signal::Term);
-    }
 }
 
 /// Tells two workers with the same process number apart.
