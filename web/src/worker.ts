@@ -85,7 +85,10 @@ const handlers: Handlers = {
     ...opened().describe(spec),
     name: opened().recordName(spec),
     blocks: opened().positions(spec, 1).blocks,
+    takes: opened().plan(spec),
   }),
+  positions: (spec, cells) => opened().positions(spec, cells),
+  moved: (spec, theta) => opened().moved(spec, theta),
   check: () => opened().check(),
   run: async (spec, reason, ports) => {
     try {

@@ -63,6 +63,10 @@ pub struct PositionMap {
 pub struct Grid {
     /// The site's name.
     pub site: String,
+    /// Its block, and its part of the block, as in [`PositionMap::blocks`].
+    pub block: Option<usize>,
+    /// Its part of the block.
+    pub part: String,
     /// Rows and columns of the matrix; a vector has one row.
     pub shape: [usize; 2],
     /// Rows and columns of the grid.
@@ -116,13 +120,8 @@ impl Layout {
         }
         let mut grids = Vec::new();
         for weight in self.weights.iter().filter(|w| !w.is_head()) {
-            let part = match weight.at {
-                At::Site(site) => part_of_site(&outline.sites[site]).to_owned(),
-                At::Place(place) => {
-                    let name = &outline.places[place].name;
-                    name.rsplit('.').next().unwrap_or(name).to_owned()
-                }
-                At::Head => continue,
+            let Some(part) = part_of(weight, outline) else {
+                continue;
             };
             blocks.entry((weight.layer(outline), part)).or_default().0 += weight.len() as u64;
             grids.extend(grid(weight, outline, cells.max(1)));
@@ -134,6 +133,43 @@ impl Layout {
             blocks: blocks.collect(),
             grids,
         }
+    }
+
+    /// How far values are from others, such as those they began with, by block and part of the block: the length of the
+    /// difference. Both are in the order of theta's flat vector.
+    pub fn apart(
+        &self,
+        outline: &Outline,
+        from: &[f32],
+        to: &[f32],
+    ) -> Vec<(Option<usize>, String, f64)> {
+        let mut squares: BTreeMap<(Option<usize>, String), f64> = BTreeMap::new();
+        for weight in &self.weights {
+            let Some(part) = part_of(weight, outline) else {
+                continue;
+            };
+            let own = weight.offset..weight.offset + weight.len();
+            let (from, to) = (from.get(own.clone()), to.get(own));
+            let pairs = from.unwrap_or_default().iter().zip(to.unwrap_or_default());
+            let sum = pairs.map(|(a, b)| f64::from(b - a).powi(2));
+            *squares.entry((weight.layer(outline), part)).or_default() += sum.sum::<f64>();
+        }
+        let lengths = squares.into_iter();
+        lengths
+            .map(|((block, part), sum)| (block, part, sum.sqrt()))
+            .collect()
+    }
+}
+
+/// The part of a block that a weight acts in; none of the head's.
+fn part_of(weight: &Weight, outline: &Outline) -> Option<String> {
+    match weight.at {
+        At::Site(site) => Some(part_of_site(&outline.sites[site]).to_owned()),
+        At::Place(place) => {
+            let name = &outline.places[place].name;
+            Some(name.rsplit('.').next().unwrap_or(name).to_owned())
+        }
+        At::Head => None,
     }
 }
 
@@ -189,6 +225,8 @@ fn grid(weight: &Weight, outline: &Outline, most: usize) -> Option<Grid> {
     }
     Some(Grid {
         site: site.name.clone(),
+        block: site.layer,
+        part: part_of_site(site).to_owned(),
         shape,
         cells,
         counts,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use apet_kernels::WIDE_NUMBERS;
 use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
-use apet_record::{Dtype, Objective, RunSpec, SpecError, ThetaInfo};
+use apet_record::{Dtype, Method, Objective, RunSpec, SpecError, ThetaInfo};
 use apet_theta::{AdapterPart, Layout, Structure, Weight};
 use burn::tensor::Device;
 
@@ -35,6 +35,30 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Floating point operations of the whole run of the spec that was planned, at most: every row as long as it may be, and
+    /// so many rows of dev and of test scored. A product for each weight forward, another for the states on the way back, a
+    /// third where the weights themselves are tuned.
+    pub fn operations(&self, spec: &RunSpec, classes: usize, (dev, test): (usize, usize)) -> f64 {
+        let train = &spec.train;
+        let (all, parameters) = self.parameters;
+        let vocabulary = match spec.objective {
+            Objective::ClassHead => 0,
+            Objective::LabelWords => all - parameters,
+        };
+        let products = match spec.method {
+            Method::Full { .. } => 3.0,
+            _ => 2.0,
+        };
+        let trained = (train.steps * train.batch_size * train.accumulation) as f64 * products;
+        let asked = match spec.objective {
+            Objective::LabelWords => classes.max(1),
+            Objective::ClassHead => 1,
+        };
+        let evaluations = train.steps.div_ceil(train.eval_every.max(1));
+        let scored = (evaluations * dev + test) as f64 * asked as f64;
+        2.0 * (parameters + vocabulary) as f64 * spec.task.max_length as f64 * (trained + scored)
+    }
+
     /// Plans the run of a spec on the model of an outline, with so many labels (0: answers are texts): batches of
     /// `task.max_length` tokens a row.
     ///

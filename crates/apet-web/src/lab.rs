@@ -7,7 +7,7 @@ use apet_plm::{Dtype, Encoded, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::{Layout, Theta};
-use apet_train::{Helpers, Measured, RunInput, Share, TrainError, Trainer, ask, measure};
+use apet_train::{Helpers, Measured, Plan, RunInput, Share, TrainError, Trainer, ask, measure};
 use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -186,6 +186,42 @@ impl Lab {
         let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
         let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
         object(&layout.map_err(error)?.info)
+    }
+
+    /// What a run of a spec would take on the loaded model and task: `{peak, operations}`, bytes held at once and floating
+    /// point operations, at most.
+    pub fn plan(&self, spec: &str) -> Result<JsValue, JsValue> {
+        #[derive(Serialize)]
+        struct Planned {
+            peak: f64,
+            operations: f64,
+        }
+        let spec = RunSpec::from_json(spec).map_err(error)?;
+        let plm = self.model()?;
+        let task = self.task.borrow().clone();
+        let task = task.ok_or_else(|| error("no task is loaded"))?;
+        let classes = task.labels.len();
+        let plan = Plan::new(plm.outline(), &spec, classes).map_err(error)?;
+        object(&Planned {
+            peak: plan.peak() as f64,
+            operations: plan.operations(&spec, classes, (task.dev.len(), task.test.len())),
+        })
+    }
+
+    /// How far a theta file of `spec` is from what it began with, `[[block, part, length], ...]`.
+    pub async fn moved(&self, spec: String, theta: Vec<u8>) -> Result<JsValue, JsValue> {
+        let spec = RunSpec::from_json(&spec).map_err(error)?;
+        let plm = self.model()?;
+        let theta = Theta::read(&plm, &theta).map_err(error)?;
+        let begun = Theta::of(&plm, spec.seeds.init, theta.layout().clone());
+        let mut values = Vec::new();
+        for one in [begun.values(), theta.values()] {
+            let data = one.into_data_async().await.map_err(error)?;
+            let data = data.try_to_vec::<f32>();
+            values.push(data.map_err(|e| error(format!("{e:?}")))?);
+        }
+        let [begun, ended] = [&values[0], &values[1]];
+        object(&theta.layout().apart(plm.outline(), begun, ended))
     }
 
     /// Where a spec's parameters would lie on the loaded model: counts by block and part, and

@@ -7,6 +7,7 @@ import { asked, device, invalid, ready, spec } from "./choices";
 import { live } from "./live";
 import { PositionMap } from "./position-map";
 import type { Transfer } from "./protocol";
+import { speeds } from "./speed";
 import { job, stopThere, there, trainThere } from "./there";
 import {
   busy,
@@ -128,6 +129,8 @@ function Counts() {
     ],
     ["Head", theta && count(theta.head), task && `${task.labels.length} classes`],
     ["Rows", task && count(task.train_rows), task && `${count(task.dev_rows)} dev, ${count(task.test_rows)} test`],
+    ["Memory", theta && `${megabytes(theta.takes.peak)} MB`, theta && "at most"],
+    ["Time", theta && duration(theta.takes.operations / (speeds.value[p?.device.name ?? ""] ?? NaN)), theta && timeHint(p?.device.name)],
     ["Guess", task && percent(task.uniform_guess), task && `majority ${percent(task.majority_guess)}`],
   ] as const;
   return (
@@ -151,6 +154,9 @@ function Counts() {
     </>
   );
 }
+
+const timeHint = (device: string | undefined) =>
+  speeds.value[device ?? ""] ? "at the pace of the last run" : "known after a run";
 
 function pool(): string {
   const p = plan.value;

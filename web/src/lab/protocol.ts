@@ -39,7 +39,9 @@ export interface Lab {
   ask(spec: string, theta: Uint8Array, text: string, pair?: string): Promise<Asking>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
-  positions(spec: string, cells: number): { blocks: PositionBlock[] };
+  plan(spec: string): Planned;
+  moved(spec: string, theta: Uint8Array): Promise<[block: number | null, part: string, length: number][]>;
+  positions(spec: string, cells: number): { blocks: PositionBlock[]; grids: PositionGrid[] };
   recordName(spec: string): string;
   check(): Promise<Check[]>;
   run(
@@ -73,6 +75,22 @@ export type Helper = (values: Asked["values"], shares: unknown) => Promise<Answe
 
 /** A part of a block (or of none): tuned parameters, and parameters that there are. */
 export type PositionBlock = [block: number | null, part: string, tuned: number, all: number];
+
+/** Tuned scalars of a matrix on a coarser grid, row by row; a vector is a matrix of one row. */
+export interface PositionGrid {
+  site: string;
+  block: number | null;
+  part: string;
+  shape: [rows: number, columns: number];
+  cells: [rows: number, columns: number];
+  counts: number[];
+}
+
+/** What a run would take: bytes held at once, floating point operations. */
+export interface Planned {
+  peak: number;
+  operations: number;
+}
 
 /** One operation or gradient, compared with double precision. */
 export interface Check {
@@ -138,7 +156,10 @@ export interface Calls {
   /** What the loaded model with a theta answers to a text where the loaded task asks. */
   ask: { args: [spec: string, theta: Uint8Array, text: string, pair: string | undefined]; value: Asking };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
-  describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[] } };
+  describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[]; takes: Planned } };
+  positions: { args: [spec: string, cells: number]; value: { grids: PositionGrid[] } };
+  /** How far a run's theta is from what it began with, by block and part. */
+  moved: { args: [spec: string, theta: Uint8Array]; value: [block: number | null, part: string, length: number][] };
   check: { args: []; value: Check[] };
   /** `helpers` lead to Workers that assist. */
   run: { args: [spec: string, reason: string | undefined, helpers: MessagePort[]]; value: void };

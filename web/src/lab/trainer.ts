@@ -1,6 +1,7 @@
 // Runs on the screen's Worker: loads what a spec needs, trains it, and goes on with a
 // new Worker when one is lost.
 
+import { learn } from "./speed";
 import { computed, signal } from "@preact/signals";
 import { address, tasks } from "../catalogue";
 import { addRecord, dropTabRecord } from "../results/records";
@@ -292,6 +293,10 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
         phase.value = "running";
         await worker().session.call("run", specText, reason, ports);
         ended = !stopWanted();
+        const summary = live.peek()?.summary;
+        // A run that went on from a checkpoint did less than all of it.
+        if (ended && summary?.status === "done" && again === undefined && reason === undefined)
+          learn(device, theta.takes.operations, summary.seconds);
         break;
       } catch (error) {
         if (!(error instanceof Fault) || stopWanted()) throw error;
@@ -333,6 +338,12 @@ async function keepRecord(): Promise<void> {
 /** What the loaded model with a run's theta answers to a text where the loaded task asks. */
 export const ask = (spec: string, theta: Uint8Array, text: string, pair: string | undefined) =>
   worker().session.call("ask", spec, theta, text, pair);
+
+/** Grids of the matrices that a spec tunes on the loaded model. */
+export const positions = (spec: string, cells: number) => worker().session.call("positions", spec, cells);
+
+/** How far a run's theta is from what it began with, by block and part. */
+export const moved = (spec: string, theta: Uint8Array) => worker().session.call("moved", spec, theta);
 
 export async function pause(): Promise<void> {
   phase.value = "paused";

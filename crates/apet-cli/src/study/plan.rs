@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_plm::Outline;
-use apet_record::{Method, Objective, RunSpec, Train};
+use apet_record::{Method, Objective, RunSpec};
 use apet_study::{Grid, Plan, Stage};
 use apet_tasks::{Task, find_splits};
 use burn::Tensor;
@@ -142,33 +142,11 @@ fn cost(outline: &Outline, task: &Task, spec: &RunSpec) -> Result<Cost> {
         bail!("objective: found \"class_head\", the answers are texts, expected \"label_words\"");
     }
     let planned = apet_train::Plan::new(outline, spec, task.labels.len())?;
-    let Train {
-        steps,
-        batch_size,
-        accumulation,
-        eval_every,
-        ..
-    } = spec.train;
-    let (_, parameters) = planned.parameters;
-    let vocabulary = match spec.objective {
-        Objective::ClassHead => 0,
-        Objective::LabelWords => planned.parameters.0 - parameters,
-    };
-    // A product for each weight forward, another for the states on the way back, a third where the weights
-    // themselves are tuned.
-    let full = matches!(spec.method, Method::Full { .. });
-    let of_token = 2.0 * (parameters + vocabulary) as f64;
-    let trained = (steps * batch_size * accumulation) as f64 * if full { 3.0 } else { 2.0 };
-    let answers = match (spec.objective, of_texts) {
-        (Objective::LabelWords, false) => task.labels.len(),
-        _ => 1,
-    };
-    let evaluations = steps.div_ceil(eval_every.max(1));
-    let scored = (evaluations * task.dev.len() + task.test.len()) as f64 * answers as f64;
+    let scored = (task.dev.len(), task.test.len());
     Ok(Cost {
         tuned: planned.theta.realised,
         bytes: planned.peak(),
-        operations: of_token * spec.task.max_length as f64 * (trained + scored),
+        operations: planned.operations(spec, task.labels.len(), scored),
     })
 }
 
