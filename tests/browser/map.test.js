@@ -1,0 +1,68 @@
+// @ts-check
+// The position map: to scale, looked into, how far a run moved it, and a pool drawn on it.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { axe, choose, misplaced, newUser, open, shot, status, storedRecords, trainButton } from "./harness.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+test("the map shows where parameters lie, how far they moved, and takes a pool that is drawn on it", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page, { steps: 30, every: 15, count: 2000 });
+  const memory = page.getByTestId("counts").getByText(/^\d+(\.\d)? MB$/);
+  await memory.waitFor();
+  await page.getByText("Where they lie").click();
+  const map = page.getByRole("region", { name: "Where the tuned parameters lie" });
+  const boxes = await map.getByRole("button").evaluateAll((all) =>
+    all.map((e) => ({ says: e.getAttribute("aria-label") ?? "", side: parseFloat(getComputedStyle(e).getPropertyValue("--side")) })),
+  );
+  const of = (/** @type {RegExp} */ name) => boxes.find(({ says }) => name.test(says));
+  const tuned = boxes.map(({ says }) => Number(/: ([\d,]+) of/.exec(says)?.[1]?.replaceAll(",", "")));
+  assert.equal(tuned.reduce((a, b) => a + b, 0), 2000, "every parameter is in a box");
+  // ladder-nano: the feed-forward matrices are four times as large as the queries'.
+  const [ffn, query] = [of(/^FFN in, block 1/), of(/^Query, block 1/)];
+  assert.ok(Math.abs((ffn?.side ?? 0) / (query?.side ?? 1) - 2) < 0.01, "areas are to scale");
+  await map.getByRole("button", { name: /^Query, block 2/ }).click();
+  const inside = page.getByRole("region", { name: "Query, block 2" });
+  await inside.getByRole("img", { name: /query\.weight, 64 x 64: \d+ tuned of 4,096/ }).waitFor();
+  await shot(page, "map-matrix");
+  assert.deepEqual(await axe(page), []);
+  await inside.getByRole("button", { name: "Close" }).click();
+
+  await trainButton(page).click();
+  await status(page, /^Done after 30 steps/);
+  await map.getByRole("button", { name: /^Query, block 2: .*; moved by 0\.\d+/ }).waitFor();
+  await shot(page, "map-moved");
+
+  // With the pointer over two boxes, with the keyboard on a third.
+  await page.getByRole("button", { name: "Draw a pool" }).click();
+  await page.getByRole("button", { name: "Clear" }).click();
+  const box = (/** @type {string} */ name) => map.getByRole("button", { name: new RegExp(`^${name}`) });
+  await box("Query, block 1").hover();
+  await page.mouse.down();
+  await box("Key, block 1").hover();
+  await page.mouse.up();
+  await box("Key, block 1").focus();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Space");
+  const pressed = await map.locator('[aria-pressed="true"]').evaluateAll((all) => all.map((e) => e.getAttribute("aria-label")?.split(":")[0]));
+  assert.deepEqual(pressed.toSorted(), ["Key, block 1", "Key, block 2", "Query, block 1"]);
+  await shot(page, "map-drawing");
+  assert.deepEqual(await axe(page), []);
+  assert.deepEqual(await misplaced(page), []);
+  await page.getByRole("button", { name: "Draw from these 12,288" }).click();
+  await page.getByText("Drawn from a pool of 12,288 parameters").waitFor();
+  await trainButton(page).click();
+  await status(page, /^Done after 30 steps/);
+  const records = await storedRecords(page);
+  const mine = records.find((lines) => lines[0]?.theta.pool === 12_288);
+  assert.match(mine?.[0]?.spec.method.pool.sites, /query/);
+  await page.getByRole("button", { name: "Remove the drawn pool" }).click();
+  await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
