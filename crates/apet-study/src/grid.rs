@@ -61,6 +61,8 @@ pub struct Entry {
     pub counts: Vec<Budget>,
     /// APET's seeds of placement, instead of the study's.
     pub placements: Vec<u64>,
+    /// Its seeds, instead of the study's.
+    pub seeds: Vec<u64>,
     /// Its learning rate, or those it is chosen from.
     pub rates: Vec<f64>,
     /// The models it is for; all where empty.
@@ -169,6 +171,7 @@ impl Entry {
         let tasks = list(field, "tasks", &mut table)?;
         let counts: Vec<Budget> = list(field, "counts", &mut table)?;
         let placements: Vec<u64> = list(field, "placements", &mut table)?;
+        let seeds: Vec<u64> = list(field, "seeds", &mut table)?;
         let is_apet = table.get("name").and_then(Value::as_str) == Some("apet");
         if !(is_apet || placements.is_empty()) {
             let problem = "expected placements for apet, and for no other method";
@@ -190,6 +193,7 @@ impl Entry {
                 .map_err(|e| refused(field, &e))?,
             counts,
             placements,
+            seeds,
             rates,
             models,
             tasks,

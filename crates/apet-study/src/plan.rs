@@ -1,6 +1,7 @@
 //! The runs of a study by number. Those of its first stage choose learning rates; a run of the second takes the rate that did
 //! best on dev, so what it is follows from the study's text and from records that are there.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use apet_record::{Method, RunSpec, Seeds, SpecError};
@@ -36,8 +37,9 @@ pub struct Plan {
     cells: Vec<Cell>,
     /// How many runs choose learning rates.
     tuning: usize,
-    /// The runs of one seed: a cell, and a placement of its own where the grid has some.
-    of_a_seed: Vec<(usize, Option<u64>)>,
+    /// The runs of the main stage: a cell, its seed, and a placement of its own where the grid has some. All of a seed come
+    /// before those of the next one: a study that ends early has seen everything.
+    main: Vec<(usize, u64, Option<u64>)>,
 }
 
 /// What differs in nothing but seeds and learning rates.
@@ -64,6 +66,14 @@ fn placements<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
     }
 }
 
+/// The seeds of a method's runs.
+fn seeds<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
+    match &entry.seeds[..] {
+        [] => &grid.seeds,
+        own => own,
+    }
+}
+
 impl Plan {
     /// The runs of a grid.
     ///
@@ -76,8 +86,8 @@ impl Plan {
         };
         // Before any is made: with the methods that are not for all models and tasks.
         let tuning = sum(&|e| e.rates.len()).saturating_mul(grid.tune.seeds.len() as u64);
-        let placed = sum(&|e| placements(&grid, e).len().max(1));
-        let runs = tuning.saturating_add(placed.saturating_mul(grid.seeds.len() as u64));
+        let main = sum(&|e| placements(&grid, e).len().max(1) * seeds(&grid, e).len());
+        let runs = tuning.saturating_add(main);
         if runs > MOST_RUNS {
             let problem = format!("stands for up to {runs} runs, expected at most {MOST_RUNS}");
             return Err(refused("study", &problem));
@@ -85,7 +95,7 @@ impl Plan {
         let mut plan = Self {
             cells: Vec::new(),
             tuning: 0,
-            of_a_seed: Vec::new(),
+            main: Vec::new(),
             grid,
         };
         plan.fill();
@@ -102,7 +112,8 @@ impl Plan {
                     tune,
                     ..
                 } = &plan.grid;
-                let own = plan.grid.methods.iter().flat_map(|e| &e.placements);
+                let methods = plan.grid.methods.iter();
+                let own = methods.flat_map(|e| e.placements.iter().chain(&e.seeds));
                 for &seed in seeds.iter().chain(placements).chain(own).chain(&tune.seeds) {
                     plan.of(cell, Seeds::all(seed), rate).check()?;
                 }
@@ -114,6 +125,7 @@ impl Plan {
     fn fill(&mut self) {
         let tasks = self.grid.tasks.iter().enumerate();
         let tasks: Vec<_> = tasks.map(|(at, task)| (at, &task.name)).collect();
+        let mut entry_of = Vec::new();
         for model in &self.grid.models {
             for &(task, name) in &tasks {
                 let entries = self.grid.methods.iter().filter(|e| e.is_for(model, name));
@@ -124,12 +136,7 @@ impl Plan {
                         1 => 0,
                         rates => rates * self.grid.tune.seeds.len(),
                     };
-                    let placements = placements(&self.grid, entry);
-                    let cell = self.cells.len();
-                    match placements {
-                        [] => self.of_a_seed.push((cell, None)),
-                        some => self.of_a_seed.extend(some.iter().map(|&p| (cell, Some(p)))),
-                    }
+                    entry_of.push(entry);
                     self.cells.push(Cell {
                         model: model.clone(),
                         task,
@@ -138,6 +145,25 @@ impl Plan {
                         tuning: self.tuning..self.tuning + tries,
                     });
                     self.tuning += tries;
+                }
+            }
+        }
+        // The study's seeds, then those that only some methods have.
+        let of_study: BTreeSet<u64> = self.grid.seeds.iter().copied().collect();
+        let others = self.grid.methods.iter().flat_map(|e| &e.seeds);
+        let others: BTreeSet<u64> = others.copied().filter(|s| !of_study.contains(s)).collect();
+        for &seed in self.grid.seeds.iter().chain(&others) {
+            for (cell, entry) in entry_of.iter().enumerate() {
+                let has = match entry.seeds.is_empty() {
+                    true => of_study.contains(&seed),
+                    false => entry.seeds.contains(&seed),
+                };
+                if !has {
+                    continue;
+                }
+                match placements(&self.grid, entry) {
+                    [] => self.main.push((cell, seed, None)),
+                    some => (self.main).extend(some.iter().map(|&p| (cell, seed, Some(p)))),
                 }
             }
         }
@@ -155,7 +181,7 @@ impl Plan {
 
     /// How many runs there are.
     pub fn len(&self) -> usize {
-        self.tuning + self.grid.seeds.len() * self.of_a_seed.len()
+        self.tuning + self.main.len()
     }
 
     /// Whether there is none.
@@ -190,10 +216,7 @@ impl Plan {
             let rate = self.cells[cell].rates[own / seeds.len()];
             return Some((cell, Seeds::all(seeds[own % seeds.len()]), Some(rate)));
         }
-        let own = run - self.tuning;
-        // All of a seed come before those of the next one: a study that ends early has seen everything.
-        let seed = *self.grid.seeds.get(own / self.of_a_seed.len())?;
-        let (cell, placement) = self.of_a_seed[own % self.of_a_seed.len()];
+        let (cell, seed, placement) = *self.main.get(run - self.tuning)?;
         let mut seeds = Seeds::all(seed);
         seeds.placement = placement.unwrap_or(seed);
         Some((cell, seeds, None))
@@ -268,7 +291,6 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
     use crate::DEMO;
@@ -385,6 +407,20 @@ mod tests {
         let none = TUNED.replace("counts = [10]", "counts = [10]\n placements = [-7]");
         let none = Grid::parse(&none).unwrap_err().to_string();
         assert!(none.starts_with("method[1].placements: "), "{none}");
+    }
+
+    #[test]
+    fn a_method_may_have_seeds_of_its_own() {
+        let plan = plan(&SMALL.replace("models = [\"b\"]", "models = [\"b\"]\n seeds = [2, 7]"));
+        let shown: Vec<_> = runs(&plan)
+            .iter()
+            .map(|run| format!("{} {} {}", run.model, run.method.name(), run.seeds.init))
+            .collect();
+        let expected = [
+            "a apet 1", "a apet 1", "b apet 1", "b apet 1", "a apet 2", "a apet 2", "b lora 2",
+            "b apet 2", "b apet 2", "b lora 7",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]

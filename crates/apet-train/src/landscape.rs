@@ -16,7 +16,7 @@ pub const ALONG: [f64; 9] = [-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5];
 pub const ASIDE: [f64; 4] = [-1.0, -0.5, 0.5, 1.0];
 
 /// Training rows whose mean loss is taken, at most.
-const ROWS: usize = 256;
+const ROWS: usize = 64;
 
 /// Measures a loss along the way from `begin` to `end`, and along so many random directions from `end`. A direction is
 /// normal numbers of `stream`, scaled to the way's length.
