@@ -21,7 +21,7 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
     all.map((e) => ({ says: e.getAttribute("aria-label") ?? "", side: parseFloat(getComputedStyle(e).getPropertyValue("--side")) })),
   );
   const of = (/** @type {RegExp} */ name) => boxes.find(({ says }) => name.test(says));
-  const tuned = boxes.map(({ says }) => Number(/: ([\d,]+) of/.exec(says)?.[1]?.replaceAll(",", "")));
+  const tuned = boxes.map(({ says }) => Number(/([\d,]+) of [\d,]+/.exec(says)?.[1]?.replaceAll(",", "")));
   assert.equal(tuned.reduce((a, b) => a + b, 0), 2000, "every parameter is in a box");
   // ladder-nano: the feed-forward matrices are four times as large as the queries'.
   const [ffn, query] = [of(/^FFN in, block 1/), of(/^Query, block 1/)];

@@ -71,7 +71,8 @@ interface MapProps {
 
 function Map({ blocks, parts, shown, look }: MapProps) {
   const most = Math.max(1, ...blocks.map(([, , n]) => n));
-  const largest = Math.max(1, ...blocks.map(([, , , all]) => all));
+  const inSight = blocks.filter(([b, p, n]) => parts.includes(p) && shown.includes(b) && (drawn.value || n > 0));
+  const largest = Math.max(1, ...inSight.map(([, , , all]) => all));
   const farthest = Math.max(1e-12, ...(lengths.value?.values() ?? []));
   const at = (block: Block, part: string) => blocks.find(([b, p]) => b === block && p === part);
   const paint = useRef<boolean | undefined>(undefined);
@@ -125,7 +126,9 @@ function Map({ blocks, parts, shown, look }: MapProps) {
                   const depth = length !== undefined ? length / farthest : Math.log1p(tuned) / Math.log1p(most);
                   const where = `${TITLES[part]}, block ${block === null ? "none" : block + 1}`;
                   const share = all > 0 ? `${count(tuned)} of ${count(all)}, ${percent(tuned / all)}` : count(tuned);
-                  const says = `${where}: ${share}${length === undefined ? "" : `; moved by ${length.toPrecision(2)}`}`;
+                  const text = drawn.value ? compact(all) : length !== undefined ? length.toPrecision(2) : compact(tuned);
+                  // What is seen is part of what is said.
+                  const says = `${where}: ${text}; ${share}${length === undefined ? "" : `; moved by ${length.toPrecision(2)}`}`;
                   return (
                     <td key={part}>
                       <button
@@ -152,7 +155,7 @@ function Map({ blocks, parts, shown, look }: MapProps) {
                           else if (e.detail === 0) set(block, part, !isIn);
                         }}
                       >
-                        <span>{drawn.value ? compact(all) : length !== undefined ? length.toPrecision(2) : compact(tuned)}</span>
+                        <span>{text}</span>
                       </button>
                     </td>
                   );
@@ -308,8 +311,8 @@ function useMoved(): void {
     if (!row || !run || run.spec.model !== spec.value.model) return;
     // Rust writes a spec with its defaults; the form leaves them out.
     const { method, seeds } = spec.value;
-    const same = run.spec.method.name === method.name && JSON.stringify(run.spec.seeds) === JSON.stringify(seeds);
-    if (!same) return;
+    const names = ["placement", "batches", "init"] as const;
+    if (run.spec.method.name !== method.name || names.some((n) => run.spec.seeds[n] !== seeds[n])) return;
     let gone = false;
     void (async () => {
       const theta = await readTheta(recordName(row));
