@@ -31,7 +31,8 @@ let drawing = false;
 let state: Live | undefined;
 
 export const liveText = () => text;
-export const currentRun = (): { run: string; device: string } | undefined => state;
+/** The run as far as it is known, ahead of what is drawn of it. */
+export const currentRun = (): Live | undefined => state;
 
 /** Shows a run from the lines it wrote earlier (none for a new one). */
 export function begin(earlier = ""): void {

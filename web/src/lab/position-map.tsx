@@ -122,7 +122,7 @@ function Map({ blocks, parts, shown, look }: MapProps) {
                   if (!of || (drawn.value ? all === 0 : tuned === 0)) return <td key={part}>–</td>;
                   // The box is as large as the part, on a scale of areas; its colour says how many of it are tuned, or how
                   // far they moved, on a scale of logarithms for counts.
-                  const side = all > 0 ? Math.sqrt(all / largest) : 1;
+                  const side = drawn.value || all === 0 ? 1 : Math.sqrt(all / largest);
                   const depth = length !== undefined ? length / farthest : Math.log1p(tuned) / Math.log1p(most);
                   const where = `${TITLES[part]}, block ${block === null ? "none" : block + 1}`;
                   const share = all > 0 ? `${count(tuned)} of ${count(all)}, ${percent(tuned / all)}` : count(tuned);

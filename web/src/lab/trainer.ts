@@ -293,7 +293,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
         phase.value = "running";
         await worker().session.call("run", specText, reason, ports);
         ended = !stopWanted();
-        const summary = live.peek()?.summary;
+        const summary = currentRun()?.summary;
         // A run that went on from a checkpoint did less than all of it.
         if (ended && summary?.status === "done" && again === undefined && reason === undefined)
           learn(device, theta.takes.operations, summary.seconds);
