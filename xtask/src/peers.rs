@@ -140,6 +140,38 @@ pub(crate) fn peers() -> Result<()> {
             run(script)
         },
     )?;
+    check("what a run answers, scored by the Python packages", &|| {
+        let data = folder.join("nq_open");
+        fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
+        for split in ["train", "validation", "test"] {
+            let to = data.join(format!("{split}.jsonl"));
+            fs::copy(fixtures.join("tasks/nq_open.jsonl"), to)?;
+        }
+        let of_run = |words: &str| {
+            let mut apet = command(apet()?, words.split_whitespace())?;
+            apet.arg("--data").arg(&data).env("APET_HOME", &store);
+            anyhow::Ok(apet)
+        };
+        // A decoder that learns some of the questions by heart.
+        let mut made = of_run(
+            "run --json --again --model ladder-decoder --objective label_words --task nq_open --method full \
+             --learning-rate 0.003 --max-length 48 --batch-size 10 --steps 12",
+        )?;
+        let output = made.output()?;
+        ensure!(output.status.success(), "{made:?} failed");
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let run_id = made["header"]["run"]
+            .as_str()
+            .context("the run has no id")?;
+        let answers = folder.join("answers.jsonl");
+        let mut predict = of_run(&format!("predict {run_id}"))?;
+        predict.arg("-o").arg(&answers);
+        run(predict)?;
+        let mut script = script("predictions.py")?;
+        script.arg(&answers);
+        script.arg(store.join(format!("runs/{run_id}-cpu.jsonl")));
+        run(script)
+    })?;
     let grid = folder.join("small.toml");
     fs::write(&grid, STUDY).with_context(|| grid.display().to_string())?;
     let [study, other] = ["study", "other"].map(|name| folder.join(name));
