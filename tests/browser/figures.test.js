@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
+import { unzipSync, zipSync } from "fflate";
 import { axe, file, misplaced, newUser, open, shot, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
@@ -263,5 +264,52 @@ test("ten thousand runs: a screenful of rows is drawn", async () => {
   await page.getByText(/^\d+ of 10,000 runs$/).waitFor();
   assert.ok((await column(page, 4)).every((text) => text === "101"));
   assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("all runs are saved as one archive, which another page opens", async () => {
+  const { context, page, wrong } = await results();
+  await page.getByRole("searchbox").fill("model=large lora");
+  await page.getByText("3 of 162 runs").waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Save all" }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), "apet-runs.zip");
+  const bytes = await readFile(await download.path());
+  const files = Object.keys(unzipSync(bytes));
+  assert.deepEqual(files.filter((f) => f.startsWith("runs/")).length, 3);
+  const report = Buffer.from(unzipSync(bytes)["report.md"] ?? []).toString();
+  assert.match(report, /\| large \| 100,000,000 \| lora \| 1,024 \| 82\.4/);
+  const other = await newUser(place);
+  await toResults(other.page);
+  const open = (/** @type {string} */ name, /** @type {Buffer} */ content) =>
+    other.page.getByTestId("open-records").setInputFiles(file(name, content));
+  await open("study.zip", bytes);
+  await rows(other.page).nth(2).waitFor();
+  assert.equal(await rows(other.page).filter({ hasText: "study.zip" }).count(), 3);
+  await open("broken.zip", bytes.subarray(0, 200));
+  await other.page.getByText(/^broken\.zip: can not be unpacked/).waitFor();
+  await open("other.zip", Buffer.from(zipSync({ "a.txt": new Uint8Array(3) })));
+  await other.page.getByText("other.zip: has no record").waitFor();
+  assert.deepEqual([...wrong, ...other.wrong], []);
+  await context.close();
+  await other.context.close();
+});
+
+test("records come from an address, which the link keeps", async () => {
+  const { context, page } = await newUser(place);
+  await page.route("**/shared/study.jsonl", (route) => route.fulfill({ body: STUDY }));
+  await toResults(page);
+  await page.getByText("From an address").click();
+  await page.getByLabel("Address of a .jsonl file").fill("shared/none.jsonl");
+  await page.getByRole("button", { name: "Open", exact: true }).click();
+  await page.getByText(/^shared\/none\.jsonl: the server answers 404/).waitFor();
+  await page.getByLabel("Address of a .jsonl file").fill("shared/study.jsonl");
+  await page.getByRole("button", { name: "Open", exact: true }).click();
+  await page.getByText("162 runs", { exact: true }).waitFor();
+  await page.reload();
+  await page.getByText("162 runs", { exact: true }).waitFor();
+  assert.match(page.url(), /open=shared/);
   await context.close();
 });

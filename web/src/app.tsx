@@ -106,6 +106,7 @@ async function takeFiles({ files, folder }: Dropped): Promise<void> {
 
 /** A run's record says so in its first bytes, and so does a result of peft's; in Results, every other .jsonl is taken for one too. */
 async function isRecord(file: File): Promise<boolean> {
+  if (/\.zip$/i.test(file.name)) return true;
   if (/\.json$/i.test(file.name)) return /^\s*\{\s*"run_info"\s*:/.test(await file.slice(0, 4096).text());
   if (!file.name.toLowerCase().endsWith(".jsonl")) return false;
   if (part.value === "results") return true;

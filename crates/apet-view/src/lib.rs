@@ -127,6 +127,11 @@ impl Records {
         value(&self.study.answers(&runs))
     }
 
+    /// The report of all runs as Markdown.
+    pub fn report(&self, name: &str, about: &str) -> String {
+        self.study.report(name, about)
+    }
+
     /// The record of a run as JSONL.
     ///
     /// # Errors

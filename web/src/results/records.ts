@@ -74,6 +74,10 @@ export function dropSource(source: string): void {
 
 export async function addFiles(files: File[]): Promise<void> {
   for (const file of files) {
+    if (/\.zip$/i.test(file.name)) {
+      await (await import("./archive")).openArchive(file);
+      continue;
+    }
     if (file.size > LARGEST_FILE)
       tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected a record of at most ${LARGEST_FILE / 1e6} MB.`);
     else addRecord(file.name, await file.text());

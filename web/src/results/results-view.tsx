@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { inAddress } from "../route";
+import { saveArchive } from "./archive";
 import { addAddress, addFiles, deleted, rows, undoDelete } from "./records";
 import { lab } from "./lab";
 import { Figures } from "./figures";
@@ -74,11 +75,16 @@ function Sources() {
         </form>
       </details>
       <CopyLink />
+      {rows.value.length > 0 && (
+        <button type="button" class="quiet" onClick={() => void saveArchive()}>
+          Save all
+        </button>
+      )}
       <input
         ref={picker}
         type="file"
         multiple
-        accept=".jsonl,.json"
+        accept=".jsonl,.json,.zip"
         hidden
         data-testid="open-records"
         onChange={(e) => {

@@ -3,7 +3,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, duration, loss, megabytes, methodTitle, percent, score, when } from "../format";
 import { readLine } from "../spec";
-import { readTheta, recordName } from "../store/runs";
+import { recordName } from "../store/runs";
+import { thetaOf } from "./archive";
 import { save } from "./export";
 import { longName, mark, marks } from "./found";
 import { PlotFigure } from "./plot";
@@ -113,7 +114,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
         <button type="button" onClick={() => download(row)}>
           Download record
         </button>
-        {row.source === "tab" && <Theta name={recordName(row)} />}
+        <Theta name={recordName(row)} isHere={row.source === "tab"} />
         {lab.value?.canGoOn(row) && (
           <button
             type="button"
@@ -211,13 +212,13 @@ function Repeat({ name }: { name: string }) {
   );
 }
 
-/** Saves what a run of this tab tuned. */
-function Theta({ name }: { name: string }) {
-  const [theta, setTheta] = useState<File | undefined>(undefined);
+/** Saves what a run tuned, of this tab or of an archive. */
+function Theta({ name, isHere }: { name: string; isHere: boolean }) {
+  const [theta, setTheta] = useState<Blob | undefined>(undefined);
   useEffect(() => {
     setTheta(undefined);
-    void readTheta(name).then(setTheta);
-  }, [name]);
+    void thetaOf(name, isHere).then(setTheta);
+  }, [name, isHere]);
   if (!theta) return null;
   return (
     <button type="button" onClick={() => save(`${name}.theta.safetensors`, "application/octet-stream", theta)}>

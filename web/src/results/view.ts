@@ -34,6 +34,7 @@ export interface Records {
   grouped(by: By[], runs: string[]): Summed[];
   thresholds(): Thresholds[];
   placements(): Placements;
+  report(name: string, about: string): string;
   record(key: string): string;
   spec(key: string): string;
 }

@@ -1,0 +1,60 @@
+// Everything in one file: records, what the tab's runs tuned, and the report, as a zip archive.
+//
+//   runs/<run id>-<device>.jsonl         records, as `apet report --with` and `apet run --spec` take them
+//   thetas/<run id>-<device>.safetensors
+//   report.md
+
+import { strFromU8, strToU8, unzipSync, zipSync, type Zippable } from "fflate";
+import { readTheta, recordName } from "../store/runs";
+import { save } from "./export";
+import { found } from "./found";
+import { addRecord, records, tell } from "./records";
+
+/** Thetas that archives brought, by name. */
+const brought = new Map<string, Blob>();
+
+/** What a run tuned, from this tab's store or from an archive. */
+export async function thetaOf(name: string, isHere: boolean): Promise<Blob | undefined> {
+  return brought.get(name) ?? (isHere ? await readTheta(name) : undefined);
+}
+
+/** Saves the runs that the table shows. */
+export async function saveArchive(): Promise<void> {
+  const view = records();
+  if (!view) return;
+  const files: Zippable = { "report.md": strToU8(view.report("Runs", "Runs of the page's table.")) };
+  for (const row of found.value) {
+    const name = recordName(row);
+    files[`runs/${name}.jsonl`] = strToU8(view.record(row.key));
+    const theta = await thetaOf(name, row.source === "tab");
+    // Numbers do not pack: they are stored as they are.
+    if (theta) files[`thetas/${name}.safetensors`] = [new Uint8Array(await theta.arrayBuffer()), { level: 0 }];
+  }
+  // Its own Workers come from blobs, which the page's policy does not let in.
+  save("apet-runs.zip", "application/zip", zipSync(files, { level: 6 }) as Uint8Array<ArrayBuffer>);
+}
+
+/** Opens an archive: its records are shown, its thetas kept as long as the page. */
+export async function openArchive(file: File): Promise<void> {
+  let files: Record<string, Uint8Array>;
+  try {
+    files = unzipSync(new Uint8Array(await file.arrayBuffer()), { filter: belongs });
+  } catch (error) {
+    tell(`${file.name}: can not be unpacked (${error instanceof Error ? error.message : String(error)}).`);
+    return;
+  }
+  const names = Object.keys(files);
+  if (!names.some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
+  for (const name of names) {
+    const bytes = files[name] as Uint8Array<ArrayBuffer>;
+    const theta = /thetas\/([0-9a-f]{16}-[a-z0-9]+)\.safetensors$/.exec(name)?.[1];
+    if (theta) brought.set(theta, new Blob([bytes]));
+    else addRecord(file.name, strFromU8(bytes));
+  }
+}
+
+/** The largest file of an archive that is unpacked. */
+const LARGEST = 256 * 1024 * 1024;
+
+const belongs = ({ name, originalSize }: { name: string; originalSize: number }) =>
+  /(^|\/)(runs\/[^/]+\.jsonl|thetas\/[^/]+\.safetensors)$/.test(name) && originalSize <= LARGEST;
