@@ -36,6 +36,19 @@ test("runs of the tab answer a text side by side", async () => {
   const good = await ask("I love this place, the food is great and the service is good.");
   const bad = await ask("The food was terrible and the service was bad. I hated it.");
   assert.ok((good[1]?.[1] ?? 0) > (bad[1]?.[1] ?? 100), `${good} ${bad}`);
+  // Full tuning is the line that others are compared with, and stands last.
+  const line = page.getByText("full tuning, best on dev");
+  assert.equal(await line.count(), 0);
+  const form = page.getByRole("form", { name: "Run" });
+  await form.getByLabel("Method").selectOption({ label: "Full" });
+  await form.getByLabel("Learning rate").fill("0.001");
+  await page.getByTestId("counts").getByText("632,704", { exact: true }).waitFor();
+  await trainButton(page).click();
+  await status(page, /^Done after 40 steps/);
+  await line.waitFor();
+  await page.getByRole("button", { name: "Ask 3 models" }).click();
+  const answers = page.getByRole("region", { name: "Answers" });
+  await answers.getByRole("row", { name: /^Full/ }).getByText(/%$/).first().waitFor();
   await shot(page, "try");
   assert.deepEqual(await axe(page), []);
   assert.deepEqual(await misplaced(page), []);

@@ -1,9 +1,10 @@
 // Live curves of the run: loss, and the dev score over its guess lines.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { count, loss, metricTitle, percent } from "../format";
+import { edition, records } from "../results/records";
 import { spec } from "./choices";
 import { live } from "./live";
 
@@ -126,10 +127,20 @@ const DEV: Line[] = [
   { label: "uniform guess", color: "--ink-2", dash: [2, 4] },
   { label: "majority guess", color: "--series-2", dash: [6, 4] },
 ];
+const FULL: Line = { label: "full tuning, best on dev", color: "--series-3", dash: [10, 4] };
+
+/** What full tuning of a model came to on a task's dev, over the runs in Results; nothing where there are none. */
+function useFull(model: string, task: string): number | undefined {
+  return useMemo(
+    () => records()?.scoreAgainstCount({ model, task, split: "dev" }).full[0]?.mean,
+    [edition.value, model, task],
+  );
+}
 
 export function Charts() {
   const l = live.value;
   const steps = l?.spec.train.steps ?? spec.value.train.steps;
+  const full = useFull(l?.spec.model ?? spec.value.model, l?.spec.task.name ?? spec.value.task.name);
   const lossNow = l?.losses.at(-1);
   const devNow = l?.devScores.at(-1);
   // The guess lines run over the whole axis, evaluated or not.
@@ -149,8 +160,14 @@ export function Charts() {
       <Chart
         title={`Dev ${metricTitle(l?.task.metric)}`}
         says={devNow === undefined ? "" : `${percent(devNow)} at step ${count(l?.evalSteps.at(-1) ?? 0)}`}
-        lines={DEV}
-        data={[at, dev, at.map(() => l?.task.uniform_guess ?? null), at.map(() => l?.task.majority_guess ?? null)]}
+        lines={full === undefined ? DEV : [...DEV, FULL]}
+        data={[
+          at,
+          dev,
+          at.map(() => l?.task.uniform_guess ?? null),
+          at.map(() => l?.task.majority_guess ?? null),
+          ...(full === undefined ? [] : [at.map(() => full)]),
+        ]}
         show={percent}
         tick={(share) => `${Math.round(share * 100)} %`}
         steps={steps}

@@ -216,7 +216,7 @@ function statusLine(): string {
   if (now === "idle") return `${at}. Interrupted; it can be resumed.`;
   if (doing) return `${at} · ${doing}…`;
   if (l.msPerStep === 0) return at;
-  return `${at} · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
+  return `${at} · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${compact((1000 * l.tokens) / l.msPerStep)} tokens/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
 }
 
 function transferLine({ model, at, total, rate }: Transfer): string {

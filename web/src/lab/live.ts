@@ -19,6 +19,8 @@ export interface Live {
   notes: string[];
   /** Of the last step; 0 before the first. */
   msPerStep: number;
+  /** Of the last step, padding not counted. */
+  tokens: number;
   summary: Extract<Line, { kind: "summary" }> | undefined;
 }
 
@@ -64,6 +66,7 @@ export function take(lineText: string): Line | undefined {
       devScores: [],
       notes: [],
       msPerStep: 0,
+      tokens: 0,
       summary: undefined,
     };
   }
@@ -79,6 +82,7 @@ function follow(to: Live, line: Line): void {
     cutBack(to.steps, line.step, to.losses);
     to.steps.push(line.step);
     to.losses.push(line.loss);
+    to.tokens = line.tokens;
     // Where losses are read a few steps at a time, those steps carry one time.
     if (!lastMs || line.ms < lastMs.ms) lastMs = line;
     else if (line.ms > lastMs.ms && line.step > lastMs.step) {
