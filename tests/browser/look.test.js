@@ -66,7 +66,7 @@ for (const [width, height] of [
       await page.locator(".plot svg").nth(1).waitFor();
       await page.mouse.move(0, 0);
       await check("results");
-      await page.locator("tbody button").first().click();
+      await page.locator("tbody button:visible").first().click();
       await page.getByRole("dialog").waitFor();
       await check("run");
       await page.keyboard.press("Escape");
