@@ -244,18 +244,20 @@ impl Answers {
         let methods = |tasks: &Scenes| over_tasks(tasks, across_methods);
         let positions = |tasks: &Scenes| over_tasks(tasks, apart);
         let high = |tasks: &Scenes| over_tasks(tasks, high_threshold);
-        let (methods, methods_fall) = scales.figures("methods", methods, without_noise, percent);
+        let common = scales.common();
+        let ends = common.ends();
+        let (methods, methods_fall) = common.figures("methods", methods, without_noise, percent);
         let (positions, positions_fall) =
-            scales.figures("positions", positions, nearer_to_apet, percent);
-        let (high, high_falls) = scales.figures("high threshold", high, as_it_is, count);
+            common.figures("positions", positions, nearer_to_apet, percent);
+        let (high, high_falls) = common.figures("high threshold", high, as_it_is, count);
         let (low, _) = scales.figures("low threshold", between_tasks, as_it_is, count);
         Self {
             runs,
             left_out,
             claims: vec![
-                falling(1, methods, methods_fall),
-                falling(2, positions, positions_fall),
-                falling(3, high, high_falls),
+                falling(1, methods, ends, methods_fall),
+                falling(2, positions, ends, positions_fall),
+                falling(3, high, ends, high_falls),
                 similar(low, &scales),
             ],
         }
@@ -267,8 +269,13 @@ pub(crate) fn thresholds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Th
     thresholds::thresholds(&scales(entries).0.models)
 }
 
-/// An answer to a claim that something falls with scale.
-fn falling(number: usize, figures: Vec<Figured>, falls: Option<f64>) -> Answer {
+/// An answer to a claim that something falls with scale, from the first of the `ends` to the last.
+fn falling(
+    number: usize,
+    figures: Vec<Figured>,
+    ends: Option<(usize, usize)>,
+    falls: Option<f64>,
+) -> Answer {
     let verdict = Verdict::of(falls);
     let (claim, measure, unit, thing) = match number {
         1 => (
@@ -290,7 +297,8 @@ fn falling(number: usize, figures: Vec<Figured>, falls: Option<f64>) -> Answer {
             "the count that is needed",
         ),
     };
-    let reason = match (figures.first(), figures.last(), falls) {
+    let (first, last) = ends.unwrap_or((0, figures.len().saturating_sub(1)));
+    let reason = match (figures.get(first), figures.get(last), falls) {
         (Some(first), Some(last), Some(falls)) => format!(
             "From {} to {} {thing} falls in {:.1} % of the draws.",
             first.of,

@@ -3,7 +3,7 @@
 //! the cells of its model and task, and the figure is made anew. The draws come from a stream of their own: the
 //! same study has the same answers everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use apet_record::{Method, Stream};
 
@@ -126,7 +126,41 @@ pub(super) struct Scales {
 }
 
 impl Scales {
-    /// A figure of every model, its interval, and whether the first is above the last.
+    /// The tasks that every model has: means over others would compare tasks, not models. All, where no task is everywhere.
+    pub(super) fn common(&self) -> Self {
+        let is_everywhere = |task: &String| {
+            self.models
+                .iter()
+                .all(|(_, tasks)| tasks.contains_key(task))
+        };
+        let tasks = self.models.iter().flat_map(|(_, tasks)| tasks.keys());
+        let common: BTreeSet<&String> = tasks.filter(|task| is_everywhere(task)).collect();
+        let kept = |tasks: &Scenes| -> Scenes {
+            let tasks = tasks
+                .iter()
+                .filter(|(task, _)| common.is_empty() || common.contains(task));
+            tasks
+                .map(|(task, scene)| (task.clone(), scene.clone()))
+                .collect()
+        };
+        let models = self
+            .models
+            .iter()
+            .map(|(model, tasks)| (model.clone(), kept(tasks)));
+        Self {
+            models: models.collect(),
+        }
+    }
+
+    /// The smallest and the largest model that have seeds: single runs say nothing of what seeds do.
+    pub(super) fn ends(&self) -> Option<(usize, usize)> {
+        let has_seeds = |at: &usize| self.models[*at].1.values().all(Scene::has_seeds);
+        let mut with = (0..self.models.len()).filter(has_seeds);
+        let first = with.next()?;
+        with.next_back().map(|last| (first, last))
+    }
+
+    /// A figure of every model, its interval, and how often it is larger at the first of [`Self::ends`] than at the last.
     pub(super) fn figures(
         &self,
         name: &str,
@@ -134,6 +168,7 @@ impl Scales {
         centre: impl Fn(&Scene, usize) -> f64,
         shown: impl Fn(f64) -> f64,
     ) -> (Vec<Figured>, Option<f64>) {
+        let ends = self.ends();
         let values: Vec<Option<f64>> = self.models.iter().map(|(_, scenes)| of(scenes)).collect();
         let centres = |scene: &Scene| (0..scene.cells.len()).map(|at| centre(scene, at)).collect();
         let of_model = |(_, scenes): &(String, Scenes)| scenes.values().map(centres).collect();
@@ -150,7 +185,7 @@ impl Scales {
                 });
                 drawn.push(of(&scenes.collect()).unwrap_or(f64::INFINITY));
             }
-            falls += usize::from(drawn.first() > drawn.last());
+            falls += usize::from(ends.is_some_and(|(first, last)| drawn[first] > drawn[last]));
             draws
                 .iter_mut()
                 .zip(drawn)
@@ -158,12 +193,11 @@ impl Scales {
         }
         // Single runs say nothing of what seeds do.
         let has_seeds = |scenes: &Scenes| scenes.values().all(Scene::has_seeds);
-        let known = [self.models.first(), self.models.last()]
-            .iter()
-            .all(|model| {
-                model.is_some_and(|(_, scenes)| has_seeds(scenes) && of(scenes).is_some())
-            });
-        let several = self.models.len() > 1;
+        let known = ends.is_some_and(|(first, last)| {
+            [first, last]
+                .iter()
+                .all(|&at| of(&self.models[at].1).is_some())
+        });
         let figures = self.models.iter().zip(values).zip(draws);
         let figures = figures.map(|(((model, scenes), value), mut draws)| {
             if !has_seeds(scenes) {
@@ -189,7 +223,7 @@ impl Scales {
         });
         (
             figures.collect(),
-            (known && several).then_some(falls as f64 / DRAWS as f64),
+            known.then_some(falls as f64 / DRAWS as f64),
         )
     }
 }

@@ -130,7 +130,7 @@ fn what_is_not_reached_has_no_threshold() {
     );
 }
 
-fn study(spreads: [f64; 2]) -> Vec<Vec<Cell>> {
+fn study<const N: usize>(spreads: [f64; N]) -> Vec<Vec<Cell>> {
     let of = |spread: f64| {
         vec![
             whole(Way::Full, 0.8),
@@ -151,7 +151,36 @@ fn answer(scales: &Scales, number: usize) -> Answer {
     let of: fn(&Scene) -> Option<f64> = [across_methods, apart][number - 1];
     let centre = [without_noise, nearer_to_apet][number - 1];
     let (figures, falls) = scales.figures(name, |scenes| over_tasks(scenes, of), centre, |x| x);
-    falling(number, figures, falls)
+    falling(number, figures, scales.ends(), falls)
+}
+
+/// A model with single runs tells nothing of seeds, and a task that not every model has nothing of scale.
+#[test]
+fn what_can_be_compared_is_compared() {
+    let mut cells = study([0.1, 0.0, 0.1]);
+    for cell in &mut cells[2] {
+        cell.scores.truncate(1);
+    }
+    let mut scales = models(cells);
+    let found = answer(&scales, 1);
+    assert_eq!(found.verdict, Verdict::Supported, "{found:?}");
+    assert!(
+        found.reason.starts_with("From m0 to m1 "),
+        "{}",
+        found.reason
+    );
+    assert_eq!(found.figures.len(), 3);
+    let other = scene(study([0.3, 0.0])[0].clone());
+    scales.models[0].1.insert("u".into(), other);
+    let tasks: Vec<_> = scales
+        .common()
+        .models
+        .iter()
+        .map(|(_, tasks)| tasks.len())
+        .collect();
+    assert_eq!(tasks, [1, 1, 1]);
+    assert_eq!(answer(&scales.common(), 1), found);
+    assert_ne!(answer(&scales, 1), found);
 }
 
 #[test]
