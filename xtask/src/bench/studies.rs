@@ -49,6 +49,7 @@ name = "bitfit"
 learning_rate = 1e-2
 [[method]]
 name = "prompt"
+tokens = 20
 learning_rate = 1e-2
 [[method]]
 name = "apet"
