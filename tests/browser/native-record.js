@@ -33,6 +33,7 @@ export function nativeRecord({
   const methods = {
     apet: { name: "apet", count, pool: { modules: ["attention", "ffn", "norm", "bias"] } },
     lora: { name: "lora", rank: 8, alpha: 16, targets: ["query", "value"] },
+    bitfit: { name: "bitfit" },
     head: { name: "head" },
     full: { name: "full" },
   };

@@ -33,7 +33,7 @@ pub use plan::{Cell as PlanCell, Plan, Stage};
 pub use row::Row;
 pub use stats::{Interval, deviation, interval95, mean, smoothed};
 pub use study::{Added, Study, StudyError, records};
-pub use summed::{By, Summed, Value};
+pub use summed::{By, GroupValue, Summed};
 pub use trade::{Cost, Traded};
 
 #[cfg(test)]

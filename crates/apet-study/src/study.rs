@@ -149,10 +149,17 @@ impl Study {
 
     /// The runs table, in the order of the keys.
     pub fn rows(&self) -> Vec<Row> {
-        self.entries
-            .values()
-            .map(|entry| entry.row.clone())
-            .collect()
+        self.each_row().cloned().collect()
+    }
+
+    /// The row of a key.
+    pub(crate) fn row(&self, key: &str) -> Option<&Row> {
+        Some(&self.entries.get(key)?.row)
+    }
+
+    /// Every row, in the order of the keys.
+    pub(crate) fn each_row(&self) -> impl Iterator<Item = &Row> {
+        self.entries.values().map(|entry| &entry.row)
     }
 
     /// The curves of `keys` (keys or run ids) in that order, the loss smoothed as in

@@ -35,7 +35,7 @@ pub enum By {
 /// A value of a field, numbers in the order of numbers.
 #[derive(Clone, Debug, PartialEq, PartialOrd, Serialize)]
 #[serde(untagged)]
-pub enum Value {
+pub enum GroupValue {
     /// A number.
     Number(f64),
     /// A text.
@@ -43,17 +43,17 @@ pub enum Value {
 }
 
 impl By {
-    fn of(self, row: &Row) -> Value {
-        let text = |text: &str| Value::Text(text.into());
+    fn of(self, row: &Row) -> GroupValue {
+        let text = |text: &str| GroupValue::Text(text.into());
         match self {
             Self::Model => text(&row.model),
             Self::Task => text(&row.task),
             Self::Method => text(&row.method),
-            Self::Count => Value::Number(row.count as f64),
+            Self::Count => GroupValue::Number(row.count as f64),
             Self::Seeds => text(&row.seeds),
-            Self::LearningRate => Value::Number(row.learning_rate),
+            Self::LearningRate => GroupValue::Number(row.learning_rate),
             Self::Status => text(row.status.name()),
-            Self::Device => Value::Text(format!("{} {}", row.host, row.device)),
+            Self::Device => GroupValue::Text(format!("{} {}", row.host, row.device)),
             Self::Source => text(&row.source),
         }
     }
@@ -63,7 +63,7 @@ impl By {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summed {
     /// The values of the fields.
-    pub values: Vec<Value>,
+    pub values: Vec<GroupValue>,
     /// Runs.
     pub n: usize,
     /// Those of them that ended as planned.
@@ -82,11 +82,11 @@ impl Study {
     /// The runs with these keys, or all, by fields: in the order of the values.
     pub fn grouped(&self, by: &[By], runs: Option<&[String]>) -> Vec<Summed> {
         let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
-        let is_asked = |row: &Row| asked.as_ref().is_none_or(|asked| asked.contains(&row.key));
+        let is_asked = |row: &&Row| asked.as_ref().is_none_or(|asked| asked.contains(&row.key));
         // Equal values have equal texts, and no number here is none.
-        let mut found: BTreeMap<Vec<String>, (Vec<Value>, Vec<Row>)> = BTreeMap::new();
-        for row in self.rows().into_iter().filter(is_asked) {
-            let values: Vec<Value> = by.iter().map(|by| by.of(&row)).collect();
+        let mut found: BTreeMap<Vec<String>, (Vec<GroupValue>, Vec<&Row>)> = BTreeMap::new();
+        for row in self.each_row().filter(is_asked) {
+            let values: Vec<GroupValue> = by.iter().map(|by| by.of(row)).collect();
             let key = values.iter().map(|value| format!("{value:?}")).collect();
             let (_, rows) = found.entry(key).or_insert_with(|| (values, Vec::new()));
             rows.push(row);
@@ -100,8 +100,12 @@ impl Study {
     }
 }
 
-fn summed((values, rows): (Vec<Value>, Vec<Row>)) -> Summed {
-    let done = || rows.iter().filter(|row| row.status == Status::Done);
+fn summed((values, rows): (Vec<GroupValue>, Vec<&Row>)) -> Summed {
+    let done = || {
+        rows.iter()
+            .copied()
+            .filter(|row| row.status == Status::Done)
+    };
     let mean =
         |of: &dyn Fn(&Row) -> Option<f64>| Mean::of(&done().filter_map(of).collect::<Vec<_>>());
     Summed {
@@ -139,9 +143,9 @@ mod tests {
             study.add("x", &run.text()).unwrap();
         }
         let groups = study.grouped(&[By::Method, By::Count], None);
-        let apet = || Value::Text("apet".into());
-        assert_eq!(groups[0].values, [apet(), Value::Number(20.0)]);
-        assert_eq!(groups[1].values, [apet(), Value::Number(1000.0)]);
+        let apet = || GroupValue::Text("apet".into());
+        assert_eq!(groups[0].values, [apet(), GroupValue::Number(20.0)]);
+        assert_eq!(groups[1].values, [apet(), GroupValue::Number(1000.0)]);
         assert_eq!((groups[1].n, groups[1].done), (3, 2));
         assert!((groups[1].test.unwrap().mean - 0.7).abs() < 1e-12);
         assert_eq!(groups[0].test.unwrap().low, None);

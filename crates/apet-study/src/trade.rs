@@ -1,12 +1,9 @@
 //! What a score costs: parameters, time, memory or steps, and which ways to tune are not beaten on both.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::figure::Figure;
 use crate::optimised::Mean;
-use crate::{Filter, Row, Study};
+use crate::{Filter, Group, Row, Study};
 
 /// What is paid for a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,71 +34,35 @@ impl Cost {
 /// What runs that differ in nothing but their seeds score and cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Traded {
-    /// Model by name.
-    pub model: String,
-    /// Parameters of the model.
-    pub parameters: u64,
-    /// Task by name.
-    pub task: String,
-    /// What the score is.
-    pub metric: &'static str,
-    /// Method by name.
-    pub method: String,
-    /// Tuned parameters, the head not counted.
-    pub count: u64,
-    /// As in [`crate::Group::setting`].
-    pub setting: String,
-    /// What it costs.
+    /// The runs, with what they score.
+    #[serde(flatten)]
+    pub group: Group,
+    /// What they cost.
     pub cost: Mean,
-    /// What it scores.
-    pub score: Mean,
-    /// Runs.
-    pub n: usize,
     /// No other of this task scores as much or more for less, or more for as much: it is on the Pareto front.
     pub front: bool,
-    /// Keys of the records.
-    pub runs: Vec<String>,
 }
 
 impl Study {
-    /// What scores cost, in the order of [`Figure::groups`]; runs whose cost is not known are left out.
+    /// What scores cost, in the order of [`crate::Figure::groups`]; runs whose cost is not known are left out.
     pub fn trade_offs(&self, filter: &Filter, cost: Cost) -> Vec<Traded> {
-        let figure: Figure = self.score_against_count(filter);
-        let rows: BTreeMap<String, Row> = (self.rows().into_iter())
-            .map(|row| (row.key.clone(), row))
-            .collect();
-        let mut found: Vec<Traded> = Vec::new();
-        for group in figure.groups {
-            let costs = group.runs.iter().filter_map(|key| cost.of(rows.get(key)?));
-            let Some(cost) = Mean::of(&costs.collect::<Vec<_>>()) else {
-                continue;
-            };
-            found.push(Traded {
-                cost,
-                score: Mean {
-                    mean: group.mean,
-                    low: group.low,
-                    high: group.high,
-                },
+        let traded = |group: Group| {
+            let costs = group.runs.iter().filter_map(|key| cost.of(self.row(key)?));
+            Some(Traded {
+                cost: Mean::of(&costs.collect::<Vec<_>>())?,
                 front: false,
-                model: group.model,
-                parameters: group.parameters,
-                task: group.task,
-                metric: group.metric,
-                method: group.method,
-                count: group.count,
-                setting: group.setting,
-                n: group.n,
-                runs: group.runs,
-            });
-        }
+                group,
+            })
+        };
+        let groups = self.score_against_count(filter).groups;
+        let mut found: Vec<Traded> = groups.into_iter().filter_map(traded).collect();
         let is_beaten = |one: &Traded| {
             found.iter().any(|other| {
-                let (score, cost) = (other.score.mean, other.cost.mean);
-                other.task == one.task
-                    && score >= one.score.mean
+                let (score, cost) = (other.group.mean, other.cost.mean);
+                other.group.task == one.group.task
+                    && score >= one.group.mean
                     && cost <= one.cost.mean
-                    && (score > one.score.mean || cost < one.cost.mean)
+                    && (score > one.group.mean || cost < one.cost.mean)
             })
         };
         let front: Vec<bool> = found.iter().map(|one| !is_beaten(one)).collect();
@@ -140,7 +101,10 @@ mod tests {
             add(count, 2, tests[1]);
         }
         let traded = study.trade_offs(&Filter::default(), Cost::Parameters);
-        let shown: Vec<_> = traded.iter().map(|t| (t.count, t.n, t.front)).collect();
+        let shown: Vec<_> = traded
+            .iter()
+            .map(|t| (t.group.count, t.group.n, t.front))
+            .collect();
         assert_eq!(
             shown,
             [
@@ -150,15 +114,18 @@ mod tests {
                 (100_000, 2, true)
             ]
         );
-        assert_eq!((traded[0].cost.mean, traded[0].score.mean), (100.0, 0.6));
-        assert!(traded[0].score.low.is_some());
+        assert_eq!((traded[0].cost.mean, traded[0].group.mean), (100.0, 0.6));
+        assert!(traded[0].group.low.is_some());
         // No record says how much memory it took.
         assert_eq!(study.trade_offs(&Filter::default(), Cost::Memory), []);
         let one = Filter {
-            runs: Some(vec![traded[1].runs[0].clone()]),
+            runs: Some(vec![traded[1].group.runs[0].clone()]),
             ..Filter::default()
         };
         let alone = study.trade_offs(&one, Cost::Seconds);
-        assert_eq!((alone.len(), alone[0].n, alone[0].front), (1, 1, true));
+        assert_eq!(
+            (alone.len(), alone[0].group.n, alone[0].front),
+            (1, 1, true)
+        );
     }
 }

@@ -231,19 +231,21 @@ mod tests {
         "\n",
     );
 
-    /// The fields of an interface in types.ts.
+    /// The fields of an interface in types.ts, those of what it extends among them.
     fn declared(interface: &str) -> BTreeSet<&'static str> {
-        let start = format!("export interface {interface} {{\n");
-        let body = TYPES
+        let start = format!("export interface {interface} ");
+        let (head, rest) = TYPES
             .split_once(&start)
             .unwrap()
             .1
-            .split_once("\n}")
-            .unwrap()
-            .0;
+            .split_once("{\n")
+            .unwrap();
+        let body = rest.split_once("\n}").unwrap().0;
+        let base = head.trim().strip_prefix("extends ").map(declared);
         body.lines()
             .filter(|line| !line.trim_start().starts_with("/**"))
             .map(|line| line.trim_start().split([':', '?']).next().unwrap())
+            .chain(base.unwrap_or_default())
             .collect()
     }
 

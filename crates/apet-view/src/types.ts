@@ -104,21 +104,11 @@ export interface Mean {
 
 export type Cost = "parameters" | "seconds" | "memory" | "steps";
 
-/** What runs that differ in nothing but their seeds score and cost. */
-export interface Traded {
-  model: string;
-  parameters: number;
-  task: string;
-  metric: string;
-  method: string;
-  count: number;
-  setting: string;
+/** Runs that differ in nothing but their seeds, with what they cost. */
+export interface Traded extends Group {
   cost: Mean;
-  score: Mean;
-  n: number;
   /** Nothing of its task scores as much for less. */
   front: boolean;
-  runs: string[];
 }
 
 export type By =

@@ -55,21 +55,21 @@ export function PositionMap() {
   return (
     <details class="positions">
       <summary>Where they lie</summary>
-      <Map blocks={blocks} parts={parts} shown={shown} look={(block, part) => setLook({ block, part })} />
+      <Blocks blocks={blocks} parts={parts} shown={shown} look={(block, part) => setLook({ block, part })} />
       {spec.value.method.name === "apet" && <Drawing blocks={blocks} />}
       {look && !isDrawing && <Matrices {...look} close={() => setLook(undefined)} />}
     </details>
   );
 }
 
-interface MapProps {
+interface BlocksProps {
   blocks: PositionBlock[];
   parts: string[];
   shown: Block[];
   look(block: Block, part: string): void;
 }
 
-function Map({ blocks, parts, shown, look }: MapProps) {
+function Blocks({ blocks, parts, shown, look }: BlocksProps) {
   const most = Math.max(1, ...blocks.map(([, , n]) => n));
   const inSight = blocks.filter(([b, p, n]) => parts.includes(p) && shown.includes(b) && (drawn.value || n > 0));
   const largest = Math.max(1, ...inSight.map(([, , , all]) => all));
@@ -319,7 +319,7 @@ function useMoved(): void {
       const of = records()?.spec(row.key);
       if (!theta || !of) return;
       const found = await moved(of, new Uint8Array(await theta.arrayBuffer()));
-      if (!gone) lengths.value = new globalThis.Map(found.map(([b, p, length]) => [key(b, p), length]));
+      if (!gone) lengths.value = new Map(found.map(([b, p, length]) => [key(b, p), length]));
     })().catch(() => {});
     return () => {
       gone = true;

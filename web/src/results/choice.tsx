@@ -1,5 +1,6 @@
 // What the figures have in common: a task, a split, an empty state.
 
+import { methodTitle } from "../format";
 import { inAddress } from "../route";
 import { expression } from "./filter";
 import { filter, found, shown } from "./found";
@@ -95,6 +96,24 @@ export function decades(values: number[]): number[] | number {
   const powers = Array.from({ length: 40 }, (_, i) => 10 ** (i - 20)).filter((p) => p >= low && p <= high);
   return powers.length >= 2 ? powers : 3;
 }
+
+/** The size of a figure and its margins. */
+export const frame = (width: number) => ({ width, height: HEIGHT, marginLeft: 48, marginRight: 20 });
+
+/** Models by colour, methods by symbol, with their legends. */
+export const byModelAndMethod = (points: { model: string; parameters: number; method: string }[]) => ({
+  color: { ...colours(modelsOf(points)), legend: true },
+  symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
+});
+
+/** A point of a model and a method. */
+export const symbol = (strokeOpacity: (p: { front: boolean }) => number) => ({
+  stroke: "model",
+  symbol: (p: { method: string }) => methodTitle(p.method),
+  r: 4.5,
+  strokeWidth: 1.75,
+  strokeOpacity,
+});
 
 export const colours = (models: string[]) => ({
   type: "categorical" as const,

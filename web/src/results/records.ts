@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import * as store from "../store/runs";
+import { openArchive } from "./archive";
 import { openRecords, type Experiment, type Records, type Row } from "./view";
 
 export const rows = signal<Row[]>([]);
@@ -75,7 +76,7 @@ export function dropSource(source: string): void {
 export async function addFiles(files: File[]): Promise<void> {
   for (const file of files) {
     if (/\.zip$/i.test(file.name)) {
-      await (await import("./archive")).openArchive(file);
+      await openArchive(file);
       continue;
     }
     if (file.size > LARGEST_FILE)

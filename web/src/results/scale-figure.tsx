@@ -3,7 +3,7 @@
 
 import { useMemo } from "preact/hooks";
 import { compact, count } from "../format";
-import { colours, decades, Empty, HEIGHT, modelsOf } from "./choice";
+import { colours, decades, Empty, frame, HEIGHT, modelsOf } from "./choice";
 import { found, shown } from "./found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "./records";
@@ -99,10 +99,7 @@ function ScaleFigure({ name, label, points, on }: ScaleProps) {
       data={{ name, rows: points.map(({ ...p }) => p) }}
       draw={(Plot, width) =>
         Plot.plot({
-          width,
-          height: HEIGHT,
-          marginLeft: 44,
-          marginRight: 20,
+          ...frame(width),
           x: { type: "log", label: "parameters of the model", tickFormat: (n: number) => compact(n), ticks: decades(points.map((p) => p.parameters)) },
           y: { label, grid: true, nice: true, zero: true },
           color: { ...colours(models), legend: true },

@@ -2,7 +2,7 @@
 
 import { useMemo } from "preact/hooks";
 import { compact, count } from "../format";
-import { decades, Empty, HEIGHT } from "./choice";
+import { decades, Empty, frame, HEIGHT } from "./choice";
 import { PlotFigure } from "./plot";
 import { edition, records, rows } from "./records";
 import type { Threshold } from "./view";
@@ -50,10 +50,7 @@ export function ThresholdFigure() {
         data={{ name: "thresholds", rows: points.map(({ ...p }) => p) }}
         draw={(Plot, width) =>
           Plot.plot({
-            width,
-            height: HEIGHT,
-            marginLeft: 48,
-            marginRight: 20,
+            ...frame(width),
             fx: { label: null, domain: ["low", "high"].filter((w) => points.some((p) => p.which === w)), tickFormat: (w: string) => `${w} threshold` },
             x: { type: "log", label: "parameters of the model", ticks: decades(points.map((p) => p.parameters)), tickFormat: (n: number) => compact(n) },
             y: { type: "log", label: "tuned parameters", grid: true, domain: [least, most], ticks: decades([least, most]), tickFormat: (n: number) => compact(n) },

@@ -2,7 +2,20 @@
 
 import { compact, count, duration, megabytes, methodTitle, percent } from "../format";
 import { inAddress } from "../route";
-import { asked, Choice, chosenTask, colours, decades, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
+import {
+  asked,
+  byModelAndMethod,
+  Choice,
+  chosenTask,
+  decades,
+  Empty,
+  follow,
+  frame,
+  HEIGHT,
+  SplitChoice,
+  symbol,
+  TaskChoice,
+} from "./choice";
 import { shown } from "./found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "./records";
@@ -18,11 +31,11 @@ const cost = inAddress("results", "cost", "seconds");
 
 /** Trade-offs as rows of a table. */
 const flat = (points: Traded[]) =>
-  points.map(({ model, parameters, task, metric, method, count, n, front, cost, score }) => ({
-    ...{ model, parameters, task, metric, method, tuned: count, n, front },
-    ...{ cost: cost.mean, cost_low: cost.low, cost_high: cost.high },
-    ...{ score: score.mean, score_low: score.low, score_high: score.high },
-  }));
+  points.map(({ cost, runs: _, ...point }) => ({ ...point, cost: cost.mean, cost_low: cost.low, cost_high: cost.high }));
+
+/** A point in words, the middle of which is what it is about. */
+const inWords = ({ model, method, count: tuned, n }: Traded, about: string) =>
+  `${model}, ${methodTitle(method)}, ${count(tuned)} tuned\n${about}\n${n} ${n === 1 ? "run" : "runs"}`;
 
 export function TradeFigure() {
   const { chosen } = chosenTask();
@@ -32,8 +45,7 @@ export function TradeFigure() {
   // The head alone tunes nothing of the model; on a log axis it stands at 1.
   const at = (p: Traded) => Math.max(p.cost.mean, by === "parameters" || by === "steps" ? 1 : 1e-3);
   const front = points.filter((p) => p.front).sort((a, b) => at(a) - at(b));
-  const says = (p: Traded) =>
-    `${p.model}, ${methodTitle(p.method)}, ${count(p.count)} tuned\n${percent(p.score.mean)}, ${show(p.cost.mean)}\n${p.n} ${p.n === 1 ? "run" : "runs"}`;
+  const says = (p: Traded) => inWords(p, `${percent(p.mean)}, ${show(p.cost.mean)}`);
   return (
     <>
       <div class="bar">
@@ -57,26 +69,14 @@ export function TradeFigure() {
           pick={(p) => follow(p as Traded)}
           draw={(Plot, width) =>
             Plot.plot({
-              width,
-              height: HEIGHT,
-              marginLeft: 48,
-              marginRight: 20,
+              ...frame(width),
+              ...byModelAndMethod(points),
               x: { type: "log", label: title, ticks: decades(points.map(at)), tickFormat: (n: number) => (by === "memory" ? `${compact(n / 1e6)} MB` : compact(n)) },
               y: { label: points[0]?.metric ?? "score", grid: true, nice: true, tickFormat: "~%" },
-              color: { ...colours(modelsOf(points)), legend: true },
-              symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
               marks: [
-                Plot.line(front, { x: at, y: (p: Traded) => p.score.mean, curve: "step-after", stroke: "var(--ink-2)", strokeDasharray: "4,3" }),
-                Plot.dot(points, {
-                  x: at,
-                  y: (p: Traded) => p.score.mean,
-                  stroke: "model",
-                  symbol: (p: Traded) => methodTitle(p.method),
-                  r: 4.5,
-                  strokeWidth: 1.75,
-                  strokeOpacity: (p: Traded) => (p.front ? 1 : 0.55),
-                }),
-                Plot.tip(points, Plot.pointer({ x: at, y: (p: Traded) => p.score.mean, title: says })),
+                Plot.line(front, { x: at, y: "mean", curve: "step-after", stroke: "var(--ink-2)", strokeDasharray: "4,3" }),
+                Plot.dot(points, { x: at, y: "mean", ...symbol((p) => (p.front ? 1 : 0.55)) }),
+                Plot.tip(points, Plot.pointer({ x: at, y: "mean", title: says })),
               ],
             })
           }
@@ -93,8 +93,7 @@ export function ConvergenceFigure() {
   const points = chosen ? (records()?.tradeOffs(asked(chosen), "steps") ?? []) : [];
   const at = (p: Traded) => Math.max(p.count, 1);
   const withInterval = points.filter((p) => p.cost.low !== null && p.cost.high !== null);
-  const says = (p: Traded) =>
-    `${p.model}, ${methodTitle(p.method)}, ${count(p.count)} tuned\n${p.cost.mean.toFixed(0)} steps\n${p.n} ${p.n === 1 ? "run" : "runs"}`;
+  const says = (p: Traded) => inWords(p, `${p.cost.mean.toFixed(0)} steps`);
   return (
     <>
       <div class="bar">
@@ -111,10 +110,8 @@ export function ConvergenceFigure() {
           pick={(p) => follow(p as Traded)}
           draw={(Plot, width) =>
             Plot.plot({
-              width,
-              height: HEIGHT,
-              marginLeft: 48,
-              marginRight: 20,
+              ...frame(width),
+              ...byModelAndMethod(points),
               x: {
                 type: "log",
                 label: "tuned parameters",
@@ -123,8 +120,6 @@ export function ConvergenceFigure() {
                 tickFormat: (n: number) => (n === 1 && points.some((p) => p.count === 0) ? "0" : compact(n)),
               },
               y: { label: "steps to 90 % of the best dev score", grid: true, zero: true, nice: true },
-              color: { ...colours(modelsOf(points)), legend: true },
-              symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
               marks: [
                 Plot.ruleX(withInterval, {
                   x: at,
@@ -133,14 +128,7 @@ export function ConvergenceFigure() {
                   stroke: "model",
                   strokeOpacity: 0.4,
                 }),
-                Plot.dot(points, {
-                  x: at,
-                  y: (p: Traded) => p.cost.mean,
-                  stroke: "model",
-                  symbol: (p: Traded) => methodTitle(p.method),
-                  r: 4.5,
-                  strokeWidth: 1.75,
-                }),
+                Plot.dot(points, { x: at, y: (p: Traded) => p.cost.mean, ...symbol(() => 1) }),
                 Plot.tip(points, Plot.pointer({ x: at, y: (p: Traded) => p.cost.mean, title: says })),
               ],
             })

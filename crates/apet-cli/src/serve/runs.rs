@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -17,7 +16,7 @@ use axum::{Router, routing::get, routing::post};
 use serde::{Deserialize, Serialize};
 
 use crate::signal::terminate;
-use crate::store::{Store, write_atomic};
+use crate::store::{Store, check_name, write_atomic};
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -122,7 +121,7 @@ impl Runs {
     }
 
     fn run(&self, number: usize, job: &Job) -> Result<()> {
-        let spec: PathBuf = self.store.runs().join(format!(".{}.spec.json", job.file));
+        let spec = self.store.runs().join(format!(".{}.spec.json", job.file));
         write_atomic(&spec, |out| Ok(out.write_all(job.spec.as_bytes())?))?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["run", "--json", "--device", &job.device, "--spec"]);
@@ -134,7 +133,11 @@ impl Runs {
             .stderr(Stdio::piped());
         let child = command.spawn().context("the run can not be started")?;
         if let Some(job) = self.jobs().get_mut(number) {
-            job.place = Place::Running;
+            if job.place == Place::Ended {
+                terminate(child.id()); // it was stopped while it was being started
+            } else {
+                job.place = Place::Running;
+            }
             job.process = Some(child.id());
         }
         let output = child.wait_with_output()?;
@@ -179,6 +182,12 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<Wanted>) -> Respo
         Ok(spec) => spec,
         Err(problem) => return refused(problem),
     };
+    // A name of the store, never a path beside it.
+    for (field, name) in [("model", &spec.model), ("task.name", &spec.task.name)] {
+        if let Err(problem) = check_name(name) {
+            return refused(format!("{field}: {problem}"));
+        }
+    }
     let Some(queue) = runs.queues.get(&wanted.device) else {
         let devices = runs.devices().join(", ");
         return refused(format!(

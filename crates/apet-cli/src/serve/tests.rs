@@ -403,6 +403,8 @@ async fn runs_are_started_by_the_servers_own_page_only_and_where_they_are_allowe
             "device: found \"cuda:7\"",
         ),
         (wanted.replace("tiny\"", "tiny\",\"colour\":1"), "colour"),
+        (wanted.replace("tiny\"", "../tiny\""), "model: "),
+        (wanted.replace("\"sentences", "\"/etc"), "task.name: "),
         (
             wanted.replace("\"task\":{", "\"train\":{\"steps\":0},\"task\":{"),
             "train.steps",
