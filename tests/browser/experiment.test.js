@@ -105,6 +105,43 @@ test("one click makes one run after another; they are kept over a stop and a rel
   await context.close();
 });
 
+test("an experiment on one question has its words, its runs, and what the demo made of them", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await processor(page);
+  const choice = (/** @type {string} */ name) => section(page).getByLabel(name, { exact: true });
+  for (const [name, runs, words] of /** @type {const} */ ([
+    ["Methods", 45, /differences between them become marginal/],
+    ["Positions", 36, /positions matter less as the model grows/],
+    ["Counts", 54, /low and the high threshold/],
+    ["Everything", 117, /both shrink with scale/],
+  ])) {
+    await choice(name).check({ force: true });
+    const text = (await section(page).textContent()) ?? "";
+    assert.match(text, new RegExp(`${runs} runs on ladder-nano, ladder-micro and ladder-small`));
+    assert.match(text, words);
+    assert.deepEqual(await cutOff(page), [], name);
+  }
+  await choice("Counts").check({ force: true });
+  assert.match(page.url(), /experiment=counts/);
+  await page.reload();
+  assert.ok(await choice("Counts").isChecked(), "the link keeps it");
+  await processor(page);
+  await button(page, "Run the experiment").click();
+  await done(page, 1);
+  assert.ok(await choice("Methods").isDisabled(), "one at a time");
+  await stop(page);
+  // Full tuning is asked for by all but one of them: it is there, and is not made again.
+  const [first] = (await finished(page)).keys();
+  for (const [name, there] of /** @type {const} */ ([["Methods", true], ["Everything", true], ["Positions", false]])) {
+    await choice(name).check({ force: true });
+    await button(page, there ? "Go on" : "Run the experiment").waitFor();
+    if (there) await section(page).getByText(/^[1-9]\d* of \d+ runs$/).waitFor();
+  }
+  assert.ok(first);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 /**
  * The records of a finished experiment: methods come closer and APET gets on with fewer as
  * models grow. The ids are asked of the page's own wasm.
@@ -115,7 +152,7 @@ async function finishedStudy(page) {
   const runs = await page.evaluate(async () => {
     const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
     const address = loaded.find((name) => /apet_view[^/]*\.js$/.test(name));
-    return (await import(String(address))).demo().runs;
+    return (await import(String(address))).presets()[0].runs;
   });
   const names = [...new Set(runs.map((r) => JSON.parse(r.spec).model))];
   const records = runs.map(({ run, spec: text }) => {

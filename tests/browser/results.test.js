@@ -2,8 +2,13 @@
 // Results: records from files and from the server, the table, and records that mean harm.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { strToU8, zipSync } from "fflate";
 import {
   file,
   newUser,
@@ -78,6 +83,60 @@ test("results of peft's method comparison stand beside records", async () => {
   assert.deepEqual(wrong, []);
   await context.close();
 });
+
+test("a study's table and its archive open in the page", async (t) => {
+  const binary = process.env.APET_BIN;
+  if (!binary || !place.home) return t.skip("needs APET_BIN: the study is made by it");
+  const folder = await mkdtemp(path.join(tmpdir(), "apet-study-"));
+  await writeFile(path.join(folder, "small.toml"), SMALL);
+  const apet = (/** @type {string[]} */ ...words) =>
+    promisify(execFile)(binary, words, { cwd: folder, env: { ...process.env, APET_HOME: path.join(folder, "store") } });
+  await apet("demo", "small.toml", "--dry-run");
+  await apet("plan", "small.toml", "-o", "study");
+  await apet("run", "--plan", "study");
+  for (const out of ["runs.parquet", "study.zip"]) await apet("collect", "study", "-o", out);
+
+  const { context, page, wrong } = await results();
+  const chooser = page.getByTestId("open-records");
+  await chooser.setInputFiles(path.join(folder, "runs.parquet"));
+  await rows(page).nth(3).waitFor();
+  assert.equal(await rows(page).count(), 4);
+  const scores = () => page.locator("tbody tr:visible td:nth-child(6)").allTextContents();
+  const table = (await scores()).toSorted();
+  assert.ok(table.every((score) => /^\d+\.\d %$/.test(score)), String(table));
+  // The archive has the same runs, with their steps and thetas.
+  await chooser.setInputFiles(path.join(folder, "study.zip"));
+  await rows(page).first().getByRole("button").click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Download theta" }).waitFor();
+  await dialog.getByRole("heading", { name: "Training loss, nats" }).waitFor();
+  await page.keyboard.press("Escape");
+  assert.equal(await rows(page).count(), 4);
+  assert.deepEqual((await scores()).toSorted(), table);
+  await chooser.setInputFiles(file("other.parquet", "PAR1 and nothing more"));
+  await page.getByText(/^other\.parquet: can not be read as Parquet/).waitFor();
+  assert.deepEqual(wrong, []);
+  await context.close();
+  await rm(folder, { recursive: true });
+});
+
+/** Four runs on what comes with apet. */
+const SMALL = `
+name = "small"
+about = "Four runs."
+models = ["ladder-nano"]
+seeds = [1, 2]
+train = { steps = 4, batch_size = 4, eval_every = 2 }
+[[task]]
+name = "sentences"
+max_length = 16
+[[method]]
+name = "head"
+learning_rate = 1e-2
+[[method]]
+name = "lora"
+learning_rate = 1e-2
+`;
 
 test("a run's page shows its spec, gives its record, and removes it with undo", async () => {
   const { context, page, openFile } = await results();
@@ -183,6 +242,56 @@ test("records that mean harm get one sentence and change nothing", async () => {
     assert.equal(await rows(page).count(), 1);
     await page.getByRole("button", { name: "Dismiss" }).first().click();
   }
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("archives and files that mean harm get one sentence and change nothing", async () => {
+  const { context, page, openFile, wrong } = await results();
+  await openFile("good.jsonl", good);
+  await rows(page).waitFor();
+  const bomb = zipSync({ "runs/bomb.jsonl": new Uint8Array(300e6) }); // 300 kB that become 300 MB
+  const whole = zipSync({ "runs/a.jsonl": strToU8(good.replace('"record":"1.0"', '"record":"9.0"')) });
+  const names = ["../../runs/x.jsonl", "/etc/runs.jsonl", "runs/../../x.jsonl", "thetas/x.safetensors"];
+  const elsewhere = zipSync(Object.fromEntries(names.map((name) => [name, strToU8("rubbish")])));
+  for (const [name, bytes, says] of /** @type {[string, Uint8Array, RegExp][]} */ ([
+    ["bomb.zip", bomb, /has no record/],
+    ["cut.zip", whole.subarray(0, whole.length / 2), /can not be unpacked/],
+    ["empty.zip", zipSync({}), /has no record/],
+    ["future.zip", whole, /version "9\.0"/],
+    ["elsewhere.zip", elsewhere, /line 1/],
+    ["rubbish.zip", strToU8("rubbish"), /can not be unpacked/],
+  ])) {
+    await page.getByTestId("open-records").setInputFiles(file(name, Buffer.from(bytes)));
+    const message = page.getByRole("alert").getByText(new RegExp(`^${name.replace(".", "\\.")}: `)).first();
+    await message.waitFor();
+    assert.match((await message.textContent()) ?? "", says, name);
+    assert.equal(await rows(page).count(), 1, name);
+  }
+  // Files larger than any record, and a line that is the whole of one: both made in the page.
+  for (const [name, megabytes, says] of /** @type {[string, number, RegExp][]} */ ([
+    ["large.jsonl", 1100, /expected a record of at most 268 MB/],
+    ["line.jsonl", 200, /line 1/],
+  ])) {
+    await page.evaluate(
+      ({ name, megabytes }) => {
+        const piece = new Blob(["x".repeat(1e6)]);
+        const dropped = new DataTransfer();
+        dropped.items.add(new File(['{"kind":"', ...Array(megabytes).fill(piece), '"}\n'], name));
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+      },
+      { name, megabytes },
+    );
+    const message = page.getByRole("alert").getByText(new RegExp(`^${name.replace(".", "\\.")}: `));
+    await message.waitFor({ timeout: 120_000 });
+    const said = (await message.textContent()) ?? "";
+    assert.match(said, says, name);
+    assert.ok(said.length < 400, `${said.length} characters`);
+    assert.equal(await rows(page).count(), 1, name);
+  }
+  // The page still does what it does.
+  await rows(page).getByRole("button").click();
+  await page.getByRole("dialog").getByText("Spec", { exact: true }).waitFor();
   assert.deepEqual(wrong, []);
   await context.close();
 });

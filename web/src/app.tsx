@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { droppedFiles, type Dropped } from "./drop";
+import { isTheta, takeTheta } from "./lab/begin-with";
 import { LabView } from "./lab/lab-view";
 import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
@@ -86,6 +87,12 @@ function useDrop(): boolean {
 }
 
 async function takeFiles({ files, folder }: Dropped): Promise<void> {
+  const [file] = files;
+  if (file && files.length === 1 && (await isTheta(file))) {
+    go("lab");
+    await takeTheta(file);
+    return;
+  }
   if (areModel(files)) {
     go("lab");
     if (!busy.value) takeModelFiles(files, folder);
@@ -106,7 +113,7 @@ async function takeFiles({ files, folder }: Dropped): Promise<void> {
 
 /** A run's record says so in its first bytes, and so does a result of peft's; in Results, every other .jsonl is taken for one too. */
 async function isRecord(file: File): Promise<boolean> {
-  if (/\.zip$/i.test(file.name)) return true;
+  if (/\.(zip|parquet)$/i.test(file.name)) return true;
   if (/\.json$/i.test(file.name)) return /^\s*\{\s*"run_info"\s*:/.test(await file.slice(0, 4096).text());
   if (!file.name.toLowerCase().endsWith(".jsonl")) return false;
   if (part.value === "results") return true;

@@ -10,6 +10,8 @@ export interface Spec {
   train: { steps: number; batch_size: number; eval_every: number; patience?: number; checkpoint_every?: number };
   optimizer: { learning_rate: number; schedule?: "linear" | "constant" };
   seeds: { placement: number; batches: number; init: number };
+  /** A theta that the run begins with, by its file's hash. */
+  start?: { theta: string; hash: string };
 }
 
 export type Objective = "class_head" | "label_words";

@@ -89,6 +89,8 @@ const handlers: Handlers = {
   }),
   positions: (spec, cells) => opened().positions(spec, cells),
   moved: (spec, theta) => opened().moved(spec, theta),
+  startWith: async (name, theta) => (await module()).startWith(name, theta),
+  adapter: (spec, theta) => opened().toPeft(spec, theta),
   check: () => opened().check(),
   run: async (spec, reason, ports) => {
     try {

@@ -1,13 +1,13 @@
 //! `apet demo`: the scaling experiment on the models inside the binary, and its report.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use apet_record::RunSpec;
-use apet_study::{DEMO, Grid, Plan, Stage, Study};
+use apet_study::{DEMO, Grid, PRESETS, Plan, Stage, Study};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{How, make};
@@ -20,8 +20,8 @@ use crate::{builtin, signal, store::Store, store::write_atomic};
                   page shows the runs too (apet serve)."
 )]
 pub(crate) struct DemoArgs {
-    /// Another study than the one that comes with apet: models x tasks x methods x counts x seeds
-    #[arg(value_name = "STUDY.toml")]
+    /// One question of the demo: methods, positions or counts; or another study: models x tasks x methods x counts x seeds
+    #[arg(value_name = "QUESTION|STUDY.toml")]
     study: Option<PathBuf>,
     /// Directory whose folders are tasks of the study; the others come from the store
     #[arg(long, value_name = "DIR")]
@@ -41,11 +41,7 @@ pub(crate) struct DemoArgs {
 /// Names what can not be run; the runs that were made are kept.
 pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
     let plan = match &args.study {
-        Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let plan = Grid::parse(&text).and_then(Plan::new);
-            plan.with_context(|| path.display().to_string())?
-        }
+        Some(study) => plan(study).with_context(|| study.display().to_string())?,
         None => Plan::new(Grid::parse(DEMO)?)?,
     };
     let grid = plan.grid();
@@ -111,6 +107,17 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
         println!("{}: written", path.display());
     }
     Ok(())
+}
+
+/// The plan of a preset by its name, or of a study's file.
+fn plan(study: &Path) -> Result<Plan> {
+    for text in PRESETS {
+        let preset = Grid::parse(text)?;
+        if study.as_os_str() == preset.name.as_str() {
+            return Ok(Plan::new(preset)?);
+        }
+    }
+    Ok(Plan::new(Grid::parse(&fs::read_to_string(study)?)?)?)
 }
 
 /// What a reader tells the study's runs apart by.

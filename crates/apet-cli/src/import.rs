@@ -1,15 +1,15 @@
-//! `apet import`: an adapter of Hugging Face peft becomes a theta file.
+//! `apet import`: an adapter of Hugging Face peft becomes a theta file; an archive's runs come into the store.
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use apet_record::{Dtype, Objective, Pooling};
 use apet_theta::Theta;
 
 use crate::{
-    device, model,
+    archive, device, model,
     store::{Store, write_atomic},
     theta::{self, OBJECTIVE, POOLING},
 };
@@ -17,24 +17,38 @@ use crate::{
 /// What to import.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
-    /// Directory with adapter_config.json and adapter_model.safetensors
-    #[arg(value_name = "DIR")]
-    adapter: PathBuf,
-    /// The model it belongs to: in the store, or a Hugging Face directory
-    #[arg(long, value_name = "NAME|DIR")]
-    model: String,
+    /// Directory with adapter_config.json and adapter_model.safetensors; or an archive of runs, which come into the store
+    #[arg(value_name = "DIR|FILE.zip")]
+    what: PathBuf,
+    /// The model that an adapter belongs to: in the store, or a Hugging Face directory
+    #[arg(long, value_name = "NAME|DIR", requires = "output")]
+    model: Option<String>,
     /// Theta file to write
-    #[arg(short, long, value_name = "FILE.theta.safetensors")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE.theta.safetensors", requires = "model")]
+    output: Option<PathBuf>,
 }
 
-/// Writes the theta file.
+/// Brings in what it is.
 ///
 /// # Errors
-/// Names the field or tensor of the adapter, and why theta can not hold it.
+/// Names the field or tensor of the adapter, and why theta can not hold it; or the record that can not be read.
 pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
+    let shown = args.what.display();
+    let is_archive = args.what.extension().is_some_and(|ending| ending == "zip");
+    match (&args.model, &args.output) {
+        (None, None) if is_archive => {
+            let (came, there) = archive::bring(store, &args.what)?;
+            println!("{shown}: {came} runs came into the store, {there} were there");
+            Ok(())
+        }
+        (Some(model), Some(output)) if !is_archive => adapter(store, &args.what, model, output),
+        _ => bail!("{shown}: an adapter needs --model and --output, an archive (.zip) has neither"),
+    }
+}
+
+fn adapter(store: &Store, folder: &Path, model: &str, output: &Path) -> Result<()> {
     let read = |file: &str| {
-        let path = args.adapter.join(file);
+        let path = folder.join(file);
         fs::read(&path).with_context(|| {
             format!(
                 "{}: can not be read; expected a directory that peft saved",
@@ -42,12 +56,12 @@ pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
             )
         })
     };
-    let shown = args.adapter.display().to_string();
+    let shown = folder.display().to_string();
     let config = String::from_utf8(read("adapter_config.json")?)
         .with_context(|| format!("{shown}/adapter_config.json"))?;
     let weights = read("adapter_model.safetensors")?;
     let opened = device::open("cpu")?;
-    let plm = model::load(store, &args.model, Dtype::F32, &opened)?;
+    let plm = model::load(store, model, Dtype::F32, &opened)?;
     let theta = Theta::from_peft(&plm, &config, &weights).with_context(|| shown.clone())?;
     let task = serde_json::from_str::<serde_json::Value>(&config)?;
     let (objective, pooling) = match task["task_type"].as_str() {
@@ -63,7 +77,7 @@ pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
     ]);
     let values = theta::values(&theta)?;
     let file = theta.to_safetensors(plm.outline(), &values, metadata)?;
-    write_atomic(&args.output, |out| Ok(out.write_all(&file)?))?;
+    write_atomic(output, |out| Ok(out.write_all(&file)?))?;
     let info = theta.info();
     println!(
         "{shown}: {}, {} parameters in {} weights, head {}: {}",
@@ -71,7 +85,7 @@ pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
         info.realised,
         info.weights,
         info.head,
-        args.output.display()
+        output.display()
     );
     Ok(())
 }

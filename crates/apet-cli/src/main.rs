@@ -1,5 +1,6 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
 
+mod archive;
 mod bench;
 mod builtin;
 mod convert;
@@ -113,7 +114,8 @@ fn run(command: Command) -> Result<()> {
         Command::Fetch(args) => fetch::fetch(&store, &args),
         Command::Models(args) => models::models(&store, *args),
         Command::Run(args) if args.print_spec => {
-            println!("{}", serde_json::to_string_pretty(&args.spec()?)?);
+            let spec = args.spec(args.start(&store)?.as_ref())?;
+            println!("{}", serde_json::to_string_pretty(&spec)?);
             Ok(())
         }
         Command::Run(args) => run::run(&store, &args),

@@ -39,7 +39,17 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     }
     let (spec, device) = match &args.resume {
         Some(Some(run)) => earlier(store, run, args.device.as_deref())?,
-        _ => (args.spec()?, args.device.clone().unwrap_or("cpu".into())),
+        _ => {
+            let start = args.start(store)?;
+            let spec = args.spec(start.as_ref())?;
+            if let (Some(start), Some(file)) = (&spec.start, start) {
+                // So that the run can be made again from its record.
+                write_atomic(&store.start(&start.hash), |out| {
+                    Ok(out.write_all(file.bytes())?)
+                })?;
+            }
+            (spec, args.device.clone().unwrap_or("cpu".into()))
+        }
     };
     let data = data(store, args.data.as_deref(), &spec)?;
     let how = How {
@@ -159,6 +169,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
         device: opened.info,
         software: software(),
         mask: mask(store, how.mask, spec)?,
+        start: start(store, spec)?,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
         reason: String::new(),
@@ -195,6 +206,22 @@ fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option
     let bytes = fs::read(&kept).with_context(|| {
         format!(
             "{}: the spec's mask is not there; give it with --mask FILE",
+            kept.display()
+        )
+    })?;
+    Ok(Some(bytes))
+}
+
+/// The theta file that a spec begins with.
+fn start(store: &Store, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
+    let Some(start) = &spec.start else {
+        return Ok(None);
+    };
+    check_name(&start.hash)?;
+    let kept = store.start(&start.hash);
+    let bytes = fs::read(&kept).with_context(|| {
+        format!(
+            "{}: the theta that the spec begins with is not there; give it with --start FILE",
             kept.display()
         )
     })?;

@@ -4,6 +4,7 @@
 //! models/NAME/{config.json, tokenizer.json, model.safetensors, source.json}
 //! tasks/NAME/{train,validation,test}.jsonl
 //! masks/HASH.safetensors
+//! starts/HASH.safetensors
 //! runs/RUNID-DEVICE.{jsonl, theta.safetensors, checkpoint.safetensors}
 //! ```
 //! A file is there in full or not at all: it is written under a temporary name,
@@ -74,6 +75,11 @@ impl Store {
     /// Where the mask with a hash is kept, as it stands in specs.
     pub(crate) fn mask(&self, hash: &str) -> PathBuf {
         self.root.join("masks").join(format!("{hash}.safetensors"))
+    }
+
+    /// Where the theta with a hash is kept that a spec begins with.
+    pub(crate) fn start(&self, hash: &str) -> PathBuf {
+        self.root.join("starts").join(format!("{hash}.safetensors"))
     }
 
     /// Where a download waits until it is used; it may be deleted at any time.

@@ -68,6 +68,16 @@ impl File {
         &self.path
     }
 
+    /// What it is called without its ending.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let ending = [ENDING, "safetensors"].into_iter();
+        let stem = ending.filter_map(|ending| name.strip_suffix(ending)?.strip_suffix('.'));
+        stem.max_by_key(|stem| name.len() - stem.len())
+            .unwrap_or(&name)
+            .to_owned()
+    }
+
     /// Its bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

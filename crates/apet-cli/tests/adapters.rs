@@ -207,6 +207,83 @@ fn a_run_leaves_in_every_form_and_comes_back() {
 }
 
 #[test]
+fn a_run_goes_on_from_a_theta() {
+    let place = Place::new();
+    let base = fixture("bert-tiny");
+    let apet: &[&str] = &["--method", "apet", "--count", "300", "--seed", "3"];
+    for method in [apet, &["--method", "lora"]] {
+        let first = place.run("bert-tiny", method);
+        // A rate of 0 leaves what it begins with.
+        let go_on = |more: &[&str]| -> serde_json::Value {
+            let words = ["run", "--start", &first, "--data", "data", "--json"];
+            let still = ["--learning-rate", "0", "--steps", "1", "--eval-every", "1"];
+            serde_json::from_str(&place.said(&[&words[..], &still, more].concat())).unwrap()
+        };
+        let second = go_on(&["--seed", "8"]);
+        let spec = &second["header"]["spec"];
+        assert_eq!(spec["start"]["theta"], format!("{first}-cpu"));
+        assert_eq!(
+            spec["method"]["name"], method[1],
+            "the method of what it begins with"
+        );
+        assert_eq!(spec["seeds"]["batches"], 8);
+        assert_eq!(
+            spec["seeds"]["placement"] == 3,
+            method == apet,
+            "positions stay"
+        );
+        let second = second["header"]["run"].as_str().unwrap();
+        assert_eq!(
+            place.states(&base, Some(second)),
+            place.states(&base, Some(&first))
+        );
+        // From its record alone: the theta was kept.
+        let record = format!("store/runs/{second}-cpu.jsonl");
+        place.said(&["run", "--spec", &record, "--data", "data", "--again"]);
+        assert_eq!(
+            place.states(&base, Some(second)),
+            place.states(&base, Some(&first))
+        );
+        let other = ["run", "--start", &first, "--data", "data"];
+        let wrong = place.refused(&[&other[..], &["--method", "bitfit"]].concat());
+        assert!(
+            wrong.contains("start.theta") && wrong.contains("expected"),
+            "{wrong}"
+        );
+        if method == apet {
+            let elsewhere = ["--placement-seed", "4"];
+            let wrong = place.refused(&[&other[..], &elsewhere].concat());
+            assert!(wrong.contains("start.theta"), "{wrong}");
+        }
+        fs::remove_dir_all(place.path("store/starts")).unwrap();
+        let wrong = place.refused(&["run", "--spec", &record, "--data", "data", "--again"]);
+        assert!(wrong.contains("give it with --start FILE"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_of_peft() {
+    let place = Place::new();
+    let base = fixture("bert-tiny");
+    let model = base.to_str().unwrap();
+    let first = place.run("bert-tiny", &["--method", "lora"]);
+    place.said(&["export", &first, "--format", "peft", "-o", "adapter"]);
+    let file = "back.theta.safetensors";
+    place.said(&["import", "adapter", "--model", model, "-o", file]);
+    let words = ["run", "--start", file, "--model", model, "--task", "mine"];
+    let still = ["--learning-rate", "0", "--steps", "1", "--eval-every", "1"];
+    let method = ["--data", "data", "--method", "lora", "--json"];
+    let said = place.said(&[&words[..], &still, &method].concat());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let second = said["header"]["run"].as_str().unwrap();
+    let (first, second) = (
+        place.states(&base, Some(&first)),
+        place.states(&base, Some(second)),
+    );
+    assert!(close(&second, &first));
+}
+
+#[test]
 fn a_classifier_of_transformers_is_in_the_adapter_and_in_the_model() {
     let place = Place::new();
     let run = place.run("bert-tiny", &["--method", "lora", "--pooling", "pooler"]);

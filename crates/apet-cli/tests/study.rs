@@ -251,6 +251,90 @@ fn a_study_is_planned_made_once_and_told() {
 }
 
 #[test]
+fn a_study_is_one_archive_that_comes_back() {
+    let place = Place::planned(STUDY);
+    place.said(&["run", "--plan", "study"]);
+    let said = place.said(&["collect", "study", "-o", "study.zip"]);
+    assert!(said.contains("study.zip: 10 of 10 runs"), "{said}");
+    let file = fs::File::open(place.path("study.zip")).unwrap();
+    let archive = zip::ZipArchive::new(file).unwrap();
+    let with = |start: &str| {
+        archive
+            .file_names()
+            .filter(|n| n.as_ref().is_ok_and(|n| n.starts_with(start)))
+            .count()
+    };
+    assert_eq!(
+        [
+            with("runs/"),
+            with("thetas/"),
+            with("report.md"),
+            with("study.toml")
+        ],
+        [10, 10, 1, 1]
+    );
+
+    let said = place.said(&["import", "study.zip"]);
+    assert!(
+        said.contains("10 runs came into the store, 0 were there"),
+        "{said}"
+    );
+    for path in place.records("study/runs") {
+        let run = record(&path).header.run;
+        let kept = place.path(&format!("store/runs/{run}-cpu"));
+        let kept = |ending: &str| fs::read(format!("{}.{ending}", kept.display())).unwrap();
+        assert_eq!(kept("jsonl"), fs::read(&path).unwrap());
+        let theta = place.path(&format!("study/thetas/{run}.safetensors"));
+        assert_eq!(kept("theta.safetensors"), fs::read(theta).unwrap());
+    }
+    let said = place.said(&["import", "study.zip"]);
+    assert!(
+        said.contains("0 runs came into the store, 10 were there"),
+        "{said}"
+    );
+    let [one, both] = [
+        &["report", "study"][..],
+        &["report", "study", "--with", "study.zip"],
+    ];
+    assert_eq!(
+        place.said(one),
+        place.said(both),
+        "the same runs twice are the same runs"
+    );
+
+    for (name, bytes, expected) in [
+        (
+            "empty.zip",
+            b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+            "found no record, expected runs/*.jsonl",
+        ),
+        (
+            "no.zip",
+            b"nothing".to_vec(),
+            "expected an archive of runs (zip)",
+        ),
+    ] {
+        fs::write(place.path(name), bytes).unwrap();
+        let wrong = place.refused(&["import", name]);
+        assert!(wrong.contains(expected), "{wrong}");
+    }
+    let mut zip = zip::ZipWriter::new(fs::File::create(place.path("bad.zip")).unwrap());
+    let text = fs::read_to_string(&place.records("study/runs")[0]).unwrap();
+    let bad = text.replacen(
+        &record(&place.records("study/runs")[0]).header.run,
+        "../../out",
+        1,
+    );
+    zip.start_file("runs/x.jsonl", zip::write::SimpleFileOptions::default())
+        .unwrap();
+    std::io::Write::write_all(&mut zip, bad.as_bytes()).unwrap();
+    zip.finish().unwrap();
+    let wrong = place.refused(&["import", "bad.zip"]);
+    assert!(wrong.contains("../../out"), "{wrong}");
+    assert!(!place.path("out-cpu.jsonl").exists());
+}
+
+#[test]
 fn a_study_is_one_table_and_one_report() {
     let place = Place::planned(STUDY);
     place.said(&["run", "--plan", "study", "--index", "0"]);
@@ -322,7 +406,7 @@ fn a_study_is_one_table_and_one_report() {
 
     let wrong = place.refused(&["collect", "study", "-o", "runs.txt"]);
     assert!(
-        wrong.contains("-o runs.txt: expected a name that ends with .parquet or .csv"),
+        wrong.contains("-o runs.txt: expected a name that ends with .parquet, .csv or .zip"),
         "{wrong}"
     );
 

@@ -25,7 +25,7 @@ pub use record::{
 };
 pub use select::{Select, Unit};
 pub use spec::{
-    Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError,
+    Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError, Start,
     TaskSpec, Train,
 };
 pub use stream::Stream;

@@ -7,6 +7,15 @@ use toml::{Table, Value};
 /// The study that ends in minutes, on the models and the task that come with the lab.
 pub const DEMO: &str = include_str!("../../../studies/demo.toml");
 
+/// The studies that come with the lab, on the same models and the same task: the demo, and one for each of its questions.
+/// A run that is in several of them is the same run.
+pub const PRESETS: [&str; 4] = [
+    DEMO,
+    include_str!("../../../studies/methods.toml"),
+    include_str!("../../../studies/positions.toml"),
+    include_str!("../../../studies/counts.toml"),
+];
+
 /// Learning rates that are tried where a study says `"grid"`: 1e-4 to 1e-1, two a decade. A fixed rate is wrong for tiny
 /// budgets (paper, section 5).
 pub const RATES: [f64; 7] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];

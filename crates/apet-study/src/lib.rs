@@ -17,6 +17,7 @@ mod row;
 mod stats;
 mod study;
 mod summed;
+mod table;
 mod trade;
 
 pub use answers::{Answer, Answers, Figured, Thresholds, Verdict};
@@ -24,7 +25,7 @@ pub use comparison::ComparisonError;
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
 pub use flat::{COLUMNS, Column, Flat, Kind, flat, steps_to};
-pub use grid::{DEMO, Entry as GridEntry, Grid, RATES, Tune};
+pub use grid::{DEMO, Entry as GridEntry, Grid, PRESETS, RATES, Tune};
 pub use logistic::{Level, Logistic, Threshold, threshold};
 pub use optimised::{Mean, Optimised};
 pub use paired::Paired;
@@ -34,6 +35,7 @@ pub use row::Row;
 pub use stats::{Interval, deviation, interval95, mean, smoothed};
 pub use study::{Added, Study, StudyError, records};
 pub use summed::{By, GroupValue, Summed};
+pub use table::TableError;
 pub use trade::{Cost, Traded};
 
 #[cfg(test)]

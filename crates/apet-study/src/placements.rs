@@ -307,7 +307,7 @@ mod tests {
     /// Rows' mean square 0.0081, that of the rest 0.0001: (0.0081 - 0.0001) / 2.
     #[test]
     fn a_spread_by_hand() {
-        let found = study(&[vec![vec![0.80, 0.82], vec![0.70, 0.74]]]).placements();
+        let found = study(&[vec![vec![0.80, 0.82], vec![0.70, 0.74]]]).placements(None);
         let [of] = &found.models[..] else {
             panic!("one model");
         };
@@ -319,12 +319,12 @@ mod tests {
 
     #[test]
     fn seeds_that_a_placement_lacks_are_left_out() {
-        let whole = study(&[vec![vec![0.80, 0.82], vec![0.70, 0.74]]]).placements();
-        let more = study(&[vec![vec![0.80, 0.82, 0.9], vec![0.70, 0.74]]]).placements();
+        let whole = study(&[vec![vec![0.80, 0.82], vec![0.70, 0.74]]]).placements(None);
+        let more = study(&[vec![vec![0.80, 0.82, 0.9], vec![0.70, 0.74]]]).placements(None);
         assert_eq!(whole, more);
         // One placement, or one seed, tells nothing.
         for table in [vec![vec![0.8, 0.9]], vec![vec![0.8], vec![0.9]]] {
-            assert_eq!(study(&[table]).placements(), Placements::default());
+            assert_eq!(study(&[table]).placements(None), Placements::default());
         }
     }
 
@@ -335,7 +335,8 @@ mod tests {
         for truth in [0.01, 0.03] {
             let mut covered = 0;
             for _ in 0..200 {
-                let found = study(&[table(&mut stream, 6, 3, [truth, 0.02, 0.02])]).placements();
+                let found =
+                    study(&[table(&mut stream, 6, 3, [truth, 0.02, 0.02])]).placements(None);
                 let of = &found.models[0];
                 covered += usize::from(of.low <= truth && truth <= of.high);
             }
@@ -348,13 +349,38 @@ mod tests {
         let mut stream = Stream::new("a test of trends", 0);
         let mut found = |spreads: [f64; 3]| {
             let tables = spreads.map(|of| table(&mut stream, 12, 3, [of, 0.01, 0.005]));
-            study(&tables).placements().trend.unwrap()
+            study(&tables).placements(None).trend.unwrap()
         };
         let falls = found([0.06, 0.03, 0.01]);
         assert!(falls.high < 0.0 && falls.p < 0.05, "{falls:?}");
         // Where there is none it is rarely found.
         let false_ones = (0..100).filter(|_| found([0.03; 3]).p < 0.05).count();
         assert!(false_ones <= 12, "{false_ones} of 100");
+    }
+
+    #[test]
+    fn only_the_asked_runs_count_by_key_or_by_id() {
+        let tables = [
+            vec![vec![0.80, 0.82], vec![0.70, 0.74]],
+            vec![vec![0.6, 0.7], vec![0.9, 0.7]],
+        ];
+        let both = study(&tables);
+        let of_first = |row: &&crate::Row| row.model == both.placements(None).models[0].model;
+        let rows = both.rows();
+        let keys: Vec<String> = rows
+            .iter()
+            .filter(of_first)
+            .map(|r| r.key.clone())
+            .collect();
+        let ids: Vec<String> = rows
+            .iter()
+            .filter(of_first)
+            .map(|r| r.run.clone())
+            .collect();
+        let first = Some(&both.placements(None).models[..1]);
+        assert_eq!(Some(&both.placements(Some(&keys)).models[..]), first);
+        assert_eq!(both.placements(Some(&ids)), both.placements(Some(&keys)));
+        assert_eq!(both.placements(Some(&[])), Placements::default());
     }
 
     #[test]

@@ -293,8 +293,8 @@ impl Plan {
 mod tests {
 
     use super::*;
-    use crate::DEMO;
     use crate::grid::tests::SMALL;
+    use crate::{DEMO, PRESETS};
 
     const TUNED: &str = r#"
         name = "tuned"
@@ -425,13 +425,27 @@ mod tests {
 
     #[test]
     fn all_runs_are_different_and_none_is_lost() {
-        for text in [SMALL, TUNED, DEMO] {
+        for text in [SMALL, TUNED].into_iter().chain(PRESETS) {
             let plan = plan(text);
             let scored = |run: usize| Some(run as f64);
             let ids = (0..plan.len()).map(|run| plan.spec(run, &scored).unwrap().id());
             assert_eq!(ids.collect::<BTreeSet<_>>().len(), plan.len());
         }
         assert!(plan(DEMO).len() > 50);
+    }
+
+    #[test]
+    fn what_the_demo_and_a_preset_both_ask_is_run_once() {
+        let ids = |text| -> BTreeSet<String> {
+            let plan = plan(text);
+            let specs = (0..plan.len()).map(|run| plan.spec(run, &|_| None).unwrap());
+            specs.map(|spec| spec.id()).collect()
+        };
+        let [demo, methods, positions, counts] = PRESETS.map(ids);
+        assert!(methods.is_subset(&demo) && counts.is_subset(&demo));
+        let placed = plan(PRESETS[2]);
+        assert_eq!(positions.len(), 3 * 6 * 2, "models x placements x seeds");
+        assert!(placed.grid().methods[0].placements.len() >= 6);
     }
 
     #[test]
@@ -443,10 +457,10 @@ mod tests {
             let plan = plan(&std::fs::read_to_string(&path).unwrap());
             let name = &plan.grid().name;
             assert_eq!(path.file_stem().unwrap(), &name[..]);
-            assert!(plan.len() > 50, "{name}");
+            assert!(plan.len() > 30, "{name}");
             found += 1;
         }
-        assert!(found >= 4);
+        assert!(found >= 7);
     }
 
     #[test]

@@ -290,7 +290,7 @@ mod tests {
                 add("apet", count, seed, score + noise);
             }
         }
-        let found = &study.thresholds()[0];
+        let found = &study.thresholds(None)[0];
         // The fixture's majority guess is 52 %.
         assert_eq!(found.low_tried, Some(1000.0), "{found:?}");
         let (low, high) = (found.low.unwrap().count, found.high.unwrap().count);

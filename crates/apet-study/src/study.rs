@@ -1,6 +1,6 @@
 //! The runs that are looked at together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use apet_record::{MAX_SEED, RecordError, RunRecord, Status};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::figure::setting;
 use crate::report::Told;
 use crate::{
     Answers, ComparisonError, Curve, Figure, Filter, Optimised, Paired, Placements, Row,
-    Thresholds, comparison, optimised, paired, placements,
+    TableError, Thresholds, comparison, optimised, paired, placements, table,
 };
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
@@ -58,6 +58,9 @@ pub enum StudyError {
     /// The text is another program's result, and can not be a record.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
+    /// The text is a table, and one of its rows no run.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// No record has this key.
     #[error("no record has the key or run id {key:?}")]
     Unknown {
@@ -176,33 +179,36 @@ impl Study {
         Figure::of(self.iter(), filter)
     }
 
-    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task.
-    pub fn thresholds(&self) -> Vec<Thresholds> {
-        crate::answers::thresholds(self.once(&[]))
+    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task; of `runs` (keys
+    /// or run ids), or of all.
+    pub fn thresholds(&self, runs: Option<&[String]>) -> Vec<Thresholds> {
+        crate::answers::thresholds(self.once(runs))
     }
 
     /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured.
     pub fn optimised(&self) -> Vec<Optimised> {
-        optimised::optimised(self.once(&[]))
+        optimised::optimised(self.once(None))
     }
 
-    /// How much it matters where APET's parameters are, where placements were crossed with seeds.
-    pub fn placements(&self) -> Placements {
-        placements::placements(self.once(&[]))
+    /// How much it matters where APET's parameters are, where placements were crossed with seeds; in `runs` (keys or run
+    /// ids), or in all.
+    pub fn placements(&self, runs: Option<&[String]>) -> Placements {
+        placements::placements(self.once(runs))
     }
 
-    /// What the runs say about the paper's four claims; `runs` are run ids, and all runs count where it is empty.
+    /// What the runs say about the paper's four claims; `runs` are keys or run ids, and all runs count where it is empty.
     pub fn answers(&self, runs: &[String]) -> Answers {
-        Answers::of(self.once(runs))
+        Answers::of(self.once(Some(runs).filter(|runs| !runs.is_empty())))
     }
 
-    /// The asked runs. One done on several devices counts once, with the first that ended as planned.
-    fn once(&self, runs: &[String]) -> impl Iterator<Item = &Entry> {
-        let is_asked = |run: &String| runs.is_empty() || runs.contains(run);
+    /// The asked runs, or all. One done on several devices counts once, with the first that ended as planned.
+    fn once(&self, runs: Option<&[String]>) -> impl Iterator<Item = &Entry> {
+        let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
         let mut once: BTreeMap<&String, &Entry> = BTreeMap::new();
-        for entry in self.entries.values() {
+        for (key, entry) in &self.entries {
             let run = &entry.record.header.run;
-            if is_asked(run) {
+            let is_asked = |asked: &HashSet<_>| asked.contains(key) || asked.contains(run);
+            if asked.as_ref().is_none_or(is_asked) {
                 let first = once.entry(run).or_insert(entry);
                 if first.row.status != Status::Done {
                     *first = entry;
@@ -226,9 +232,9 @@ impl Study {
             &Told {
                 figure: &figure,
                 paired: &self.paired(),
-                thresholds: &self.thresholds(),
+                thresholds: &self.thresholds(None),
                 optimised: &self.optimised(),
-                placements: &self.placements(),
+                placements: &self.placements(None),
                 answers: &self.answers(&[]),
             },
         )
@@ -252,11 +258,14 @@ impl Study {
     }
 }
 
-/// The records of a JSONL text, or the one of a result of peft's method comparison.
+/// The records of a JSONL text, of a table's rows as JSON, or the one of a result of peft's method comparison.
 ///
 /// # Errors
 /// One sentence: the line or field, what was found and what was expected.
 pub fn records(text: &str) -> Result<Vec<RunRecord>, StudyError> {
+    if let Some(rows) = table::read(text) {
+        return Ok(rows?);
+    }
     match comparison::read(text) {
         Some(result) => Ok(vec![result?]),
         None => Ok(RunRecord::parse(text)?),

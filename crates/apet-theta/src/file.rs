@@ -46,7 +46,7 @@ struct Contents {
 }
 
 /// What is put where: one line of a recipe.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Record {
     /// The site's or place's name.
     at: String,
@@ -226,6 +226,72 @@ impl Theta {
             }
         }
         safetensors::serialize(tensors, Some(metadata)).map_err(wrong)
+    }
+
+    /// The spec of the run that a theta file was made by, as JSON; none where it was made otherwise.
+    ///
+    /// # Errors
+    /// When it is no safetensors file.
+    pub fn spec_of(bytes: &[u8]) -> Result<Option<String>, FileError> {
+        let header = SafeTensors::read_metadata(bytes);
+        let (_, header) = header.map_err(|e| {
+            FileError(format!(
+                "{e}, expected a theta file of APET Lab (safetensors)"
+            ))
+        })?;
+        let metadata = header.metadata().as_ref();
+        Ok(metadata.and_then(|m| m.get("apet_spec").cloned()))
+    }
+
+    /// Refuses a theta that does not consist of the same weights at the same positions.
+    ///
+    /// # Errors
+    /// Names the first weight that differs.
+    pub fn check_same(&self, other: &Self, outline: &Outline) -> Result<(), FileError> {
+        let lines = |theta: &Self| -> Vec<(Record, Vec<u64>)> {
+            let lines = theta.weights().iter().filter_map(|weight| {
+                let places = weight.structure.places().concat();
+                Some((Record::of(weight, outline)?, places))
+            });
+            lines.collect()
+        };
+        let (own, others) = (lines(self), lines(other));
+        let differs = (0..own.len().max(others.len())).find(|&at| own.get(at) != others.get(at));
+        let Some(at) = differs else {
+            let scalars = |w: &Weight| matches!(w.structure, Structure::LowRankScalars { .. });
+            if self.init() != other.init() && self.weights().iter().any(scalars) {
+                return Err(FileError(format!(
+                    "found frozen factors of the seed {}, expected those of {}",
+                    self.init(),
+                    other.init()
+                )));
+            }
+            return Ok(());
+        };
+        let said = |line: Option<&(Record, Vec<u64>)>| match line {
+            None => "nothing".to_owned(),
+            Some((
+                Record {
+                    at,
+                    structure,
+                    size,
+                    ..
+                },
+                _,
+            )) if *size > 0 => {
+                format!("{structure} of {size} at {at}")
+            }
+            Some((Record { at, structure, .. }, _)) => format!("{structure} at {at}"),
+        };
+        let elsewhere = match (own.get(at), others.get(at)) {
+            (Some(own), Some(other)) if own.0 == other.0 => " at other positions",
+            _ => "",
+        };
+        Err(FileError(format!(
+            "found {}{elsewhere}, expected {}",
+            said(own.get(at)),
+            said(others.get(at))
+        )))
     }
 
     /// Reads a theta file onto the model it was made for.

@@ -2,7 +2,7 @@
 
 use apet_record::Line;
 
-use crate::Helpers;
+use crate::{Helpers, Spent};
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,14 @@ pub trait Host: Helpers {
     fn peak_bytes(&self) -> Option<u64> {
         None
     }
+
+    /// A clock for [`Host::spent`], in milliseconds; one that stands still where nobody asks.
+    fn clock(&self) -> fn() -> f64 {
+        || 0.0
+    }
+
+    /// What the steps since the last call spent their time with.
+    fn spent(&mut self, _spent: Spent) {}
 
     /// Says what is being done, for a line that is overwritten.
     fn progress(&mut self, _what: &str) {}

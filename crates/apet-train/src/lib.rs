@@ -18,6 +18,7 @@ mod rows;
 mod run;
 mod score;
 mod share;
+mod spent;
 mod together;
 mod trainer;
 
@@ -33,5 +34,6 @@ pub use pretrain::{Guesses, Marks, Pretrainer, Recipe};
 pub use run::{Outcome, RunInput, run, trainer};
 pub use score::{Prediction, Scores};
 pub use share::{Alone, Help, Helpers, Share};
+pub use spent::Spent;
 pub use together::Together;
 pub use trainer::{StepResult, TrainError, Trainer};

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use apet_plm::Plm;
 use apet_record::{
-    DeviceInfo, Eval, Header, Line, Note, RECORD_VERSION, RunSpec, SoftwareInfo, Status, Step,
-    Summary,
+    DeviceInfo, Eval, Header, Line, Note, RECORD_VERSION, RunSpec, SoftwareInfo, SpecError, Start,
+    Status, Step, Summary,
 };
 use apet_tasks::Task;
-use apet_theta::Placed;
+use apet_theta::{FileError, Placed, Theta};
 use burn::Tensor;
 
 use crate::{
     Control, Host, Scores, StepResult, TrainError, Trainer,
     checkpoint::{self, Progress, State},
     choose::choose,
+    spent::{Doing, Watch},
     trainer::read,
 };
 
@@ -35,6 +36,8 @@ pub struct RunInput<'a> {
     pub started: String,
     /// The mask file that the spec names, where it names one.
     pub mask: Option<Vec<u8>>,
+    /// The theta file that the spec begins with, where it names one.
+    pub start: Option<Vec<u8>>,
     /// The last checkpoint, to go on from.
     pub checkpoint: Option<Vec<u8>>,
     /// Why it goes on, for the record.
@@ -81,6 +84,8 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         None => choose(input.plm, input.task, spec, input.mask.as_deref()).await?,
     };
     let mut trainer = Trainer::new(input.plm, input.task, spec, chosen.as_ref())?;
+    begin(&mut trainer, input.start.as_deref())?;
+    trainer.watch = Watch::by(host.clock());
     let mut recorder = Recorder::new(host, &trainer, &input)?;
     let mut progress = recorder.progress.clone();
     let begin = trainer.theta.values();
@@ -125,7 +130,11 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         let keep = evaluate || (every > 0 && step.is_multiple_of(every));
         if keep || pending.len() >= input.read_every {
             // A loss that is no number came from values that no checkpoint may keep.
-            if !recorder.steps(std::mem::take(&mut pending)).await? {
+            trainer.watch.did(Doing::Other);
+            let finite = recorder.steps(std::mem::take(&mut pending)).await?;
+            trainer.watch.did(Doing::ReadBack);
+            recorder.host.spent(trainer.watch.take());
+            if !finite {
                 status = Status::Diverged;
                 break;
             }
@@ -178,6 +187,34 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         status,
     )
     .await
+}
+
+/// Puts the values of the file that the spec begins with into theta.
+fn begin(trainer: &mut Trainer<'_>, file: Option<&[u8]>) -> Result<(), TrainError> {
+    let Some(start) = trainer.spec().start.clone() else {
+        return Ok(());
+    };
+    let wrong = |problem: String| {
+        TrainError::Spec(SpecError {
+            field: "start.theta".into(),
+            problem,
+        })
+    };
+    let file = file.ok_or_else(|| {
+        let Start { theta, hash } = &start;
+        wrong(format!(
+            "found no theta \"{theta}\" in the store, expected starts/{hash}.safetensors"
+        ))
+    })?;
+    start.check_file(file)?;
+    let plm = trainer.plm();
+    let found = Theta::read(plm, file).and_then(|found| {
+        found.check_same(&trainer.theta, plm.outline())?;
+        Ok(found.values())
+    });
+    let named = |e: FileError| wrong(format!("{}: {e}", start.theta));
+    trainer.set_values(found.map_err(named)?);
+    Ok(())
 }
 
 /// Keeps everything that a run needs to go on.

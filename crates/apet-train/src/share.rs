@@ -8,7 +8,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{StepResult, TrainError, Trainer, trainer::read};
+use crate::{StepResult, TrainError, Trainer, spent::Doing, trainer::read};
 
 /// Training rows of one forward pass, and what their mean loss counts in that of the step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,7 @@ impl Trainer<'_> {
         batches: &[Vec<usize>],
         rate: f64,
     ) -> Result<StepResult, TrainError> {
+        self.watch.did(Doing::Other);
         let (gradient, loss) = self.gradient_with(helpers, batches).await?;
         Ok(self.update(gradient, loss, batches, rate))
     }
@@ -95,11 +96,13 @@ impl Trainer<'_> {
         let own = shares.pop().unwrap_or_default();
         let values = read(self.theta.values()).await?;
         helpers.ask(&values, shares).map_err(TrainError::Device)?;
+        self.watch.did(Doing::ReadBack);
         let (mut gradient, mut loss) = self.gradient_of(&own)?;
         for answer in helpers.answers().await.map_err(TrainError::Device)? {
             gradient = gradient + self.tensor(answer.gradient);
             loss = loss + self.tensor(vec![answer.loss]);
         }
+        self.watch.did(Doing::Helpers);
         Ok((gradient, loss))
     }
 

@@ -12,6 +12,7 @@ use burn::{
 use crate::{
     AdamW, Share,
     rows::{Rows, words},
+    spent::{Doing, Watch},
 };
 
 /// A run that can not begin or go on, in one sentence.
@@ -61,6 +62,7 @@ pub struct Trainer<'a> {
     pub(crate) test: Rows,
     pub(crate) theta: Theta,
     pub(crate) optimizer: AdamW,
+    pub(crate) watch: Watch,
 }
 
 impl<'a> Trainer<'a> {
@@ -168,6 +170,7 @@ impl<'a> Trainer<'a> {
             optimizer: AdamW::new(&spec.optimizer, theta.weights(), plm.device()),
             theta,
             spec: spec.clone(),
+            watch: Watch::default(),
         })
     }
 
@@ -204,6 +207,7 @@ impl<'a> Trainer<'a> {
         let grad_norm = self
             .theta
             .change(|values| optimizer.update(values, gradient, rate));
+        self.watch.did(Doing::Update);
         StepResult {
             loss,
             grad_norm,
@@ -270,9 +274,11 @@ impl<'a> Trainer<'a> {
             } else {
                 let leaves = self.theta.leaves();
                 let loss = self.loss(rows, &leaves)? * *weight;
+                self.watch.did(Doing::Forward);
                 let mut gradients = loss.backward();
                 (self.theta.gradient(&leaves, &mut gradients), loss.inner())
             };
+            self.watch.did(Doing::Backward);
             sum = Some(match sum {
                 None => (gradient, loss),
                 Some((g, l)) => (g + gradient, l + loss),

@@ -3,7 +3,7 @@
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
 
-use apet_study::{By, Cost, DEMO, Filter, Grid, Plan, Study};
+use apet_study::{By, Cost, Filter, Grid, PRESETS, Plan, Study};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::Serializer;
@@ -100,22 +100,23 @@ impl Records {
         value(&self.study.grouped(&by, Some(&runs)))
     }
 
-    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task.
+    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task; of `runs`, or
+    /// of all.
     ///
     /// # Errors
     /// Only if the engine is out of memory.
     #[wasm_bindgen(unchecked_return_type = "Thresholds[]")]
-    pub fn thresholds(&self) -> Result<JsValue, JsError> {
-        value(&self.study.thresholds())
+    pub fn thresholds(&self, runs: Option<Vec<String>>) -> Result<JsValue, JsError> {
+        value(&self.study.thresholds(runs.as_deref()))
     }
 
-    /// How much it matters where APET's parameters are, where placements were crossed with seeds.
+    /// How much it matters where APET's parameters are, where placements were crossed with seeds; in `runs`, or in all.
     ///
     /// # Errors
     /// Only if the engine is out of memory.
     #[wasm_bindgen(unchecked_return_type = "Placements")]
-    pub fn placements(&self) -> Result<JsValue, JsError> {
-        value(&self.study.placements())
+    pub fn placements(&self, runs: Option<Vec<String>>) -> Result<JsValue, JsError> {
+        value(&self.study.placements(runs.as_deref()))
     }
 
     /// What `runs` say about the paper's four claims; all runs where it is empty.
@@ -149,13 +150,17 @@ impl Records {
     }
 }
 
-/// The study that ends in minutes, on what comes with the page: its runs in order.
+/// The studies that end in minutes, on what comes with the page: the whole one first, each with its runs in order.
 ///
 /// # Errors
 /// Only if the engine is out of memory.
-#[wasm_bindgen(unchecked_return_type = "Experiment")]
-pub fn demo() -> Result<JsValue, JsError> {
-    value(&Experiment::of(&Plan::new(Grid::parse(DEMO)?)?)?)
+#[wasm_bindgen(unchecked_return_type = "Experiment[]")]
+pub fn presets() -> Result<JsValue, JsError> {
+    let mut presets = Vec::new();
+    for text in PRESETS {
+        presets.push(Experiment::of(&Plan::new(Grid::parse(text)?)?)?);
+    }
+    value(&presets)
 }
 
 /// A grid's runs.
@@ -260,11 +265,12 @@ mod tests {
         let curve = serde_json::to_value(curve).unwrap();
         let answers = serde_json::to_value(study.answers(&[])).unwrap();
         let claim = &answers["claims"][0];
-        let demo = Experiment::of(&Plan::new(Grid::parse(DEMO).unwrap()).unwrap()).unwrap();
+        let demo = Plan::new(Grid::parse(PRESETS[0]).unwrap()).unwrap();
+        let demo = Experiment::of(&demo).unwrap();
         let demo = serde_json::to_value(demo).unwrap();
         let traded = &study.trade_offs(&Filter::default(), Cost::Seconds)[0];
         let traded = serde_json::to_value(traded).unwrap();
-        let (summed, thresholds) = (study.grouped(&[By::Task], None), study.thresholds());
+        let (summed, thresholds) = (study.grouped(&[By::Task], None), study.thresholds(None));
         let points: Vec<(f64, f64)> = (1..9)
             .map(|x| (10f64.powi(x), 0.1 * f64::from(x)))
             .collect();
@@ -301,7 +307,7 @@ mod tests {
             ("Trend", serde_json::to_value(trend).unwrap()),
             (
                 "Placements",
-                serde_json::to_value(study.placements()).unwrap(),
+                serde_json::to_value(study.placements(None)).unwrap(),
             ),
         ];
         for (interface, object) in objects {

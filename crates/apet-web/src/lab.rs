@@ -8,7 +8,7 @@ use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_nam
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::{Layout, Theta};
 use apet_train::{Helpers, Measured, Plan, RunInput, Share, TrainError, Trainer, ask, measure};
-use js_sys::{Array, Float32Array, Function, Promise, Reflect};
+use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -18,15 +18,9 @@ use crate::{
     device::{self, Opened},
     error,
     model::ModelFiles,
-    object, recoverable,
-    tab::{Asked, Tab},
+    object, recoverable, start,
+    tab::{Asked, Tab, milliseconds},
 };
-
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(js_namespace = performance, js_name = now)]
-    fn milliseconds() -> f64;
-}
 
 /// A device of the tab with a model and a task on it.
 #[wasm_bindgen]
@@ -208,12 +202,41 @@ impl Lab {
         })
     }
 
+    /// A theta file of `spec` as an adapter of Hugging Face peft: `{config, weights, head?, note}`, what
+    /// `adapter_config.json`, `adapter_model.safetensors` and `head.safetensors` contain.
+    #[wasm_bindgen(js_name = toPeft)]
+    pub async fn to_peft(&self, spec: String, theta: Vec<u8>) -> Result<JsValue, JsValue> {
+        let spec = RunSpec::from_json(&spec).map_err(error)?;
+        let plm = self.model()?;
+        let theta = Theta::read(&plm, &theta).map_err(error)?;
+        let values = theta.values().into_data_async().await.map_err(error)?;
+        let values = values.try_to_vec::<f32>();
+        let values = values.map_err(|e| error(format!("{e:?}")))?;
+        let purpose = (spec.objective, spec.head.pooling);
+        let adapter = theta
+            .to_peft(&plm, &plm.info().name, &values, purpose)
+            .await;
+        let adapter = adapter.map_err(error)?;
+        let found = js_sys::Object::new();
+        let set = |name: &str, value: JsValue| Reflect::set(&found, &name.into(), &value);
+        set("config", adapter.config.into())?;
+        set("note", adapter.note.into())?;
+        set("weights", Uint8Array::from(&adapter.weights[..]).into())?;
+        if let Some(head) = adapter.head {
+            set("head", Uint8Array::from(&head[..]).into())?;
+        }
+        Ok(found.into())
+    }
+
     /// How far a theta file of `spec` is from what it began with, `[[block, part, length], ...]`.
     pub async fn moved(&self, spec: String, theta: Vec<u8>) -> Result<JsValue, JsValue> {
         let spec = RunSpec::from_json(&spec).map_err(error)?;
         let plm = self.model()?;
         let theta = Theta::read(&plm, &theta).map_err(error)?;
-        let begun = Theta::of(&plm, spec.seeds.init, theta.layout().clone());
+        let begun = match start::of(&spec).await? {
+            Some(file) => Theta::read(&plm, &file).map_err(error)?,
+            None => Theta::of(&plm, spec.seeds.init, theta.layout().clone()),
+        };
         let mut values = Vec::new();
         for one in [begun.values(), theta.values()] {
             let data = one.into_data_async().await.map_err(error)?;
@@ -396,6 +419,7 @@ impl Lab {
                 extra: Default::default(),
             },
             mask: None,
+            start: start::of(&spec).await?,
             started: js_sys::Date::new_0().to_iso_string().into(),
             checkpoint,
             reason,

@@ -7,12 +7,14 @@ mod files;
 mod lab;
 mod memory;
 mod model;
+mod start;
 mod tab;
 
 use wasm_bindgen::prelude::*;
 
 pub use device::webgpu_status;
 pub use lab::Lab;
+pub use start::start_with;
 
 #[cfg(target_arch = "wasm32")]
 #[expect(

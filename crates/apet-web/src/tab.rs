@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use apet_record::{Line, RunSpec, record_name};
-use apet_train::{Control, Help, Helpers, Host, Share};
+use apet_train::{Control, Help, Helpers, Host, Share, Spent};
 use burn::tensor::Device;
 use js_sys::{Function, Promise};
 use serde::Serialize;
@@ -19,8 +19,15 @@ use crate::{
 
 #[wasm_bindgen]
 extern "C" {
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
     #[wasm_bindgen(js_name = setTimeout)]
     fn set_timeout(then: &Function, milliseconds: i32) -> i32;
+}
+
+/// Milliseconds, finer than the clock of dates.
+pub(crate) fn milliseconds() -> f64 {
+    now()
 }
 
 /// What the page's buttons ask for.
@@ -37,6 +44,7 @@ pub(crate) enum Asked {
 enum Event {
     Line(String),
     Progress(String),
+    Spent(Spent),
 }
 
 /// The host of a run in the tab.
@@ -194,6 +202,14 @@ impl Host for Tab<'_> {
         let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().dyn_into().ok()?;
         let buffer: js_sys::ArrayBuffer = memory.buffer().dyn_into().ok()?;
         Some(u64::from(buffer.byte_length()))
+    }
+
+    fn clock(&self) -> fn() -> f64 {
+        milliseconds
+    }
+
+    fn spent(&mut self, spent: Spent) {
+        self.tell(&Event::Spent(spent));
     }
 
     fn progress(&mut self, what: &str) {

@@ -5,7 +5,8 @@ import { go } from "../route";
 import { adopt, device } from "./choices";
 import { currentRun } from "./live";
 import { canGoOn, goOn } from "./resume";
-import { busy } from "./trainer";
+import { adapterOf, busy } from "./trainer";
+import { beginWith } from "./begin-with";
 
 export const actions: LabActions = {
   isBusy: () => busy.value,
@@ -18,6 +19,8 @@ export const actions: LabActions = {
     go("lab");
     void goOn(row);
   },
+  startFrom: beginWith,
+  adapter: adapterOf,
   use(row, spec) {
     adopt(spec);
     if (row.device === "webgpu" || row.device === "cpu") device.value = row.device;

@@ -3,13 +3,15 @@
 import { useMemo } from "preact/hooks";
 import { Claims } from "../results/claims";
 import { records } from "../results/records";
-import { doneRuns, plannedRuns } from "./experiment";
+import { doneRuns, isWhole, plannedRuns } from "./experiment";
 
 export function AnswersView() {
   // A thousand draws behind each interval: only when a run is done.
   const claims = useMemo(
     () => records()?.answers(plannedRuns.value.map((r) => r.run)).claims ?? [],
-    [doneRuns.value.join()],
+    [plannedRuns.value, doneRuns.value.join()],
   );
-  return <Claims claims={claims} heading="h4" />;
+  // An experiment on one question has runs for one claim.
+  const asked = isWhole() ? claims : claims.filter((claim) => claim.figures.length > 0);
+  return <Claims claims={asked} heading="h4" />;
 }

@@ -4,9 +4,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { compact, count, duration, loss, megabytes, percent, share } from "../format";
 import { offered } from "../store/own-models";
 import { asked, device, invalid, ready, spec } from "./choices";
-import { live } from "./live";
+import { live, spent } from "./live";
 import { PositionMap } from "./position-map";
-import type { Transfer } from "./protocol";
+import type { Spent, Transfer } from "./protocol";
 import { speeds } from "./speed";
 import { job, stopThere, there, trainThere } from "./there";
 import {
@@ -180,6 +180,7 @@ function Going() {
           max={transfer.value.total}
         />
       )}
+      <StepTime />
       {notice.value && (
         <p class="notice" role="status">
           {notice.value}
@@ -190,6 +191,36 @@ function Going() {
           {problem.value}
         </p>
       )}
+    </div>
+  );
+}
+
+const PARTS: [keyof Spent, string][] = [
+  ["forward", "forward"],
+  ["backward", "backward"],
+  ["update", "update"],
+  ["read_back", "read-back"],
+  ["helpers", "waiting for the other threads"],
+];
+
+/** What the last steps spent their time with. */
+function StepTime() {
+  const found = spent.value;
+  const all = found ? PARTS.reduce((sum, [part]) => sum + found[part], 0) : 0;
+  if (!found || !(all > 0) || phase.value === "preparing") return null;
+  const parts = PARTS.filter(([part]) => found[part] > 0);
+  return (
+    <div class="step-time" data-testid="step-time">
+      <p class="hint">
+        A step{live.value?.msPerStep ? ` of ${live.value.msPerStep.toPrecision(2)} ms` : ""}:{" "}
+        {parts.map(([part, title]) => `${title} ${Math.round((100 * found[part]) / all)} %`).join(", ")}.
+        {live.value?.device === "webgpu" && " The GPU works on its own: what it takes shows in the read-back."}
+      </p>
+      <div class="bar-of-parts" aria-hidden="true">
+        {parts.map(([part]) => (
+          <i key={part} class={part} style={{ flexGrow: found[part] }} />
+        ))}
+      </div>
     </div>
   );
 }

@@ -2,7 +2,7 @@
 
 import { catalogue } from "../catalogue";
 import { count, list, megabytes, methodTitle } from "../format";
-import { experiment } from "../results/records";
+import { presets } from "../results/records";
 import { ScoreMultiples } from "../results/score-figure";
 import type { Group } from "../results/view";
 import type { Spec } from "../spec";
@@ -10,8 +10,10 @@ import { AnswersView } from "./answers";
 import { device } from "./choices";
 import {
   bytesToGet,
+  chosenName,
   doneRuns,
   ending,
+  experiment,
   experimentModels,
   experimentTasks,
   failure,
@@ -22,7 +24,15 @@ import {
   start,
   stop,
 } from "./experiment";
+import { Choice } from "./fields";
 import { busy, queued } from "./trainer";
+
+const TITLES: Record<string, string> = {
+  demo: "Everything",
+  methods: "Methods",
+  positions: "Positions",
+  counts: "Counts",
+};
 
 export function ExperimentView() {
   if (!experiment.value) return null;
@@ -31,10 +41,16 @@ export function ExperimentView() {
   return (
     <section class="experiment" aria-labelledby="experiment-title">
       <h2 id="experiment-title">Scaling experiment</h2>
-      <p>
-        Look at how far apart the methods are, and at how few parameters come up to full fine-tuning, as the model
-        grows: Su et al. (2023) claim that both shrink with scale. {count(all)} runs on {list(experimentModels.value)},
-        one after another in this tab; what is done is kept.
+      <Choice
+        label="What to look at"
+        value={experiment.value.name}
+        options={presets.value.map(({ name }) => ({ value: name, title: TITLES[name] ?? name, off: queued.value }))}
+        onChange={(name) => (chosenName.value = name)}
+      />
+      <p>{experiment.value.about}</p>
+      <p class="hint">
+        {count(all)} runs on {list(experimentModels.value)}, one after another in this tab. What is done is kept, and
+        counts wherever it belongs.
       </p>
       <Start />
       {(queued.value || (done > 0 && done < all)) && <Progress done={done} all={all} />}
@@ -118,7 +134,7 @@ function Found({ done, all }: { done: number; all: number }) {
           task={task}
           models={experimentModels.value}
           shows={ofExperiment}
-          on={[doneRuns.value.join()]}
+          on={[chosenName.value, doneRuns.value.join()]}
         />
       ))}
       <AnswersView />

@@ -3,7 +3,8 @@
 
 import { computed, signal } from "@preact/signals";
 import { catalogue, tasks } from "../catalogue";
-import { experiment, rows } from "../results/records";
+import { presets, rows } from "../results/records";
+import { inAddress } from "../route";
 import type { Spec } from "../spec";
 import { offered } from "../store/own-models";
 import { ownTasks } from "../store/own-tasks";
@@ -19,6 +20,16 @@ export interface PlannedRun {
   text: string;
   spec: Spec;
 }
+
+const WHOLE = "demo";
+/** Of the experiment on the screen. */
+export const chosenName = inAddress("lab", "experiment", WHOLE);
+export const experiment = computed(
+  () => presets.value.find((preset) => preset.name === chosenName.value) ?? presets.value[0],
+);
+
+/** Whether it asks all that the paper claims. */
+export const isWhole = () => experiment.value?.name === WHOLE;
 
 export const plannedRuns = computed<PlannedRun[]>(() =>
   (experiment.value?.runs ?? []).map(({ run, spec: text }) => ({ run, text, spec: JSON.parse(text) as Spec })),
@@ -64,7 +75,7 @@ export async function start(device: DeviceName): Promise<void> {
   failure.value = "";
   took.value = new Map();
   try {
-    for (const planned of plannedRuns.value) {
+    for (const planned of plannedRuns.peek()) {
       if (doneRuns.value.includes(planned.run)) continue;
       presentRun.value = planned;
       const begun = performance.now();

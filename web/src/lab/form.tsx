@@ -79,7 +79,7 @@ function TrainFields() {
           value={seeds.init}
           min={0}
           max={Number.MAX_SAFE_INTEGER}
-          onChange={(n) => change((s) => void (s.seeds = { placement: n, batches: n, init: n }))}
+          onChange={(n) => change((s) => void (s.seeds = { placement: s.start ? s.seeds.placement : n, batches: n, init: n }))}
         />
       </div>
       <details>

@@ -1,6 +1,7 @@
 // The run that is on the screen: its record's lines as series for the charts.
 
 import { signal } from "@preact/signals";
+import type { Spent } from "./protocol";
 import { readLine, type Line, type ModelInfo, type Spec, type TaskInfo, type ThetaInfo } from "../spec";
 
 export interface Live {
@@ -26,6 +27,19 @@ export interface Live {
 
 export const live = signal<Live | undefined>(undefined);
 
+/** Where the last steps spent their time; absent before the first. */
+export const spent = signal<Spent | undefined>(undefined);
+/** Of what was spent before, this share still counts. */
+const FADES = 0.9;
+
+/** Takes what some steps spent. */
+export function spend(now: Spent): void {
+  const before = spent.peek();
+  const sum = { ...now };
+  if (before) for (const part of Object.keys(now) as (keyof Spent)[]) sum[part] += FADES * before[part];
+  spent.value = sum;
+}
+
 /** The record's text as far as it is known, for Results while the run goes on. */
 let text = "";
 let lastMs: { step: number; ms: number } | undefined;
@@ -41,6 +55,7 @@ export function begin(earlier = ""): void {
   text = "";
   state = undefined;
   lastMs = undefined;
+  spent.value = undefined;
   for (const line of earlier.split("\n")) if (line) take(line);
   show();
 }

@@ -2,6 +2,7 @@
 
 import { MODULES, type Method, type MethodName, type Module, type Pool, type Selector } from "../spec";
 import { METHODS } from "../format";
+import { BeginWith } from "./begin-with";
 import { change, chooseMethod, spec } from "./choices";
 import { Check, CountField, Field, NumberField, SelectField } from "./fields";
 import { plan } from "./trainer";
@@ -59,6 +60,7 @@ export function MethodFields() {
           onChange={(bottleneck) => edit<Adapter>({ bottleneck })}
         />
       )}
+      <BeginWith />
     </section>
   );
 }

@@ -19,13 +19,31 @@ export interface Device {
   host: string;
 }
 
-/** A line of the record as text, or a word on what takes time. */
-export type RunEvent = { line: string } | { progress: string };
+/** A line of the record as text, a word on what takes time, or where steps spend it. */
+export type RunEvent = { line: string } | { progress: string } | { spent: Spent };
+
+/** Milliseconds of the steps since the last word, by what was done in them. */
+export interface Spent {
+  forward: number;
+  backward: number;
+  update: number;
+  read_back: number;
+  helpers: number;
+}
+
+/** What peft saves of an adapter; `head` is one that no class of transformers has. */
+export interface Adapter {
+  config: string;
+  weights: Uint8Array<ArrayBuffer>;
+  head?: Uint8Array<ArrayBuffer>;
+  note: string;
+}
 
 /** The wasm of crates/apet-web, as wasm-bindgen writes it. */
 export interface LabModule {
   default(at: { module_or_path: string }): Promise<unknown>;
   webgpuStatus(): Promise<WebgpuStatus>;
+  startWith(name: string, theta: Uint8Array): Promise<string>;
   Lab: { open(device: DeviceName): Promise<Lab> };
 }
 
@@ -40,6 +58,7 @@ export interface Lab {
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
   plan(spec: string): Planned;
+  toPeft(spec: string, theta: Uint8Array): Promise<Adapter>;
   moved(spec: string, theta: Uint8Array): Promise<[block: number | null, part: string, length: number][]>;
   positions(spec: string, cells: number): { blocks: PositionBlock[]; grids: PositionGrid[] };
   recordName(spec: string): string;
@@ -160,6 +179,10 @@ export interface Calls {
   positions: { args: [spec: string, cells: number]; value: { grids: PositionGrid[] } };
   /** How far a run's theta is from what it began with, by block and part. */
   moved: { args: [spec: string, theta: Uint8Array]; value: [block: number | null, part: string, length: number][] };
+  /** Keeps a theta file for a run to begin with; the spec of that run. */
+  startWith: { args: [name: string, theta: Uint8Array]; value: string };
+  /** A run's theta as an adapter of Hugging Face peft. */
+  adapter: { args: [spec: string, theta: Uint8Array]; value: Adapter };
   check: { args: []; value: Check[] };
   /** `helpers` lead to Workers that assist. */
   run: { args: [spec: string, reason: string | undefined, helpers: MessagePort[]]; value: void };

@@ -9,8 +9,8 @@ import type { ModelInfo, Spec, TaskInfo } from "../spec";
 import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
 import { ownTasks, sourcesOf } from "../store/own-tasks";
-import { begin, currentRun, live, liveText, take } from "./live";
-import type { Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus, WeightFile } from "./protocol";
+import { begin, currentRun, live, liveText, spend, take } from "./live";
+import type { Adapter, Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus, WeightFile } from "./protocol";
 import { Fault, Session } from "./session";
 
 /** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
@@ -85,6 +85,10 @@ function dismissHelpers(): void {
 function onEvent(event: RunEvent): void {
   if ("progress" in event) {
     progress.value = event.progress;
+    return;
+  }
+  if ("spent" in event) {
+    spend(event.spent);
     return;
   }
   const line = take(event.line);
@@ -344,6 +348,30 @@ export const positions = (spec: string, cells: number) => worker().session.call(
 
 /** How far a run's theta is from what it began with, by block and part. */
 export const moved = (spec: string, theta: Uint8Array) => worker().session.call("moved", spec, theta);
+
+/** Keeps a theta file for a run to begin with; the spec of that run, as JSON. */
+export const startWith = (name: string, theta: Uint8Array) => worker().session.call("startWith", name, theta);
+
+/** A run's theta as an adapter of peft: its model has to be on the Worker. */
+export function adapterOf(of: string, theta: Uint8Array): Promise<Adapter> {
+  const { model } = JSON.parse(of) as Spec;
+  latest++; // what was being prepared is no longer waited for
+  const job = chain.then(async () => {
+    if (busy.value) throw new Error("A run has the Worker; wait for its end, or stop it.");
+    phase.value = "preparing";
+    try {
+      const to = worker();
+      await loadDevice(to, to.wanted ?? "cpu");
+      await loadModel(to, model);
+      return await to.session.call("adapter", of, theta);
+    } finally {
+      progress.value = "";
+      if (phase.value === "preparing") phase.value = "idle";
+    }
+  });
+  chain = job.catch(() => {});
+  return job;
+}
 
 export async function pause(): Promise<void> {
   phase.value = "paused";

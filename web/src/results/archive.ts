@@ -36,6 +36,10 @@ export async function saveArchive(): Promise<void> {
 
 /** Opens an archive: its records are shown, its thetas kept as long as the page. */
 export async function openArchive(file: File): Promise<void> {
+  if (file.size > LARGEST_ARCHIVE) {
+    tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected an archive of at most ${LARGEST_ARCHIVE / 1e6} MB.`);
+    return;
+  }
   let files: Record<string, Uint8Array>;
   try {
     files = unzipSync(new Uint8Array(await file.arrayBuffer()), { filter: belongs });
@@ -53,6 +57,8 @@ export async function openArchive(file: File): Promise<void> {
   }
 }
 
+/** Of an archive: it is in memory as a whole. */
+const LARGEST_ARCHIVE = 1e9;
 /** The largest file of an archive that is unpacked. */
 const LARGEST = 256 * 1024 * 1024;
 

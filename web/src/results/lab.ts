@@ -1,6 +1,7 @@
 // What the Lab lets Results do with a run. A report has no Lab: then there is nothing to do it with.
 
 import { signal } from "@preact/signals";
+import type { Adapter } from "../lab/protocol";
 import type { Row } from "./view";
 
 export interface LabActions {
@@ -11,6 +12,10 @@ export interface LabActions {
   /** The run was interrupted in this tab. */
   canGoOn(row: Row): boolean;
   goOn(row: Row): void;
+  /** Puts a run that goes on from what this one tuned into the Lab's form. */
+  startFrom(name: string, theta: Uint8Array): Promise<void>;
+  /** What a run tuned as an adapter of peft. */
+  adapter(spec: string, theta: Uint8Array): Promise<Adapter>;
   /** Puts a run's spec, as JSON, into the Lab's form. */
   use(row: Row, spec: string): void;
 }

@@ -14,8 +14,8 @@ export const selected = signal<ReadonlyMap<string, number>>(new Map());
 /** The row whose page is open. */
 export const opened = signal<string | undefined>(undefined);
 export const deleted = signal<Row | undefined>(undefined);
-/** The runs that the page offers as one; known once the records can be read. */
-export const experiment = signal<Experiment | undefined>(undefined);
+/** Experiments that the page offers, the whole one first; known once the records can be read. */
+export const presets = signal<Experiment[]>([]);
 
 /** Colours for overlaid runs; more can not be told apart. */
 export const COLOURS = 8;
@@ -30,9 +30,9 @@ export const interrupted = computed(() => rows.value.filter((r) => r.source === 
 
 export async function startRecords(): Promise<void> {
   try {
-    const { records, experiment: offered } = await openRecords();
+    const { records, presets: offered } = await openRecords();
     view = records;
-    experiment.value = offered;
+    presets.value = offered;
   } catch (error) {
     tell(error instanceof Error ? error.message : String(error));
     return;
@@ -79,9 +79,23 @@ export async function addFiles(files: File[]): Promise<void> {
       await openArchive(file);
       continue;
     }
+    if (/\.parquet$/i.test(file.name)) {
+      await addTable(file);
+      continue;
+    }
     if (file.size > LARGEST_FILE)
-      tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected a record of at most ${LARGEST_FILE / 1e6} MB.`);
+      tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected a record of at most ${Math.round(LARGEST_FILE / 1e6)} MB.`);
     else addRecord(file.name, await file.text());
+  }
+}
+
+/** Opens a table of `apet collect`. What reads it comes only then. */
+async function addTable(file: File): Promise<void> {
+  try {
+    const { rowsOf } = await import("./parquet");
+    addRecord(file.name, await rowsOf(file));
+  } catch (error) {
+    tell(`${file.name}: can not be read as Parquet (${error instanceof Error ? error.message : String(error)}).`);
   }
 }
 

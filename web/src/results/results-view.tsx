@@ -84,7 +84,7 @@ function Sources() {
         ref={picker}
         type="file"
         multiple
-        accept=".jsonl,.json,.zip"
+        accept=".jsonl,.json,.zip,.parquet"
         hidden
         data-testid="open-records"
         onChange={(e) => {

@@ -49,7 +49,7 @@ function ClaimFigure({ number, empty }: { number: number; empty: string }) {
 }
 
 export function PlacementFigure() {
-  const found = useMemo(() => records()?.placements(), [edition.value]);
+  const found = useMemo(() => records()?.placements(shown.value), [edition.value, shown.value]);
   const points = (found?.models ?? []).map((m) => ({
     model: m.model,
     parameters: m.parameters,
@@ -71,7 +71,7 @@ export function PlacementFigure() {
     <>
       <ScaleFigure name="placements" label="points" points={points} on={[found]} />
       <p class="hint">
-        Standard deviation of scores across placements, apart from what the other seeds do, of all runs, with 95 % intervals.
+        Standard deviation of scores across placements, apart from what the other seeds do, with 95 % intervals.
         {trend &&
           ` Where a model is ten times as large it changes by ${signed(trend.slope)} points [${signed(trend.low)}, ${signed(trend.high)}], p = ${trend.p.toFixed(2)}.`}
       </p>

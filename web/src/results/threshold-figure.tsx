@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { compact, count } from "../format";
 import { decades, Empty, frame, HEIGHT } from "./choice";
 import { PlotFigure } from "./plot";
+import { shown } from "./found";
 import { edition, records, rows } from "./records";
 import type { Threshold } from "./view";
 
@@ -20,7 +21,7 @@ interface Point {
 }
 
 export function ThresholdFigure() {
-  const found = useMemo(() => records()?.thresholds() ?? [], [edition.value]);
+  const found = useMemo(() => records()?.thresholds(shown.value) ?? [], [edition.value, shown.value]);
   const size = new Map(rows.value.map((r) => [r.model, r.parameters]));
   const points = found.flatMap(({ model, task, low, low_tried, high, high_tried }): Point[] => {
     const at = (which: string, curve: Threshold | null, tried: number | null) => {
@@ -70,7 +71,7 @@ export function ThresholdFigure() {
       />
       <p class="hint">
         Low: above the head alone. High: 95 % of the way from there to full tuning. Circles are where a logistic curve through the
-        scores of all runs comes there, with 95 % intervals; crosses the first count that was tried.
+        scores of the runs comes there, with 95 % intervals; crosses the first count that was tried.
       </p>
     </>
   );

@@ -32,8 +32,8 @@ export interface Records {
   answers(runs: string[]): Answers;
   tradeOffs(filter: Filter, cost: Cost): Traded[];
   grouped(by: By[], runs: string[]): Summed[];
-  thresholds(): Thresholds[];
-  placements(): Placements;
+  thresholds(runs?: string[]): Thresholds[];
+  placements(runs?: string[]): Placements;
   report(name: string, about: string): string;
   record(key: string): string;
   spec(key: string): string;
@@ -42,7 +42,7 @@ export interface Records {
 interface ViewModule {
   default(at: { module_or_path: string }): Promise<unknown>;
   Records: new () => Records;
-  demo(): Experiment;
+  presets(): Experiment[];
 }
 
 // Found at build time; without the wasm the page still builds.
@@ -52,7 +52,7 @@ const wasm = Object.values(
   import.meta.glob<string>("../../pkg/view/apet_view_bg.wasm", { query: "?url", import: "default", eager: true }),
 )[0];
 
-export async function openRecords(): Promise<{ records: Records; experiment: Experiment }> {
+export async function openRecords(): Promise<{ records: Records; presets: Experiment[] }> {
   if (!built || !wasm) {
     throw new Error(
       "This build of the page can not read records: its WebAssembly (web/pkg/view) was not there. Build it with `cargo xtask lab`.",
@@ -60,5 +60,5 @@ export async function openRecords(): Promise<{ records: Records; experiment: Exp
   }
   const module = await built();
   await module.default({ module_or_path: wasm });
-  return { records: new module.Records(), experiment: module.demo() };
+  return { records: new module.Records(), presets: module.presets() };
 }

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use apet_record::{
     Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunRecord, RunSpec,
-    Schedule, Seeds, Select, TaskSpec, Words,
+    Schedule, Seeds, Select, Start, TaskSpec, Words,
 };
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::builtin::DEFAULTS;
 use crate::device::Precision;
+use crate::store::Store;
 use crate::study::WorkArgs;
+use crate::theta::File;
 
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,10 @@ pub(crate) struct RunArgs {
     /// A RunSpec as JSON, or the record of a run that is to be made again; the other options change it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
+    /// Begins with a theta instead of initial values: of a run of the store, or a file. Its spec is the one that
+    /// the other options change
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
+    start: Option<String>,
     /// Model in the store, or a Hugging Face directory; ladder-micro, which comes with apet, where none is named
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
@@ -218,11 +224,20 @@ impl RunArgs {
         self.settings.mask.as_ref()
     }
 
-    /// The spec that the options make.
+    /// The theta that the run begins with, where one is given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn start(&self, store: &Store) -> Result<Option<File>> {
+        let opened = self.start.as_ref().map(|start| File::open(store, start));
+        opened.transpose()
+    }
+
+    /// The spec that the options make, beginning with `start`.
     ///
     /// # Errors
     /// Names the option, what was found and what was expected.
-    pub(crate) fn spec(&self) -> Result<RunSpec> {
+    pub(crate) fn spec(&self, start: Option<&File>) -> Result<RunSpec> {
         let mut spec = match &self.spec {
             Some(path) => {
                 let text =
@@ -233,9 +248,15 @@ impl RunArgs {
                     _ => RunSpec::from_json(&text).with_context(|| path.display().to_string())?,
                 }
             }
-            None => RunSpec::new(self.model.as_deref().unwrap_or(DEFAULTS.0), DEFAULTS.1),
+            None => match start.map(File::spec).transpose()?.flatten() {
+                Some(spec) => spec,
+                None => RunSpec::new(DEFAULTS.0, DEFAULTS.1),
+            },
         };
-        if let (Some(model), Some(_)) = (&self.model, &self.spec) {
+        if let Some(file) = start {
+            spec.start = Some(Start::of(file.name(), file.bytes()));
+        }
+        if let Some(model) = &self.model {
             spec.model.clone_from(model);
         }
         match &self.task {
@@ -307,7 +328,14 @@ impl Settings {
             spec.head.pooling = word::<Pooling>("--pooling", pooling)?;
         }
         if let Some(seed) = self.seed {
-            spec.seeds = Seeds::all(seed);
+            let placement = match spec.start {
+                Some(_) => spec.seeds.placement, // what it begins with lies where it lies
+                None => seed,
+            };
+            spec.seeds = Seeds {
+                placement,
+                ..Seeds::all(seed)
+            };
         }
         if let Some(seed) = self.placement_seed {
             spec.seeds.placement = seed;

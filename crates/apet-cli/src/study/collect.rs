@@ -13,6 +13,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::parquet::Table;
 use super::{Folder, tensorboard, trackio};
+use crate::archive;
 use crate::builtin;
 use crate::store::write_atomic;
 
@@ -36,7 +37,8 @@ pub(crate) struct CollectArgs {
     /// The study's folder
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// The table: FILE.parquet or FILE.csv
+    /// The table, FILE.parquet or FILE.csv; or FILE.zip, an archive of records, thetas and report that the page opens and
+    /// apet import takes
     #[arg(
         short,
         long,
@@ -75,7 +77,16 @@ pub(crate) struct ReportArgs {
 /// Names the record that can not be read; or when a file can not be written.
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
-    if let Some(out) = &args.out {
+    if let Some(out) = &args.out
+        && out.extension().is_some_and(|ending| ending == "zip")
+    {
+        ensure!(
+            args.with.is_empty(),
+            "--with belongs to a table, {} is an archive of the study alone",
+            out.display()
+        );
+        archived(&folder, out)?;
+    } else if let Some(out) = &args.out {
         table(&folder, &others(&args.with)?, out)?;
     }
     if let Some(logs) = &args.tensorboard {
@@ -96,7 +107,7 @@ fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
         "parquet" => as_parquet,
         "csv" => as_csv,
         _ => bail!(
-            "-o {}: expected a name that ends with .parquet or .csv",
+            "-o {}: expected a name that ends with .parquet, .csv or .zip",
             path.display()
         ),
     };
@@ -108,6 +119,21 @@ fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
     if !others.is_empty() {
         println!("{}: {} others", path.display(), others.len());
     }
+    Ok(())
+}
+
+fn archived(folder: &Folder, path: &Path) -> Result<()> {
+    let run = |record: PathBuf| {
+        let id = record.file_stem().unwrap_or_default().to_string_lossy();
+        let theta = folder.root.join(format!("thetas/{id}.safetensors"));
+        archive::Run { record, theta }
+    };
+    let runs: Vec<archive::Run> = paths(folder).into_iter().map(run).collect();
+    let report = as_markdown(folder, read(&main(folder), WITHOUT_STEPS, |record| record)?)?;
+    let study = fs::read_to_string(folder.root.join("study.toml"))?;
+    let beside = [("report.md", &report[..]), ("study.toml", &study)];
+    write_atomic(path, |out| archive::write(out, &runs, &beside))?;
+    told(path, runs.len(), folder);
     Ok(())
 }
 
@@ -246,13 +272,13 @@ fn others(with: &[PathBuf]) -> Result<Vec<RunRecord>> {
         for entry in fs::read_dir(path).with_context(at)? {
             let file = entry.with_context(at)?.path();
             let ending = file.extension().unwrap_or_default();
-            if ending == "json" || ending == "jsonl" {
+            if ending == "json" || ending == "jsonl" || ending == "zip" {
                 files.push(file);
             }
         }
         ensure!(
             files.len() > before,
-            "{}: found no .json or .jsonl file, expected records, or results of peft's method comparison",
+            "{}: found no .json, .jsonl or .zip file, expected records, or results of peft's method comparison",
             at()
         );
         files[before..].sort_unstable();
@@ -260,6 +286,10 @@ fn others(with: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let mut all = Vec::new();
     for file in files {
         let at = || file.display().to_string();
+        if file.extension().is_some_and(|ending| ending == "zip") {
+            all.extend(archive::records(&file).with_context(at)?);
+            continue;
+        }
         let text = fs::read_to_string(&file).with_context(at)?;
         all.extend(apet_study::records(&text).with_context(at)?);
     }

@@ -1,0 +1,117 @@
+// @ts-check
+// How long 10,000 records take to open, sort, filter and draw: measured by `cargo xtask bench --page`, one JSON object a line.
+//
+//   APET_BIN=target/release/apet node tests/browser/page-bench.js [ROUNDS]
+
+import { file, newUser, open, toResults } from "./harness.js";
+import { nativeRecord } from "./native-record.js";
+
+const RECORDS = 10_000;
+const FIGURES = ["score", "spread", "apart", "placements", "thresholds", "convergence", "trade", "parallel"];
+
+/** Models of three sizes, methods and counts over many seeds: what a study would have. */
+function records() {
+  const models = [1e6, 1e7, 1e8];
+  const ways = [
+    { method: "full", count: 0 },
+    { method: "head", count: 0 },
+    { method: "lora", count: 1024 },
+    { method: "bitfit", count: 2000 },
+    ...[10, 100, 1000, 10_000, 100_000].map((count) => ({ method: "apet", count })),
+  ];
+  return Array.from({ length: RECORDS }, (_, i) => {
+    const size = i % models.length;
+    const way = ways[Math.floor(i / models.length) % ways.length] ?? { method: "head", count: 0 };
+    const seed = Math.floor(i / (models.length * ways.length)) + 1;
+    const grown = way.method === "apet" ? Math.log10(way.count) / 5 : way.method === "head" ? 0 : 1;
+    return nativeRecord({
+      run: i.toString(16).padStart(16, "0"),
+      ...way,
+      ...(way.method === "full" && { count: models[size] ?? 0 }),
+      seed: Math.floor(seed / 4) + 1,
+      placement: seed % 4,
+      model: `model-${size}`,
+      parameters: models[size] ?? 0,
+      test: 0.6 + 0.05 * size + 0.1 * grown + (seed % 7) / 500,
+      steps: 10,
+      bytes: models[size] ?? 0,
+    });
+  }).join("");
+}
+
+const rounds = Number(process.argv[2] ?? 3);
+const place = await open();
+const study = file("study.jsonl", records());
+
+/** @typedef {import("playwright-core").Page} Page */
+
+/**
+ * Milliseconds from what `act` does in the page until `done` holds and it is drawn.
+ * @template T
+ * @param {Page} page @param {(argument: T) => void} act @param {(argument: T) => boolean} done @param {T} argument
+ */
+const took = (page, act, done, argument) =>
+  page.evaluate(
+    async ([act, done, argument]) => {
+      const of = (/** @type {string} */ text) => Function(`return ${text}`)();
+      const begun = performance.now();
+      of(act)(argument);
+      while (!of(done)(argument)) await new Promise((next) => requestAnimationFrame(next));
+      await new Promise((next) => requestAnimationFrame(() => setTimeout(next)));
+      return performance.now() - begun;
+    },
+    /** @type {const} */ ([act.toString(), done.toString(), argument]),
+  );
+
+for (let round = 0; round < rounds; round++) {
+  const { context, page, wrong } = await newUser(place, { bypassCSP: true });
+  await toResults(page);
+  const say = (/** @type {string} */ what, /** @type {number} */ ms) => console.log(JSON.stringify({ round, what, ms }));
+  const begun = Date.now();
+  await page.getByTestId("open-records").setInputFiles(study);
+  await page.getByText(`${RECORDS.toLocaleString("en")} runs`, { exact: false }).first().waitFor();
+  await page.locator(".plot svg").first().waitFor();
+  say("open", Date.now() - begun);
+
+  const sorted = (/** @type {string} */ name) =>
+    took(
+      page,
+      (name) => [...document.querySelectorAll("th button")].find((b) => b.textContent?.startsWith(name))?.dispatchEvent(new MouseEvent("click", { bubbles: true })),
+      (name) => [...document.querySelectorAll("th[aria-sort]")].some((th) => th.textContent?.startsWith(name) && th.getAttribute("aria-sort") !== "none"),
+      name,
+    );
+  for (const name of ["Tuned", "Model", "Test"]) say(`sort by ${name}`, await sorted(name));
+  for (const text of ["lora", "count > 500 and model = model-2", ""])
+    say(
+      `filter "${text}"`,
+      await took(
+        page,
+        (text) => {
+          const box = /** @type {HTMLInputElement} */ (document.querySelector("input[type=search]"));
+          box.value = text;
+          box.dispatchEvent(new InputEvent("input", { bubbles: true }));
+        },
+        (text) => /** @type {HTMLInputElement} */ (document.querySelector("input[type=search]")).value === text,
+        text,
+      ),
+    );
+  for (const name of FIGURES)
+    say(
+      `figure ${name}`,
+      await took(
+        page,
+        (name) => {
+          const choice = [...document.querySelectorAll("select")].find((s) => [...s.options].some((o) => o.value === "placements"));
+          document.querySelectorAll(".figure .plot > div").forEach((e) => e.replaceChildren());
+          if (!choice) return;
+          choice.value = name;
+          choice.dispatchEvent(new Event("change", { bubbles: true }));
+        },
+        () => document.querySelector(".figure .plot svg") !== null || document.querySelector(".figure .empty") !== null,
+        name,
+      ),
+    );
+  if (wrong.length > 0) throw new Error(wrong.join("; "));
+  await context.close();
+}
+await place.close();

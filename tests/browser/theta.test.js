@@ -1,0 +1,117 @@
+// @ts-check
+// What a run tuned: saved, as an adapter of peft, and gone on from.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { unzipSync } from "fflate";
+import { choose, file, newUser, open, shot, status, storedRecords, toLab, toResults, trainButton } from "./harness.js";
+
+/** @type {import("./harness.js").Place} */
+let place;
+before(async () => (place = await open()));
+after(() => place?.close());
+
+/** A safetensors file's tensors: name to shape. @param {Uint8Array} bytes */
+function shapes(bytes) {
+  const size = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + size)));
+  delete header.__metadata__;
+  return new Map(Object.entries(header).map(([name, { shape }]) => [name, shape]));
+}
+
+/** The page of the newest run in Results. @param {import("playwright-core").Page} page */
+async function runPage(page) {
+  await toResults(page);
+  await page.locator("tbody tr[aria-rowindex]:visible").first().getByRole("button").click();
+  return page.getByRole("dialog");
+}
+
+/** Saves what a button gives. @param {import("playwright-core").Page} page @param {import("playwright-core").Locator} button */
+async function saved(page, button) {
+  const [download] = await Promise.all([page.waitForEvent("download"), button.click()]);
+  return { name: download.suggestedFilename(), bytes: new Uint8Array(await readFile(await download.path())) };
+}
+
+test("LoRA leaves as an adapter of peft, theta as a file, and another run goes on from it", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page, { steps: 20, every: 10 });
+  await page.getByLabel("Method", { exact: true }).selectOption("lora");
+  await page.getByLabel("Rank").fill("2");
+  await page.getByTestId("counts").getByText("1,024", { exact: true }).waitFor();
+  await trainButton(page).click();
+  // Where a step spends its time is said, and is all of it.
+  const split = page.getByTestId("step-time");
+  await split.waitFor();
+  const said = (await split.textContent()) ?? "";
+  assert.match(said, /forward \d+ %, backward \d+ %, update \d+ %/);
+  await status(page, /^Done after 20 steps/);
+
+  const dialog = await runPage(page);
+  await shot(page, "theta", false);
+  const adapter = await saved(page, dialog.getByRole("button", { name: "Download as peft adapter" }));
+  assert.match(adapter.name, /^[0-9a-f]{16}-cpu\.peft\.zip$/);
+  const files = unzipSync(adapter.bytes);
+  assert.deepEqual(Object.keys(files).sort(), [
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "head.safetensors",
+  ]);
+  const config = JSON.parse(new TextDecoder().decode(files["adapter_config.json"]));
+  assert.equal(config.peft_type, "LORA");
+  assert.equal(config.r, 2);
+  const weights = shapes(/** @type {Uint8Array} */ (files["adapter_model.safetensors"]));
+  const scalars = [...weights.values()].reduce((sum, shape) => sum + shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1), 0);
+  assert.equal(scalars, 1024, "all that was tuned, and nothing else");
+
+  const theta = await saved(page, dialog.getByRole("button", { name: "Download theta" }));
+  await dialog.getByRole("button", { name: "Go on from it" }).click();
+  const begins = page.getByText(/^Begins with the theta [0-9a-f]{16}-cpu/);
+  await begins.waitFor();
+  assert.equal(await page.getByLabel("Rank").inputValue(), "2", "the method is the theta's");
+  // A rate of 0 leaves what it begins with: the score is the first run's.
+  await page.getByLabel("Learning rate").fill("0");
+  await page.getByLabel("Steps", { exact: true }).fill("2");
+  await trainButton(page).click();
+  await status(page, /^Done after 2 steps/);
+  const [first, second] = (await storedRecords(page)).sort((a, b) => b.length - a.length);
+  const ended = (/** @type {typeof first} */ record) => record?.at(-1);
+  assert.equal(second?.[0]?.spec.start.theta, theta.name.replace(".theta.safetensors", ""));
+  assert.equal(ended(second)?.test, ended(first)?.test);
+  assert.ok(ended(first)?.test > 0.55, "the first run learned something");
+
+  // From a file, as a new user would have it from somebody else; what does not fit says so.
+  const other = await newUser(place);
+  await other.page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+  await other.page.getByTestId("theta").setInputFiles(file(theta.name, Buffer.from(theta.bytes)));
+  await other.page.getByText(/^Begins with the theta/).waitFor();
+  await other.page.getByLabel("Rank").fill("4");
+  await trainButton(other.page).click();
+  await other.page
+    .getByTestId("problem")
+    .getByText(/start.theta: [0-9a-f]{16}-cpu: found low_rank of 2 at .*, expected low_rank of 4/)
+    .waitFor({ timeout: 60_000 });
+  await other.page.getByRole("button", { name: "Begin anew" }).click();
+  await other.page.getByRole("button", { name: "Begin with a theta…" }).waitFor();
+  await other.page.getByTestId("theta").setInputFiles(file("x.safetensors", "no theta"));
+  await other.page.getByTestId("problem").getByText(/^x: .*expected a theta file/).waitFor();
+  await other.context.close();
+
+  assert.deepEqual(wrong, []);
+  await toLab(page);
+  await context.close();
+});
+
+test("what peft can not hold is said", async () => {
+  const { context, page } = await newUser(place);
+  await choose(page, { steps: 2, every: 2 });
+  await page.getByLabel("Method", { exact: true }).selectOption("adapter");
+  await page.getByLabel("Width of the bottlenecks").fill("2");
+  await trainButton(page).click();
+  await status(page, /^Done after 2 steps/);
+  const dialog = await runPage(page);
+  await dialog.getByRole("button", { name: "Download as peft adapter" }).click();
+  await dialog.getByRole("status").getByText(/peft/).waitFor();
+  await context.close();
+});
