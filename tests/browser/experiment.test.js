@@ -195,7 +195,7 @@ for (const [width, height] of [
       await page.getByTestId("open-records").setInputFiles(study);
       await page.getByRole("cell", { name: "study.jsonl" }).first().waitFor();
       await toLab(page);
-      const said = (await section(page).locator("p").first().textContent()) ?? "";
+      const said = (await section(page).locator("p.hint").first().textContent()) ?? "";
       const models = new Set(said.match(/ladder-\w+/g)).size;
       assert.ok(models > 1, said);
       const answers = section(page).getByRole("article");

@@ -23,10 +23,11 @@ cargo xtask build                      build the page and the binary
 cargo xtask site [DIR]                 write the page as a folder for any host of files (target/site)
 cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
-cargo xtask bench [--native|--browser|--scale|--studies] [--rounds N]
+cargo xtask bench [--native|--browser|--scale|--studies|--page] [--rounds N]
                                        time steps beside transformers and peft (6 GB), in Chromium beside
                                        jax-js and TensorFlow.js, in turn; 3 rounds; and against sizes;
-                                       and status, collect and report of 100,000 records
+                                       and status, collect and report of 100,000 records; and the page with 10,000
+cargo xtask soak [--minutes N]         train and pause in a tab, 30 minutes on each device: no memory is lost
 cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
 ";
 
@@ -56,6 +57,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
                 ["--browser", rest @ ..] => (Where::Browser, rest),
                 ["--scale", rest @ ..] => (Where::Scale, rest),
                 ["--studies", rest @ ..] => (Where::Studies, rest),
+                ["--page", rest @ ..] => (Where::Page, rest),
                 all => (Where::Everywhere, all),
             };
             let rounds = match options {
@@ -73,6 +75,11 @@ fn run(words: &[String]) -> Result<ExitCode> {
             let seconds = seconds.parse();
             let found = || format!("--seconds: found {}, expected a number", words[2]);
             fuzz::fuzz(seconds.with_context(found)?, None)?;
+        }
+        ["soak"] => test::soak(30)?,
+        ["soak", "--minutes", minutes] => {
+            let found = || format!("--minutes: found {minutes}, expected a number");
+            test::soak(minutes.parse().with_context(found)?)?;
         }
         ["test"] => return test::test(None),
         ["test", "--peers"] => peers::peers()?,

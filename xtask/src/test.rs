@@ -220,6 +220,22 @@ fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
     Ok(count)
 }
 
+/// Trains and pauses in a tab for so many minutes on each device, and watches its memory.
+///
+/// # Errors
+/// What is missing, or what grew.
+pub(crate) fn soak(minutes: u32) -> Result<()> {
+    build::everything()?;
+    setup::for_test()?;
+    let file = root().join("tests/browser/memory.test.js");
+    let mut node = command("node", ["--test", "--test-reporter=spec"])?;
+    node.arg(file).env("APET_SOAK_MINUTES", minutes.to_string());
+    node.env("APET_BIN", apet()?)
+        .env("APET_HOME", target()?.join("test-store"));
+    node.envs(setup::chromium().map(|browser| ("CHROMIUM", browser)));
+    step("memory of a tab", || run(node))
+}
+
 fn browser_files() -> Result<Vec<PathBuf>> {
     let folder = root().join("tests/browser");
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;

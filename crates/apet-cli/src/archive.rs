@@ -37,9 +37,7 @@ pub(crate) fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) 
     let mut zip = ZipWriter::new_stream(out);
     let packed = SimpleFileOptions::default();
     // Numbers do not pack: they are stored as they are.
-    let stored = packed
-        .compression_method(CompressionMethod::Stored)
-        .large_file(true);
+    let stored = packed.compression_method(CompressionMethod::Stored);
     for (name, text) in beside {
         zip.start_file(*name, packed)?;
         zip.write_all(text.as_bytes())?;
@@ -53,7 +51,10 @@ pub(crate) fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) 
         zip.start_file(format!("runs/{name}.jsonl"), packed)?;
         zip.write_all(text.as_bytes())?;
         if let Ok(mut theta) = File::open(&run.theta) {
-            zip.start_file(format!("thetas/{name}.safetensors"), stored)?;
+            // Where it need not be, no reader of the page's expects it.
+            let is_large = theta.metadata()?.len() >= u64::from(u32::MAX);
+            let options = stored.large_file(is_large);
+            zip.start_file(format!("thetas/{name}.safetensors"), options)?;
             io::copy(&mut theta, &mut zip)?;
         }
     }

@@ -11,7 +11,7 @@ import { save } from "./export";
 import { longName, mark, marks } from "./found";
 import { PlotFigure } from "./plot";
 import { lab } from "./lab";
-import { deleteRow, download, opened, records, rows } from "./records";
+import { deleteRow, download, edition, opened, records, rows } from "./records";
 import type { Row } from "./view";
 
 export function RunDialog() {
@@ -223,8 +223,9 @@ function Theta({ row, close }: { row: Row; close(): void }) {
   useEffect(() => {
     setTheta(undefined);
     setWord("");
-    void thetaOf(name, isHere).then(setTheta);
   }, [name, isHere]);
+  // An archive that is opened meanwhile may bring it.
+  useEffect(() => void thetaOf(name, isHere).then(setTheta), [name, isHere, edition.value]);
   if (!theta) return null;
   const said = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
   const bytes = async () => new Uint8Array(await theta.arrayBuffer());

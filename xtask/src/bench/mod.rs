@@ -3,6 +3,7 @@
 //! the other.
 
 mod browser;
+mod page;
 mod scale;
 mod studies;
 
@@ -121,6 +122,7 @@ pub(crate) enum Where {
     Browser,
     Scale,
     Studies,
+    Page,
 }
 
 /// Measures, prints tables, and adds all figures to the history in the target directory.
@@ -142,6 +144,9 @@ pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     }
     if asked(Where::Studies) {
         kept.extend(studies::studies()?);
+    }
+    if asked(Where::Page) {
+        kept.extend(page::page(rounds)?);
     }
     keep(&target()?.join("bench.jsonl"), kept)
 }

@@ -1,0 +1,48 @@
+//! The page with 10,000 records: opening, sorting, filtering, drawing (tests/browser/page-bench.js).
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::build::apet;
+use crate::setup;
+use crate::step::{command, root, target};
+
+/// Measures, and gives all figures.
+///
+/// # Errors
+/// What is missing, or what the page did not do.
+pub(super) fn page(rounds: usize) -> Result<Vec<Value>> {
+    let script = root().join("tests/browser/page-bench.js");
+    let mut node = command("node", [script])?;
+    node.arg(rounds.to_string()).env("APET_BIN", apet()?);
+    node.env("APET_HOME", target()?.join("test-store"));
+    node.envs(setup::chromium().map(|browser| ("CHROMIUM", browser)));
+    let output = node.stderr(Stdio::inherit()).output().context("node")?;
+    ensure!(
+        output.status.success(),
+        "page-bench.js ended with {}",
+        output.status
+    );
+    let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let what = line["what"].as_str().context("a line says of nothing")?;
+        let ms = line["ms"].as_f64().context("a line has no time")?;
+        found.entry(what.into()).or_default().push(ms);
+    }
+    println!("| the page with 10,000 records | ms |\n|---|---|");
+    for (what, ms) in &found {
+        let [least, most] = super::ends(ms);
+        println!(
+            "| {what} | {:.0} ({least:.0} to {most:.0}) |",
+            super::middle(ms)
+        );
+    }
+    let kept = found.into_iter();
+    Ok(kept
+        .map(|(what, ms)| json!({ "page": what, "ms": ms }))
+        .collect())
+}
