@@ -2,6 +2,7 @@
 
 const whole = new Intl.NumberFormat("en");
 const and = new Intl.ListFormat("en-GB");
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
 export const count = (n: number) => whole.format(n);
@@ -29,7 +30,7 @@ export function duration(seconds: number | null | undefined): string {
 /** A start time as the reader's clock has it. */
 export function when(rfc3339: string): string {
   const date = new Date(rfc3339);
-  return Number.isNaN(date.getTime()) ? "–" : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  return Number.isNaN(date.getTime()) ? "–" : moment.format(date);
 }
 
 export const METHODS = {

@@ -129,9 +129,7 @@ fn is_pet(cell: &Cell) -> bool {
 /// The spread across methods.
 fn across_methods(scene: &Scene) -> Option<f64> {
     let cells = scene.cells.iter().filter(|cell| is_pet(cell));
-    let parts: Vec<(f64, f64)> = cells
-        .map(|cell| (cell.mean(), cell.scores.len() as f64))
-        .collect();
+    let parts: Vec<(f64, f64)> = cells.map(|cell| (cell.mean(), cell.runs as f64)).collect();
     spread(&parts, scene.noise)
 }
 
@@ -164,7 +162,7 @@ fn pairs(scene: &Scene) -> Vec<(usize, f64, f64)> {
         let apet = apet
             .min_by_key(off)
             .filter(|cell| off(cell) as f64 <= AS_MANY * pet.count as f64)?;
-        let (n, m) = (pet.scores.len() as f64, apet.scores.len() as f64);
+        let (n, m) = (pet.runs as f64, apet.runs as f64);
         Some((at, n * m / (n + m), pet.mean() - apet.mean()))
     };
     scene.cells.iter().enumerate().filter_map(pair).collect()
@@ -213,12 +211,12 @@ fn high_threshold(scene: &Scene) -> Option<f64> {
 fn low_threshold(scene: &Scene) -> Option<f64> {
     let reference = scene.reference();
     let head = scene.cells.iter().find(|cell| cell.way == Way::Head);
-    let of_head = head.map_or(0.0, |head| 1.0 / head.scores.len() as f64);
+    let of_head = head.map_or(0.0, |head| 1.0 / head.runs as f64);
     let mut cells: Vec<&Cell> = scene.cells.iter().filter(|cell| cell.is_apet()).collect();
     cells.sort_by_key(|cell| cell.count);
     let above = cells.into_iter().find(|cell| {
         // One-sided 97.5 %, with the deviation pooled over many cells: about normal.
-        let error = scene.noise * (1.0 / cell.scores.len() as f64 + of_head).sqrt();
+        let error = scene.noise * (1.0 / cell.runs as f64 + of_head).sqrt();
         cell.mean() - reference > 1.96 * error
     });
     above.map(|cell| (cell.count.max(1) as f64).log10())

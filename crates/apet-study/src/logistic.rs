@@ -68,10 +68,7 @@ pub fn threshold(scores: &[(f64, f64)], level: Level) -> Option<Threshold> {
         return None;
     }
     let (first, last) = (*counts.first()?, *counts.last()?);
-    let problem = Problem {
-        points: &points,
-        level,
-    };
+    let problem = Problem::of(&points, level);
     let best = problem.best(first, last)?;
     let freedom = (points.len() - PARAMETERS) as f64;
     let factor = FisherSnedecor::new(1.0, freedom).ok()?.inverse_cdf(0.95);
@@ -86,16 +83,43 @@ pub fn threshold(scores: &[(f64, f64)], level: Level) -> Option<Threshold> {
     })
 }
 
-/// Points `(ln count, score)` and the level whose place is asked for.
-struct Problem<'a> {
-    points: &'a [(f64, f64)],
+/// Scores by count, and the level whose place is asked for. A curve is as far from all scores of a count as from their
+/// mean, but for a sum that no curve changes.
+struct Problem {
+    /// ln count, mean score, the root of how many they are.
+    groups: Vec<[f64; 3]>,
+    /// Sum of the squared distances of scores from the mean of their count.
+    within: f64,
+    /// The lowest score and the highest.
+    ends: (f64, f64),
     level: Level,
 }
 
 /// A curve's parameters as the search has them: low, ln (high - low), ln slope, theta.
 type Inner = [f64; PARAMETERS];
 
-impl Problem<'_> {
+impl Problem {
+    fn of(points: &[(f64, f64)], level: Level) -> Self {
+        let mut sorted = points.to_vec();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut groups, mut within) = (Vec::new(), 0.0);
+        for group in sorted.chunk_by(|a, b| a.0 == b.0) {
+            let n = group.len() as f64;
+            let mean = group.iter().map(|point| point.1).sum::<f64>() / n;
+            within += group.iter().map(|p| (p.1 - mean).powi(2)).sum::<f64>();
+            groups.push([group[0].0, mean, n.sqrt()]);
+        }
+        let scores = points.iter().map(|point| point.1);
+        let low = scores.clone().fold(f64::INFINITY, f64::min);
+        let high = scores.fold(f64::NEG_INFINITY, f64::max);
+        Self {
+            groups,
+            within,
+            ends: (low, high),
+            level,
+        }
+    }
+
     fn value(&self, p: &Inner, x: f64) -> f64 {
         let range = p[1].exp();
         let share = match self.level {
@@ -108,9 +132,9 @@ impl Problem<'_> {
     }
 
     fn residuals(&self, p: &Inner) -> Vec<f64> {
-        self.points
+        self.groups
             .iter()
-            .map(|&(x, y)| self.value(p, x) - y)
+            .map(|&[x, y, root]| root * (self.value(p, x) - y))
             .collect()
     }
 
@@ -157,7 +181,7 @@ impl Problem<'_> {
                 break;
             }
         }
-        (p, squares)
+        (p, squares + self.within)
     }
 
     /// How each residual changes with each free parameter.
@@ -177,9 +201,7 @@ impl Problem<'_> {
 
     /// The best curve from several places to begin; none where it does not come to the level.
     fn best(&self, first: f64, last: f64) -> Option<Logistic> {
-        let scores = self.points.iter().map(|point| point.1);
-        let low = scores.clone().fold(f64::INFINITY, f64::min);
-        let high = scores.fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = self.ends;
         if let Level::Score(score) = self.level
             && !(low..=high).contains(&score)
         {

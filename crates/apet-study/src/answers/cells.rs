@@ -21,8 +21,17 @@ pub(super) struct Cell {
     pub(super) way: Way,
     /// Tuned parameters, the head not counted.
     pub(super) count: u64,
+    /// None of a cell that was drawn.
     pub(super) scores: Vec<f64>,
+    pub(super) runs: usize,
+    mean: f64,
+    /// Sum of the squared distances from the mean.
+    squares: f64,
 }
+
+/// Scores of a cell from which on its mean and its squares are drawn, not each of them: the draws have the same
+/// distribution, in a time that does not grow with the scores.
+const MANY: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
@@ -33,8 +42,48 @@ pub(super) enum Way {
 }
 
 impl Cell {
+    pub(super) fn of(way: Way, count: u64, scores: Vec<f64>) -> Self {
+        let mean = mean(&scores).unwrap_or_default();
+        Self {
+            way,
+            count,
+            runs: scores.len(),
+            mean,
+            squares: scores.iter().map(|score| (score - mean).powi(2)).sum(),
+            scores,
+        }
+    }
+
     pub(super) fn mean(&self) -> f64 {
-        mean(&self.scores).unwrap_or_default()
+        self.mean
+    }
+
+    /// As it might have been, were its mean `centre` and the standard deviation of a score `noise`.
+    fn drawn(&self, stream: &mut Stream, centre: f64, noise: f64) -> Self {
+        let (way, count, runs) = (self.way.clone(), self.count, self.runs);
+        if runs < MANY {
+            let scores = (0..runs).map(|_| centre + noise * stream.normal());
+            return Self {
+                scores: Vec::new(),
+                ..Self::of(way, count, scores.collect())
+            };
+        }
+        // The cube root of a chi-square is all but normal (Wilson and Hilferty, 1931).
+        let freedom = runs as f64 - 1.0;
+        let ninth = 2.0 / (9.0 * freedom);
+        let mean = centre + noise * stream.normal() / (runs as f64).sqrt();
+        let chi = freedom
+            * (1.0 - ninth + ninth.sqrt() * stream.normal())
+                .max(0.0)
+                .powi(3);
+        Self {
+            way,
+            count,
+            runs,
+            mean,
+            squares: noise.powi(2) * chi,
+            scores: Vec::new(),
+        }
     }
 
     pub(super) fn is_apet(&self) -> bool {
@@ -53,19 +102,19 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn has_seeds(&self) -> bool {
-        self.cells.iter().any(|cell| cell.scores.len() > 1)
+        self.cells.iter().any(|cell| cell.runs > 1)
     }
 
     /// As it might have been, were the means of its cells `centres`.
     fn drawn(&self, stream: &mut Stream, centres: &[f64]) -> Self {
-        let mut scene = self.clone();
-        for (cell, centre) in scene.cells.iter_mut().zip(centres) {
-            cell.scores
-                .iter_mut()
-                .for_each(|score| *score = centre + self.noise * stream.normal());
+        let cells = self.cells.iter().zip(centres);
+        let cells = cells.map(|(cell, centre)| cell.drawn(stream, *centre, self.noise));
+        let cells: Vec<Cell> = cells.collect();
+        Self {
+            noise: noise(&cells),
+            cells,
+            guess: self.guess,
         }
-        scene.noise = noise(&scene.cells);
-        scene
     }
 
     pub(super) fn score_of(&self, way: &Way) -> Option<f64> {
@@ -83,22 +132,17 @@ impl Scene {
 
     /// APET's scores by count, never falling (isotonic regression, weighted by runs): log10 of the count and the mean.
     pub(super) fn curve(&self) -> Vec<(f64, f64)> {
-        let mut by_count: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        // Runs and sums of scores.
+        let mut by_count: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
         for cell in self.cells.iter().filter(|cell| cell.is_apet()) {
-            by_count
-                .entry(cell.count.max(1))
-                .or_default()
-                .extend(&cell.scores);
+            let (runs, sum) = by_count.entry(cell.count.max(1)).or_default();
+            *runs += cell.runs as f64;
+            *sum += cell.runs as f64 * cell.mean;
         }
         // Blocks of counts with one mean.
         let mut blocks: Vec<(f64, f64, Vec<f64>)> = Vec::new();
-        for (count, scores) in by_count {
-            let weight = scores.len() as f64;
-            let mut block = (
-                mean(&scores).unwrap_or_default(),
-                weight,
-                vec![(count as f64).log10()],
-            );
+        for (count, (weight, sum)) in by_count {
+            let mut block = (sum / weight, weight, vec![(count as f64).log10()]);
             while let Some(before) = blocks.pop_if(|before| before.0 > block.0) {
                 let weight = before.1 + block.1;
                 let level = (before.0 * before.1 + block.0 * block.1) / weight;
@@ -232,13 +276,8 @@ impl Scales {
 pub(super) fn noise(cells: &[Cell]) -> f64 {
     let (mut squares, mut freedom) = (0.0, 0.0);
     for cell in cells {
-        let mean = cell.mean();
-        squares += cell
-            .scores
-            .iter()
-            .map(|score| (score - mean).powi(2))
-            .sum::<f64>();
-        freedom += cell.scores.len() as f64 - 1.0;
+        squares += cell.squares;
+        freedom += cell.runs as f64 - 1.0;
     }
     if freedom > 0.0 {
         (squares / freedom).sqrt()
@@ -279,7 +318,7 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
     let scene = |(guess, cells): (f64, Cells)| {
         let cells = cells
             .into_iter()
-            .map(|((way, count, _), scores)| Cell { way, count, scores });
+            .map(|((way, count, _), scores)| Cell::of(way, count, scores));
         let cells: Vec<Cell> = cells.collect();
         Scene {
             noise: noise(&cells),

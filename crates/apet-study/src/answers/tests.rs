@@ -6,11 +6,7 @@ use super::cells::noise;
 use super::*;
 
 fn cell(way: Way, count: u64, scores: &[f64]) -> Cell {
-    Cell {
-        way,
-        count,
-        scores: scores.to_vec(),
-    }
+    Cell::of(way, count, scores.to_vec())
 }
 
 fn pet(name: &str, count: u64, score: f64) -> Cell {
@@ -159,7 +155,7 @@ fn answer(scales: &Scales, number: usize) -> Answer {
 fn what_can_be_compared_is_compared() {
     let mut cells = study([0.1, 0.0, 0.1]);
     for cell in &mut cells[2] {
-        cell.scores.truncate(1);
+        *cell = Cell::of(cell.way.clone(), cell.count, vec![cell.scores[0]]);
     }
     let mut scales = models(cells);
     let found = answer(&scales, 1);
@@ -220,7 +216,7 @@ fn one_model_or_nothing_is_undecided() {
 fn single_runs_have_no_interval() {
     let mut cells = study([0.1, 0.0]);
     for cell in cells.iter_mut().flatten() {
-        cell.scores.truncate(1);
+        *cell = Cell::of(cell.way.clone(), cell.count, vec![cell.scores[0]]);
     }
     let answer = answer(&models(cells), 1);
     let figure = &answer.figures[0];
@@ -254,4 +250,29 @@ fn intervals_cover_the_truth() {
         covered += usize::from(figure.low <= Some(truth) && Some(truth) <= figure.high);
     }
     assert!((52..=60).contains(&covered), "{covered} of 60");
+}
+
+/// Many scores of a cell are drawn by their mean and their squares alone: with the spread that single scores would give.
+#[test]
+fn many_scores_have_the_interval_of_their_number() {
+    let cells = |runs: usize| {
+        let scores = |centre: f64| {
+            let at = |n: usize| centre + if n.is_multiple_of(2) { 0.05 } else { -0.05 };
+            (0..runs).map(at).collect::<Vec<f64>>()
+        };
+        let of = |name: &str, centre: f64| Cell::of(Way::Other(name.into()), 1000, scores(centre));
+        vec![of("a", 0.6), of("b", 0.7)]
+    };
+    // The distance between two means varies with the root of 2 / n, and the spread is its share of 1 / sqrt(2).
+    for runs in [8, 20, 40, 400, 4000] {
+        let answer = answer(&models(vec![cells(runs), cells(runs)]), 1);
+        let figure = &answer.figures[0];
+        let (low, high) = (figure.low.unwrap(), figure.high.unwrap());
+        let expected = 2.0 * 1.96 * 0.05 / (runs as f64).sqrt();
+        let ratio = (high - low) / expected;
+        assert!(
+            (0.8..1.25).contains(&ratio),
+            "{runs}: {low} to {high}, expected {expected}"
+        );
+    }
 }
