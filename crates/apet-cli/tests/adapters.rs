@@ -272,7 +272,9 @@ fn a_run_goes_on_from_an_adapter_of_peft() {
     place.said(&["import", "adapter", "--model", model, "-o", file]);
     let words = ["run", "--start", file, "--model", model, "--task", "mine"];
     let still = ["--learning-rate", "0", "--steps", "1", "--eval-every", "1"];
-    let method = ["--data", "data", "--method", "lora", "--json"];
+    let method = [
+        "--data", "data", "--seq", "16", "--method", "lora", "--json",
+    ];
     let said = place.said(&[&words[..], &still, &method].concat());
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     let second = said["header"]["run"].as_str().unwrap();

@@ -13,6 +13,7 @@ use apet_record::{Method, Stream};
 use serde::Serialize;
 
 use crate::figure::{Split, score};
+use crate::stats::chi_square;
 use crate::study::Entry;
 
 const DRAWS: usize = 2000;
@@ -76,8 +77,7 @@ impl Squares {
 
     /// The variance that may have given it.
     fn drawn(self, stream: &mut Stream) -> f64 {
-        let chi = (0..self.freedom).map(|_| stream.normal().powi(2));
-        self.sum / chi.sum::<f64>()
+        self.sum / chi_square(stream, self.freedom)
     }
 }
 

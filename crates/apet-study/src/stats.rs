@@ -1,5 +1,6 @@
 //! Mean, interval and smoothing.
 
+use apet_record::Stream;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -56,6 +57,19 @@ pub fn smoothed(values: &[f64], weight: f64) -> Vec<f64> {
         sum / total
     };
     values.iter().map(&mut smooth).collect()
+}
+
+/// A draw of chi-square: the sum of so many squared standard normals. Of very many its cube root is all but normal
+/// (Wilson and Hilferty, 1931), and one is drawn.
+pub(crate) fn chi_square(stream: &mut Stream, freedom: usize) -> f64 {
+    const MANY: usize = 256;
+    if freedom < MANY {
+        return (0..freedom).map(|_| stream.normal().powi(2)).sum();
+    }
+    let freedom = freedom as f64;
+    let ninth = 2.0 / (9.0 * freedom);
+    let root = 1.0 - ninth + ninth.sqrt() * stream.normal();
+    freedom * root.max(0.0).powi(3)
 }
 
 #[cfg(test)]
@@ -169,6 +183,25 @@ mod tests {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             prop_assert!(s.iter().all(|v| *v >= low - 1e-9 && *v <= high + 1e-9));
+        }
+    }
+
+    /// Its mean is the freedom, its variance twice that, on both sides of where the way it is drawn changes.
+    #[test]
+    fn chi_squares_have_their_mean_and_their_variance() {
+        let mut stream = Stream::new("test", 1);
+        for freedom in [255, 256, 2000] {
+            let draws: Vec<f64> = (0..4000)
+                .map(|_| chi_square(&mut stream, freedom))
+                .collect();
+            let n = freedom as f64;
+            let centre = mean(&draws).unwrap();
+            let spread = deviation(&draws).unwrap().powi(2);
+            assert!((centre / n - 1.0).abs() < 0.01, "{freedom}: {centre}");
+            assert!(
+                (spread / (2.0 * n) - 1.0).abs() < 0.1,
+                "{freedom}: {spread}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use apet_record::{Method, Stream};
 
 use super::Figured;
 use crate::figure::{Split, score};
-use crate::mean;
+use crate::stats::{chi_square, mean};
 use crate::study::Entry;
 
 /// Draws of the bootstrap.
@@ -68,20 +68,13 @@ impl Cell {
                 ..Self::of(way, count, scores.collect())
             };
         }
-        // The cube root of a chi-square is all but normal (Wilson and Hilferty, 1931).
-        let freedom = runs as f64 - 1.0;
-        let ninth = 2.0 / (9.0 * freedom);
         let mean = centre + noise * stream.normal() / (runs as f64).sqrt();
-        let chi = freedom
-            * (1.0 - ninth + ninth.sqrt() * stream.normal())
-                .max(0.0)
-                .powi(3);
         Self {
             way,
             count,
             runs,
             mean,
-            squares: noise.powi(2) * chi,
+            squares: noise.powi(2) * chi_square(stream, runs - 1),
             scores: Vec::new(),
         }
     }
