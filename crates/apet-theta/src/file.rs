@@ -243,7 +243,7 @@ impl Theta {
         Ok(metadata.and_then(|m| m.get("apet_spec").cloned()))
     }
 
-    /// Refuses a theta that does not consist of the same weights at the same positions.
+    /// Refuses a theta that does not consist of the same weights at the same positions as `other`; it may lack the head.
     ///
     /// # Errors
     /// Names the first weight that differs.
@@ -255,7 +255,10 @@ impl Theta {
             });
             lines.collect()
         };
-        let (own, others) = (lines(self), lines(other));
+        let (own, mut others) = (lines(self), lines(other));
+        if self.info().head == 0 {
+            others.retain(|(record, _)| record.structure != "head");
+        }
         let differs = (0..own.len().max(others.len())).find(|&at| own.get(at) != others.get(at));
         let Some(at) = differs else {
             let scalars = |w: &Weight| matches!(w.structure, Structure::LowRankScalars { .. });

@@ -210,7 +210,13 @@ fn begin(trainer: &mut Trainer<'_>, file: Option<&[u8]>) -> Result<(), TrainErro
     let plm = trainer.plm();
     let found = Theta::read(plm, file).and_then(|found| {
         found.check_same(&trainer.theta, plm.outline())?;
-        Ok(found.values())
+        // A head that is not there, as of an adapter of peft, is learned from its beginning: it stands last.
+        let own = trainer.theta.values();
+        let (there, all) = (found.layout().len(), own.dims()[0]);
+        Ok(match there < all {
+            true => Tensor::cat(vec![found.values(), own.slice(there..all)], 0),
+            false => found.values(),
+        })
     });
     let named = |e: FileError| wrong(format!("{}: {e}", start.theta));
     trainer.set_values(found.map_err(named)?);
