@@ -7,7 +7,8 @@ import { newUser, open, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 const RECORDS = 10_000;
-const FIGURES = ["score", "spread", "apart", "placements", "thresholds", "convergence", "trade", "parallel"];
+// The first is there already: it is drawn last.
+const FIGURES = ["spread", "apart", "placements", "thresholds", "convergence", "trade", "parallel", "score"];
 
 /** Models of three sizes, methods and counts over many seeds: what a study would have. */
 function records() {
@@ -91,7 +92,7 @@ for (let round = 0; round < rounds; round++) {
       name,
     );
   for (const name of ["Tuned", "Model", "Test"]) say(`sort by ${name}`, await sorted(name));
-  for (const text of ["lora", "count > 500 and model = model-2", ""])
+  for (const text of ["lora", "", "test>70% apet", ""])
     say(
       `filter "${text}"`,
       await took(
@@ -101,7 +102,7 @@ for (let round = 0; round < rounds; round++) {
           box.value = text;
           box.dispatchEvent(new InputEvent("input", { bubbles: true }));
         },
-        (text) => /** @type {HTMLInputElement} */ (document.querySelector("input[type=search]")).value === text,
+        (text) => [...document.querySelectorAll("main *")].some((e) => e.children.length === 0 && /^[\d,]+ of [\d,]+ runs$/.test(e.textContent ?? "")) === (text !== ""),
         text,
       ),
     );
@@ -112,12 +113,14 @@ for (let round = 0; round < rounds; round++) {
         page,
         (name) => {
           const choice = [...document.querySelectorAll("select")].find((s) => [...s.options].some((o) => o.value === "placements"));
-          document.querySelectorAll(".figure .plot > div").forEach((e) => e.replaceChildren());
           if (!choice) return;
           choice.value = name;
           choice.dispatchEvent(new Event("change", { bubbles: true }));
         },
-        () => document.querySelector(".figure .plot svg") !== null || document.querySelector(".figure .empty") !== null,
+        (name) => {
+          const section = document.getElementById("figure-title")?.closest("section");
+          return section?.querySelector("select")?.value === name && section.querySelector(".plot svg, .empty") !== null;
+        },
         name,
       ),
     );

@@ -18,8 +18,10 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 use crate::store::{Store, check_name, write_atomic};
 use crate::theta;
 
-/// The largest record that is unpacked, and the largest theta: a small file can claim to be very large.
-const LARGEST: [u64; 2] = [256 << 20, 16 << 30];
+/// The largest record that is unpacked: a small archive can hold what is very large.
+const LARGEST_RECORD: u64 = 256 << 20;
+/// The largest theta.
+const LARGEST_THETA: u64 = 16 << 30;
 
 /// A run as it goes into an archive.
 pub(crate) struct Run {
@@ -102,7 +104,7 @@ pub(crate) fn bring(store: &Store, path: &Path) -> Result<(usize, usize)> {
         let stem = stem.strip_suffix(".jsonl").unwrap_or(stem);
         if let Ok(tuned) = zip.by_name(&format!("thetas/{stem}.safetensors")) {
             let to = store.runs().join(format!("{name}.{}", theta::ENDING));
-            write_atomic(&to, |out| copy(tuned, LARGEST[1], out))?;
+            write_atomic(&to, |out| copy(tuned, LARGEST_THETA, out))?;
         }
         // The record last: a run whose record is there has all that belongs to it.
         write_atomic(&kept, |out| Ok(out.write_all(text.as_bytes())?))?;
@@ -135,7 +137,7 @@ fn names(zip: &ZipArchive<File>) -> Vec<String> {
 
 fn text<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    copy(zip.by_name(name)?, LARGEST[0], &mut bytes).with_context(|| name.to_owned())?;
+    copy(zip.by_name(name)?, LARGEST_RECORD, &mut bytes).with_context(|| name.to_owned())?;
     String::from_utf8(bytes).with_context(|| format!("{name}: expected text"))
 }
 

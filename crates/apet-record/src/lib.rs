@@ -11,6 +11,7 @@ mod pool;
 mod record;
 mod select;
 mod spec;
+mod start;
 mod stream;
 
 pub use budget::{Baseline, Budget};
@@ -25,9 +26,10 @@ pub use record::{
 };
 pub use select::{Select, Unit};
 pub use spec::{
-    Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError, Start,
+    Dtype, Group, Head, Objective, Optimizer, Pooling, RunSpec, Schedule, Seeds, SpecError,
     TaskSpec, Train,
 };
+pub use start::Start;
 pub use stream::Stream;
 
 /// The largest seed: 2^53 - 1, so that a seed survives JavaScript's numbers.

@@ -2,11 +2,11 @@
 
 import type { LabActions } from "../results/lab";
 import { go } from "../route";
-import { adopt, device } from "./choices";
+import { adopt, device, spec } from "./choices";
 import { currentRun } from "./live";
 import { canGoOn, goOn } from "./resume";
-import { adapterOf, busy } from "./trainer";
 import { beginWith } from "./begin-with";
+import { adapterOf, busy, prepare } from "./trainer";
 
 export const actions: LabActions = {
   isBusy: () => busy.value,
@@ -20,7 +20,14 @@ export const actions: LabActions = {
     void goOn(row);
   },
   startFrom: beginWith,
-  adapter: adapterOf,
+  async adapter(of, theta) {
+    try {
+      return await adapterOf(of, theta);
+    } finally {
+      // The Worker has that run's model now; the form's comes back.
+      if (device.value) void prepare(spec.value, device.value);
+    }
+  },
   use(row, spec) {
     adopt(spec);
     if (row.device === "webgpu" || row.device === "cpu") device.value = row.device;

@@ -15,13 +15,14 @@ import type {
   Mean,
   Placements,
   Row,
+  Spread,
   Summed,
   Threshold,
   Thresholds,
   Traded,
 } from "../../../crates/apet-view/src/types";
 
-export type { Answer, Answers, By, Cost, Curve, Experiment, Figure, Figured, Group, Mean, Row, Summed, Threshold, Traded };
+export type { Answer, Answers, By, Cost, Curve, Experiment, Figure, Figured, Group, Mean, Row, Spread, Summed, Threshold, Traded };
 
 export interface Records {
   add(source: string, text: string): AddResult;
