@@ -246,6 +246,63 @@ fn adapters_of_peft_give_its_outputs() {
     }
 }
 
+/// A run can go on with an adapter of peft: its method puts the same weights at the same places.
+#[test]
+fn adapters_of_peft_are_methods_to_go_on_with() {
+    let folder = fixtures().join("peft");
+    let json: Value = serde_json::from_slice(&read(&folder.join("inputs.json"))).unwrap();
+    let mut gone_on: HashMap<String, usize> = HashMap::new();
+    for case in json["cases"].as_array().unwrap() {
+        let (name, model) = (
+            case["name"].as_str().unwrap(),
+            case["model"].as_str().unwrap(),
+        );
+        let directory = folder.join(name);
+        if !directory.is_dir() {
+            continue; // the base model itself
+        }
+        let config = String::from_utf8(read(&directory.join("adapter_config.json"))).unwrap();
+        let method = match Theta::peft_method(&config) {
+            Ok(method) => method,
+            Err(e) => {
+                let text = e.to_string();
+                let said = match name {
+                    "llama-lora-patterns" => "rank_pattern: found one",
+                    _ => "expected LORA, PROMPT_TUNING, IA3 or LN_TUNING to go on with",
+                };
+                assert!(text.contains(said), "{name}: {text}");
+                continue;
+            }
+        };
+        let plm = load(model);
+        let weights = read(&directory.join("adapter_model.safetensors"));
+        let theta = Theta::from_peft(&plm, &config, &weights).unwrap();
+        let mut spec = RunSpec::new(model, "none");
+        spec.method = method;
+        (spec.objective, spec.head.pooling) = Theta::peft_purpose(&config).unwrap();
+        let layout = Layout::new(plm.outline(), &spec, 3, None, plm.device());
+        let planned = Theta::of(&plm, 3, layout.unwrap());
+        let same = theta.check_same(&planned, plm.outline());
+        same.unwrap_or_else(|e| panic!("{name}: {e}"));
+        *gone_on.entry(spec.method.name().to_owned()).or_default() += 1;
+    }
+    for method in ["lora", "prompt", "ia3", "layer_norm"] {
+        let count = gone_on.get(method).copied().unwrap_or(0);
+        assert!(count >= 3, "{method}: {count} cases");
+    }
+    for (config, said) in [
+        ("[]", "expected an object"),
+        (r#"{"peft_type": "LORA", "r": 1.5}"#, "r: found none"),
+        (
+            r#"{"peft_type": "LORA", "r": 2, "target_modules": "q|v"}"#,
+            "target_modules: found \"q|v\", expected a list",
+        ),
+    ] {
+        let text = Theta::peft_method(config).unwrap_err().to_string();
+        assert!(text.contains(said), "{config}: {text}");
+    }
+}
+
 /// What theta can not hold is refused with the field or tensor, and nothing is dropped.
 #[test]
 fn adapters_that_do_not_fit_are_refused() {

@@ -250,6 +250,9 @@ test("specs are compared, runs named and kept at the top", async () => {
   assert.deepEqual(await axe(page), []);
   await dialog.getByRole("button", { name: "Close" }).click();
   assert.match(String((await column(page, 2))[0]), /the good one/);
+  await page.getByRole("searchbox").fill("good");
+  await page.getByText("1 of 162 runs").waitFor();
+  await page.getByRole("searchbox").fill("");
   await page.reload();
   await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
   await rows(page).first().waitFor();

@@ -7,6 +7,7 @@
 //   APET_PAGE  a folder with the built page, for APET_BIN (default: the page inside it)
 //   SHOTS      folder for screenshots (default: none are kept)
 //   CHROMIUM   the browser (default: /usr/bin/chromium)
+//   BROWSER    "firefox": Firefox at $FIREFOX (default: /usr/bin/firefox-esr) in Chromium's place
 
 import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -15,7 +16,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { chromium } from "playwright-core";
+import { chromium, firefox } from "playwright-core";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const FLAGS = [
@@ -28,6 +29,8 @@ const FLAGS = [
 ];
 const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
+export const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
+
 /** Time for a short run on two busy cores. */
 export const RUN_MS = 240_000;
 /** The same on WebGPU over a software adapter: seconds a step, most of a minute before the first. */
@@ -35,12 +38,15 @@ export const SLOW_MS = 900_000;
 
 /**
  * Starts what the tests need; `close` ends all of it.
- * @param {{ webgpu?: boolean, serve?: string[] }} [options] `serve`: options of `apet serve`
+ * @param {{ webgpu?: boolean, serve?: string[], browser?: string }} [options] `serve`: options of `apet serve`
  * @returns {Promise<Place>}
  */
-export async function open({ webgpu = true, serve: options = [] } = {}) {
+export async function open({ webgpu = true, serve: options = [], browser: name = process.env.BROWSER } = {}) {
   const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve(options);
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS });
+  const browser =
+    name === "firefox"
+      ? await firefox.launch({ channel: "moz-firefox", executablePath: FIREFOX, firefoxUserPrefs: { "dom.webgpu.enabled": webgpu } })
+      : await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS });
   return {
     ...server,
     browser,

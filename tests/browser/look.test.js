@@ -27,6 +27,7 @@ const study = ["apet", "lora", "head"]
 
 for (const [width, height] of [
   [1280, 800],
+  [820, 1180],
   [390, 844],
 ]) {
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
@@ -49,6 +50,7 @@ for (const [width, height] of [
         await page.getByLabel("Method", { exact: true }).selectOption({ label: method });
         assert.deepEqual(await misplaced(page), [], method);
       }
+      await page.getByTestId("counts").getByText("1,000", { exact: true }).waitFor({ state: "detached" });
       await check("lab-more");
       await page.getByRole("button", { name: "More models…" }).click();
       await page.getByRole("region", { name: "Kept in this browser" }).getByRole("listitem").first().waitFor();

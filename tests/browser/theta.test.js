@@ -93,9 +93,33 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
     .getByText(/start.theta: [0-9a-f]{16}-cpu: found low_rank of 2 at .*, expected low_rank of 4/)
     .waitFor({ timeout: 60_000 });
   await other.page.getByRole("button", { name: "Begin anew" }).click();
-  await other.page.getByRole("button", { name: "Begin with a theta…" }).waitFor();
+  const begin = other.page.getByRole("button", { name: "Begin with a theta or an adapter…" });
+  await begin.waitFor();
+  const says = (/** @type {RegExp} */ what) => other.page.getByTestId("problem").getByText(what).waitFor();
   await other.page.getByTestId("theta").setInputFiles(file("x.safetensors", "no theta"));
-  await other.page.getByTestId("problem").getByText(/^x: .*expected a theta file/).waitFor();
+  await says(/^x.safetensors: expected a theta file, or adapter_config.json and adapter_model.safetensors of peft/);
+
+  // The adapter, as the other page saved it or as peft has it in a folder; a step at a rate of 0 gives it back as it was.
+  await other.page.getByLabel("Method", { exact: true }).selectOption("apet");
+  await choose(other.page, { steps: 2, every: 2 });
+  const parts = ["adapter_config.json", "adapter_model.safetensors"].map((name) => file(name, Buffer.from(files[name] ?? [])));
+  await other.page.getByTestId("theta").setInputFiles(parts.slice(0, 1));
+  await says(/^adapter_config.json: an adapter of peft needs both/);
+  await other.page.getByTestId("theta").setInputFiles([file("adapter_config.json", JSON.stringify({ ...config, r: 4 })), ...parts.slice(1)]);
+  await says(/^adapter: found low_rank of 2 at .*, expected low_rank of 4/);
+  for (const from of [[file(adapter.name, Buffer.from(adapter.bytes))], parts]) {
+    await other.page.getByTestId("theta").setInputFiles(from);
+    await other.page.getByText(from === parts ? "Begins with the theta adapter" : /^Begins with the theta [0-9a-f]{16}-cpu/).waitFor();
+    assert.equal(await other.page.getByLabel("Rank").inputValue(), "2", "the method is the adapter's");
+    if (from === parts) break;
+    await other.page.getByRole("button", { name: "Begin anew" }).click();
+    await begin.waitFor();
+  }
+  await other.page.getByLabel("Learning rate").fill("0");
+  await trainButton(other.page).click();
+  await status(other.page, /^Done after 2 steps/);
+  const again = await saved(other.page, (await runPage(other.page)).getByRole("button", { name: "Download as peft adapter" }));
+  assert.deepEqual(unzipSync(again.bytes)["adapter_model.safetensors"], files["adapter_model.safetensors"]);
   await other.context.close();
 
   assert.deepEqual(wrong, []);

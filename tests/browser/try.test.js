@@ -71,6 +71,13 @@ test("a link restores the form, and one that is broken harms nothing", async () 
   assert.equal(await other.getByLabel("Steps", { exact: true }).inputValue(), "77");
   assert.equal(await other.getByLabel("Seed", { exact: true }).inputValue(), "5");
   await other.close();
+  const written = { model: "ladder-nano", task: { name: "sentences" }, method: { name: "apet", count: 77 }, optimizer: { learning_rate: 0.01 } };
+  const short = { ...written, train: { steps: 20, batch_size: 8, eval_every: 10 }, seeds: { placement: 1, batches: 1, init: 1 } };
+  const brief = await context.newPage();
+  await brief.goto(`${place.url}#lab?spec=${encodeURIComponent(JSON.stringify(short))}`);
+  await brief.getByTestId("counts").getByText("77", { exact: true }).waitFor({ timeout: 120_000 });
+  assert.ok(await brief.getByLabel("Attention").isChecked(), "what it leaves out is as the form begins");
+  await brief.close();
   for (const spec of ["{", "[]", '{"model":"x"}', '{"model":1,"task":{"name":"sst2"},"method":{"name":"none"}}']) {
     const one = await context.newPage();
     await one.goto(`${place.url}#lab?spec=${encodeURIComponent(spec)}`);

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { droppedFiles, type Dropped } from "./drop";
-import { isTheta, takeTheta } from "./lab/begin-with";
+import { takeStart } from "./lab/begin-with";
 import { LabView } from "./lab/lab-view";
 import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
@@ -87,12 +87,7 @@ function useDrop(): boolean {
 }
 
 async function takeFiles({ files, folder }: Dropped): Promise<void> {
-  const [file] = files;
-  if (file && files.length === 1 && (await isTheta(file))) {
-    go("lab");
-    await takeTheta(file);
-    return;
-  }
+  if (await takeStart(files, folder)) return;
   if (areModel(files)) {
     go("lab");
     if (!busy.value) takeModelFiles(files, folder);

@@ -5,6 +5,7 @@
 import { assist, dismiss, helper } from "./lab/crew";
 import { readSource } from "./lab/download";
 import { keepModel } from "./lab/keep";
+import { keepsFiles } from "./store/memory-files";
 import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes } from "./lab/protocol";
 
 declare const self: DedicatedWorkerGlobalScope;
@@ -19,6 +20,7 @@ const address = Object.values(
 )[0];
 
 let wasm: Promise<LabModule> | undefined;
+const keeps = keepsFiles();
 let lab: Lab | undefined;
 let getting: AbortController | undefined;
 
@@ -29,7 +31,7 @@ async function load(): Promise<LabModule> {
     );
   }
   const module = await built();
-  await module.default({ module_or_path: address });
+  await Promise.all([module.default({ module_or_path: address }), keeps]);
   return module;
 }
 
@@ -46,7 +48,7 @@ function opened(): Lab {
 type Handlers = { [K in CallName]: (...args: Calls[K]["args"]) => Calls[K]["value"] | Promise<Calls[K]["value"]> };
 
 const handlers: Handlers = {
-  status: async () => (await module()).webgpuStatus(),
+  status: async () => ({ ...(await (await module()).webgpuStatus()), keepsFiles: await keeps }),
 
   open: async (device) => {
     lab = await (await module()).Lab.open(device);
@@ -90,6 +92,7 @@ const handlers: Handlers = {
   positions: (spec, cells) => opened().positions(spec, cells),
   moved: (spec, theta) => opened().moved(spec, theta),
   startWith: async (name, theta) => (await module()).startWith(name, theta),
+  startWithAdapter: (spec, name, config, weights) => opened().startWithAdapter(spec, name, config, weights),
   adapter: (spec, theta) => opened().toPeft(spec, theta),
   check: () => opened().check(),
   run: async (spec, reason, ports) => {

@@ -13,7 +13,7 @@ use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, step, target};
 
-const TARGET: [&str; 3] = ["--release", "--target", "wasm32-unknown-unknown"];
+const TARGET: [&str; 4] = ["--profile", "web", "--target", "wasm32-unknown-unknown"];
 
 /// The crates of the page, and their folders in web/pkg.
 const WASM: [(&str, &str); 2] = [("apet_web", "lab"), ("apet_view", "view")];
@@ -233,7 +233,7 @@ fn packages() -> Result<()> {
 /// JavaScript and types beside a wasm module, in web/pkg.
 fn bindgen(name: &str, folder: &str) -> Result<()> {
     let module = target()?
-        .join("wasm32-unknown-unknown/release")
+        .join("wasm32-unknown-unknown/web")
         .join(format!("{name}.wasm"));
     let out = root().join("web/pkg").join(folder);
     let result = out.join(format!("{name}_bg.wasm"));

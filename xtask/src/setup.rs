@@ -61,7 +61,7 @@ pub(crate) fn for_build() -> Result<()> {
     Ok(())
 }
 
-/// What the tests need besides: rustfmt, clippy, Chromium and a software Vulkan.
+/// What the tests need besides: rustfmt, clippy, Chromium and other browsers, a software Vulkan.
 ///
 /// # Errors
 /// Names what is missing and how to install it.
@@ -108,7 +108,7 @@ fn node() -> Result<()> {
     Ok(())
 }
 
-/// Debian's packages for the browser tests and for native tests without a GPU.
+/// Debian's packages for the browser tests, and for native tests without a GPU.
 fn packages() -> Result<()> {
     let mut missing = Vec::new();
     if chromium().is_none() {
@@ -123,6 +123,16 @@ fn packages() -> Result<()> {
         }) {
             missing.push("mesa-vulkan-drivers");
         }
+    }
+    // Tests in other browsers are left out where these can not be installed.
+    let others = [
+        ("/usr/bin/firefox-esr", "firefox-esr"),
+        ("/usr/bin/WebKitWebDriver", "webkit2gtk-driver"),
+        ("/usr/bin/Xvfb", "xvfb"),
+    ];
+    if can_install() {
+        let absent = others.iter().filter(|(file, _)| !Path::new(file).is_file());
+        missing.extend(absent.map(|(_, package)| *package));
     }
     if missing.is_empty() {
         return Ok(());

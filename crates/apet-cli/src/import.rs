@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use apet_record::{Dtype, Objective, Pooling};
+use apet_record::Dtype;
 use apet_theta::Theta;
 
 use crate::{
@@ -63,12 +63,7 @@ fn adapter(store: &Store, folder: &Path, model: &str, output: &Path) -> Result<(
     let opened = device::open("cpu")?;
     let plm = model::load(store, model, Dtype::F32, &opened)?;
     let theta = Theta::from_peft(&plm, &config, &weights).with_context(|| shown.clone())?;
-    let task = serde_json::from_str::<serde_json::Value>(&config)?;
-    let (objective, pooling) = match task["task_type"].as_str() {
-        Some("SEQ_CLS") => (Objective::ClassHead, Pooling::Pooler),
-        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => (Objective::LabelWords, Pooling::Mean),
-        _ => (Objective::ClassHead, Pooling::Mean),
-    };
+    let (objective, pooling) = Theta::peft_purpose(&config).with_context(|| shown.clone())?;
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = HashMap::from([
         (OBJECTIVE.to_owned(), word(serde_json::to_value(objective)?)),

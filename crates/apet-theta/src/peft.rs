@@ -15,12 +15,15 @@
 //! several sites here: low-rank pairs of its parts are written as one of the sum of their
 //! ranks, with blocks of 0, and read back as pairs.
 
+mod method;
 mod read;
 mod write;
 
 use apet_plm::{Outline, Site, SiteId};
 
 pub use write::Adapter;
+
+use crate::file::FileError;
 
 /// peft's name of what wraps a model.
 const WRAPPED: &str = "base_model.model.";
@@ -32,6 +35,10 @@ struct Module {
     path: String,
     /// The sites of its weight.
     weights: Vec<SiteId>,
+}
+
+fn config_error(problem: String) -> FileError {
+    FileError(format!("adapter_config.json: {problem}"))
 }
 
 /// All modules of a model.

@@ -131,11 +131,16 @@ pub async fn webgpu_status() -> Result<JsValue, JsValue> {
                 reason: String::new(),
             }
         }
-        Err(e) => Status {
+        // wgpu's own words are of backends that no browser has.
+        Err(_) => Status {
             available: false,
             software: false,
             adapter: String::new(),
-            reason: format!("this browser gives no WebGPU adapter: {e}"),
+            reason: match webgpu().is_some() {
+                true => "the browser finds no graphics adapter",
+                false => "the browser has none, or has it turned off",
+            }
+            .into(),
         },
     })
 }
@@ -157,11 +162,19 @@ async fn describe(info: &wgpu::AdapterInfo) -> (String, bool) {
     (name, software)
 }
 
+fn get(of: &JsValue, name: &str) -> Option<JsValue> {
+    Reflect::get(of, &name.into()).ok()
+}
+
+/// `navigator.gpu`, where the browser has it.
+fn webgpu() -> Option<JsValue> {
+    get(&get(&js_sys::global(), "navigator")?, "gpu").filter(JsValue::is_truthy)
+}
+
 /// What the browser says of its adapter: vendor, architecture, device and
 /// description, and whether it is a fallback.
 async fn browser_words() -> Option<(String, bool)> {
-    let get = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok();
-    let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
+    let gpu = webgpu()?;
     let request: Function = get(&gpu, "requestAdapter")?.dyn_into().ok()?;
     let adapter: Promise = request.call0(&gpu).ok()?.dyn_into().ok()?;
     let info = get(&JsFuture::from(adapter).await.ok()?, "info")?;

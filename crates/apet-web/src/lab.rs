@@ -177,7 +177,7 @@ impl Lab {
     pub fn describe(&self, spec: &str) -> Result<JsValue, JsValue> {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
-        let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
+        let classes = self.classes();
         let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
         object(&layout.map_err(error)?.info)
     }
@@ -209,9 +209,7 @@ impl Lab {
         let spec = RunSpec::from_json(&spec).map_err(error)?;
         let plm = self.model()?;
         let theta = Theta::read(&plm, &theta).map_err(error)?;
-        let values = theta.values().into_data_async().await.map_err(error)?;
-        let values = values.try_to_vec::<f32>();
-        let values = values.map_err(|e| error(format!("{e:?}")))?;
+        let values = values(&theta).await?;
         let purpose = (spec.objective, spec.head.pooling);
         let adapter = theta
             .to_peft(&plm, &plm.info().name, &values, purpose)
@@ -237,14 +235,8 @@ impl Lab {
             Some(file) => Theta::read(&plm, &file).map_err(error)?,
             None => Theta::of(&plm, spec.seeds.init, theta.layout().clone()),
         };
-        let mut values = Vec::new();
-        for one in [begun.values(), theta.values()] {
-            let data = one.into_data_async().await.map_err(error)?;
-            let data = data.try_to_vec::<f32>();
-            values.push(data.map_err(|e| error(format!("{e:?}")))?);
-        }
-        let [begun, ended] = [&values[0], &values[1]];
-        object(&theta.layout().apart(plm.outline(), begun, ended))
+        let (begun, ended) = (values(&begun).await?, values(&theta).await?);
+        object(&theta.layout().apart(plm.outline(), &begun, &ended))
     }
 
     /// Where a spec's parameters would lie on the loaded model: counts by block and part, and
@@ -252,7 +244,7 @@ impl Lab {
     pub fn positions(&self, spec: &str, cells: usize) -> Result<JsValue, JsValue> {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
-        let classes = self.task.borrow().as_ref().map_or(2, |t| t.labels.len());
+        let classes = self.classes();
         let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
         object(&layout.map_err(error)?.position_map(plm.outline(), cells))
     }
@@ -435,10 +427,22 @@ impl Lab {
         }
     }
 
-    fn model(&self) -> Result<Rc<Plm>, JsValue> {
+    /// Of the loaded task; 2 where there is none.
+    pub(crate) fn classes(&self) -> usize {
+        self.task.borrow().as_ref().map_or(2, |t| t.labels.len())
+    }
+
+    pub(crate) fn model(&self) -> Result<Rc<Plm>, JsValue> {
         let model = self.model.borrow().clone();
         model.ok_or_else(|| error("no model is loaded"))
     }
+}
+
+/// Theta's values, read back from the device.
+pub(crate) async fn values(theta: &Theta) -> Result<Vec<f32>, JsValue> {
+    let data = theta.values().into_data_async().await.map_err(error)?;
+    let values = data.try_to_vec::<f32>();
+    values.map_err(|e| error(format!("{e:?}")))
 }
 
 /// Token ids with their class, as the page gives them.

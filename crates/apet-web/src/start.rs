@@ -1,12 +1,15 @@
 //! Thetas that runs begin with, in the origin's private files: `starts/HASH.safetensors`.
 
+use std::collections::HashMap;
+
 use apet_record::{RunSpec, Start};
-use apet_theta::Theta;
+use apet_theta::{FileError, Layout, Theta};
 use wasm_bindgen::prelude::*;
 
 use crate::{
     error,
     files::{OpenFile, folder},
+    lab::{Lab, values},
 };
 
 /// Keeps a theta file as what a run may begin with; gives that run's spec as JSON: the one that the
@@ -20,10 +23,45 @@ pub async fn start_with(name: String, theta: Vec<u8>) -> Result<String, JsValue>
     let spec = Theta::spec_of(&theta).map_err(|e| wrong(e.to_string()))?;
     let none = || wrong("found no spec in its header, expected a theta file of a run".into());
     let spec = spec.ok_or_else(none)?;
-    let mut spec = RunSpec::from_json(&spec).map_err(|e| wrong(e.to_string()))?;
-    let start = Start::of(name, &theta);
+    let spec = RunSpec::from_json(&spec).map_err(|e| wrong(e.to_string()))?;
+    keep(spec, name, &theta).await
+}
+
+#[wasm_bindgen]
+impl Lab {
+    /// Keeps an adapter of peft, read onto the loaded model, as what a run of `spec` may begin with; gives
+    /// that run's spec as JSON: with the adapter's method, `start` in it.
+    ///
+    /// # Errors
+    /// Names the field or tensor of the adapter that no method of ours has, or that the model does not take.
+    #[wasm_bindgen(js_name = startWithAdapter)]
+    pub async fn start_with_adapter(
+        &self,
+        spec: String,
+        name: String,
+        config: String,
+        weights: Vec<u8>,
+    ) -> Result<String, JsValue> {
+        let wrong = |e: FileError| error(format!("{name}: {e}"));
+        let plm = self.model()?;
+        let theta = Theta::from_peft(&plm, &config, &weights).map_err(wrong)?;
+        let mut spec = RunSpec::from_json(&spec).map_err(error)?;
+        spec.method = Theta::peft_method(&config).map_err(wrong)?;
+        (spec.objective, spec.head.pooling) = Theta::peft_purpose(&config).map_err(wrong)?;
+        let layout = Layout::new(plm.outline(), &spec, self.classes(), None, plm.device());
+        let planned = Theta::of(&plm, spec.seeds.init, layout.map_err(error)?);
+        theta.check_same(&planned, plm.outline()).map_err(wrong)?;
+        let values = values(&theta).await?;
+        let file = theta.to_safetensors(plm.outline(), &values, HashMap::new());
+        keep(spec, name.clone(), &file.map_err(wrong)?).await
+    }
+}
+
+/// Keeps a theta file; gives the spec of a run that begins with it, as JSON.
+async fn keep(mut spec: RunSpec, name: String, theta: &[u8]) -> Result<String, JsValue> {
+    let start = Start::of(name, theta);
     let file = OpenFile::open(&folder("starts").await?, &file_name(&start)?).await?;
-    let kept = file.truncate(0.0).and_then(|()| file.write(&theta, 0.0));
+    let kept = file.truncate(0.0).and_then(|()| file.write(theta, 0.0));
     kept.and_then(|()| file.flush()).map_err(error)?;
     spec.start = Some(start);
     serde_json::to_string(&spec).map_err(error)

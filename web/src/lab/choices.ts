@@ -85,7 +85,8 @@ function fromLink(text: string): Spec | undefined {
     if (typeof model !== "string" || typeof task?.name !== "string" || !method || !(method.name in METHODS)) return undefined;
     if (!whole(train, ["steps", "batch_size", "eval_every"]) || !whole(seeds, ["placement", "batches", "init"])) return undefined;
     if (!whole(optimizer, ["learning_rate"])) return undefined;
-    return JSON.parse(text) as Spec;
+    // What a link leaves out of a method is as the form begins it.
+    return { ...(JSON.parse(text) as Spec), method: { ...methods[method.name], ...method } as Method };
   } catch {
     return undefined;
   }
@@ -93,7 +94,7 @@ function fromLink(text: string): Spec | undefined {
 
 effect(() => {
   const found = linked.value === "" ? undefined : fromLink(linked.value);
-  if (found && linked.value !== JSON.stringify(spec.peek())) spec.value = found;
+  if (found && JSON.stringify(found) !== JSON.stringify(spec.peek())) spec.value = found;
 });
 effect(() => {
   const text = JSON.stringify(spec.value);

@@ -177,6 +177,11 @@ function DeviceField() {
           ? `The run is trained natively on ${there.value} of the machine that serves this page, and kept in its store.`
           : adapterLine()}
       </p>
+      {webgpu.value?.keepsFiles === false && (
+        <p class="hint">
+          This browser gives the page no files of its own (OPFS): models, runs and what they tuned last as long as the page.
+        </p>
+      )}
     </section>
   );
 }
@@ -186,7 +191,7 @@ function adapterLine(): string {
   const found = webgpu.value;
   if (!found) return problem.value ? "Which adapters there are is not known." : "Looking for a WebGPU adapter…";
   if (!found.available)
-    return `No WebGPU here${found.reason ? ` (${found.reason.replace(/\.$/, "")})` : ""}. Training runs on the processor, in WebAssembly.`;
+    return `No WebGPU here${found.reason ? ` (${found.reason})` : ""}. Training runs on the processor, in WebAssembly.`;
   const name = found.adapter || "no name given";
   if (found.software)
     return `WebGPU is here, but its adapter is software (${name}): it computes on the processor, slower than cpu does. cpu is proposed.`;

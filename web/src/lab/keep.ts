@@ -120,7 +120,7 @@ class Keeper {
   async checkRoom(files: WeightFile[]): Promise<void> {
     let missing = 0;
     for (const { name, size } of files) missing += size - (await this.#with(name, (handle) => handle.getSize()));
-    const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
+    const { quota = Infinity, usage = 0 } = await room();
     if (missing > quota - usage) throw await this.#full(missing);
   }
 
@@ -249,7 +249,7 @@ class Keeper {
   }
 
   async #full(missing: number): Promise<Error> {
-    const { usage = 0 } = await navigator.storage.estimate();
+    const { usage = 0 } = await room();
     const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} MB are used`;
     return new Error(`${this.model}: the browser gives this site no more room: ${sizes}; remove models or runs.`);
   }
@@ -279,15 +279,10 @@ const AGAIN = "what came is kept, get the model again to go on.";
 
 const same = (a: Answer, b: Kept["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
 
-async function store(): Promise<FileSystemDirectoryHandle> {
-  try {
-    return await (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
-  } catch {
-    throw new Error(
-      "This browser gives the page no private files (OPFS), where models are kept: leave private browsing, or use another browser.",
-    );
-  }
-}
+/** What the browser says it has; WebKitGTK says nothing. */
+const room = async (): Promise<StorageEstimate> => (await (navigator.storage as Partial<StorageManager>).estimate?.()) ?? {};
+
+const store = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
 
 async function readKept(folder: FileSystemDirectoryHandle): Promise<Kept> {
   try {

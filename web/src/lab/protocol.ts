@@ -13,6 +13,12 @@ export interface WebgpuStatus {
   reason: string;
 }
 
+/** What the Worker has here. */
+export interface Surroundings extends WebgpuStatus {
+  /** Models, runs and thetas outlast the page. */
+  keepsFiles: boolean;
+}
+
 export interface Device {
   name: string;
   adapter: string;
@@ -58,6 +64,7 @@ export interface Lab {
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
   plan(spec: string): Planned;
+  startWithAdapter(spec: string, name: string, config: string, weights: Uint8Array): Promise<string>;
   toPeft(spec: string, theta: Uint8Array): Promise<Adapter>;
   moved(spec: string, theta: Uint8Array): Promise<[block: number | null, part: string, length: number][]>;
   positions(spec: string, cells: number): { blocks: PositionBlock[]; grids: PositionGrid[] };
@@ -163,7 +170,7 @@ export interface Transfer {
 
 /** Each call's argument and answer. */
 export interface Calls {
-  status: { args: []; value: WebgpuStatus };
+  status: { args: []; value: Surroundings };
   open: { args: [device: DeviceName]; value: Device };
   model: { args: [name: string, source: ModelSource]; value: ModelInfo & { weights: WeightFile[] } };
   /** Loads a model that another Worker has brought into the store. */
@@ -181,6 +188,7 @@ export interface Calls {
   moved: { args: [spec: string, theta: Uint8Array]; value: [block: number | null, part: string, length: number][] };
   /** Keeps a theta file for a run to begin with; the spec of that run. */
   startWith: { args: [name: string, theta: Uint8Array]; value: string };
+  startWithAdapter: { args: [spec: string, name: string, config: string, weights: Uint8Array]; value: string };
   /** A run's theta as an adapter of Hugging Face peft. */
   adapter: { args: [spec: string, theta: Uint8Array]; value: Adapter };
   check: { args: []; value: Check[] };

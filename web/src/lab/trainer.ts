@@ -10,7 +10,7 @@ import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
 import { ownTasks, sourcesOf } from "../store/own-tasks";
 import { begin, currentRun, live, liveText, spend, take } from "./live";
-import type { Adapter, Calls, Device, DeviceName, RunEvent, SplitSources, Transfer, WebgpuStatus, WeightFile } from "./protocol";
+import type { Adapter, Calls, Device, DeviceName, RunEvent, SplitSources, Surroundings, Transfer, WeightFile } from "./protocol";
 import { Fault, Session } from "./session";
 
 /** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
@@ -43,7 +43,7 @@ export const problem = signal("");
 /** What the reader should know about a run that goes on. */
 export const notice = signal("");
 export const plan = signal<Plan | undefined>(undefined);
-export const webgpu = signal<WebgpuStatus | undefined>(undefined);
+export const webgpu = signal<Surroundings | undefined>(undefined);
 
 /** Workers lost one after another without a step between them, after which a run is given up. */
 const FAULTS_IN_A_ROW = 3;
@@ -352,8 +352,16 @@ export const moved = (spec: string, theta: Uint8Array) => worker().session.call(
 /** Keeps a theta file for a run to begin with; the spec of that run, as JSON. */
 export const startWith = (name: string, theta: Uint8Array) => worker().session.call("startWith", name, theta);
 
-/** A run's theta as an adapter of peft: its model has to be on the Worker. */
-export function adapterOf(of: string, theta: Uint8Array): Promise<Adapter> {
+/** Keeps an adapter of peft for a run of a spec to begin with; the spec of that run, as JSON. */
+export const startWithAdapter = (of: string, name: string, config: string, weights: Uint8Array) =>
+  withModel(of, (session) => session.call("startWithAdapter", of, name, config, weights));
+
+/** A run's theta as an adapter of peft. */
+export const adapterOf = (of: string, theta: Uint8Array): Promise<Adapter> =>
+  withModel(of, (session) => session.call("adapter", of, theta));
+
+/** Asks the Worker once a spec's model is on it. */
+function withModel<T>(of: string, ask: (session: Session) => Promise<T>): Promise<T> {
   const { model } = JSON.parse(of) as Spec;
   latest++; // what was being prepared is no longer waited for
   const job = chain.then(async () => {
@@ -363,7 +371,7 @@ export function adapterOf(of: string, theta: Uint8Array): Promise<Adapter> {
       const to = worker();
       await loadDevice(to, to.wanted ?? "cpu");
       await loadModel(to, model);
-      return await to.session.call("adapter", of, theta);
+      return await ask(to.session);
     } finally {
       progress.value = "";
       if (phase.value === "preparing") phase.value = "idle";

@@ -4,8 +4,9 @@
 //   thetas/<run id>-<device>.safetensors
 //   report.md
 
-import { strFromU8, strToU8, unzipSync, zipSync, type Zippable } from "fflate";
+import { strFromU8, strToU8, zipSync, type Zippable } from "fflate";
 import { readTheta, recordName } from "../store/runs";
+import { unpack } from "../unpack";
 import { save } from "./export";
 import { found } from "./found";
 import { addRecord, records, tell } from "./records";
@@ -36,31 +37,21 @@ export async function saveArchive(): Promise<void> {
 
 /** Opens an archive: its records are shown, its thetas kept as long as the page. */
 export async function openArchive(file: File): Promise<void> {
-  if (file.size > LARGEST_ARCHIVE) {
-    tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected an archive of at most ${LARGEST_ARCHIVE / 1e6} MB.`);
-    return;
-  }
-  let files: Record<string, Uint8Array>;
+  let files: Awaited<ReturnType<typeof unpack>>;
   try {
-    files = unzipSync(new Uint8Array(await file.arrayBuffer()), { filter: belongs });
+    files = await unpack(file, BELONGS);
   } catch (error) {
-    tell(`${file.name}: can not be unpacked (${error instanceof Error ? error.message : String(error)}).`);
+    tell((error as Error).message);
     return;
   }
   const names = Object.keys(files);
   if (!names.some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
   for (const name of names) {
-    const bytes = files[name] as Uint8Array<ArrayBuffer>;
+    const bytes = files[name] ?? new Uint8Array();
     const theta = /thetas\/([0-9a-f]{16}-[a-z0-9]+)\.safetensors$/.exec(name)?.[1];
     if (theta) brought.set(theta, new Blob([bytes]));
     else addRecord(file.name, strFromU8(bytes));
   }
 }
 
-/** Of an archive: it is in memory as a whole. */
-const LARGEST_ARCHIVE = 1e9;
-/** The largest file of an archive that is unpacked. */
-const LARGEST = 256 * 1024 * 1024;
-
-const belongs = ({ name, originalSize }: { name: string; originalSize: number }) =>
-  /(^|\/)(runs\/[^/]+\.jsonl|thetas\/[^/]+\.safetensors)$/.test(name) && originalSize <= LARGEST;
+const BELONGS = /(^|\/)(runs\/[^/]+\.jsonl|thetas\/[^/]+\.safetensors)$/;

@@ -6,7 +6,6 @@ import type { By } from "./view";
 
 export interface Column extends Field {
   title: string;
-  numeric?: boolean;
   /** Shown where nothing else was chosen. */
   plain?: boolean;
   /** Runs can be grouped by it. */

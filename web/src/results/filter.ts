@@ -9,6 +9,7 @@ import type { Row } from "./view";
 export interface Field {
   /** As it stands in a filter. */
   id: string;
+  numeric?: boolean;
   value(row: Row): string | number | null;
   show(row: Row): string;
 }
@@ -17,8 +18,8 @@ export type Test = (row: Row) => boolean;
 
 const COMPARISON = /^([a-z_]+)(>=|<=|!=|=|>|<|~)(.*)$/i;
 
-/** The test of a filter's text; a sentence where it can not be one. */
-export function parse(text: string, fields: Field[]): Test | string {
+/** The test of a filter's text; a sentence where it can not be one. `name`: what a reader calls a run. */
+export function parse(text: string, fields: Field[], name: (row: Row) => string): Test | string {
   const tests: Test[] = [];
   for (const [, quoted, plain = ""] of text.matchAll(/"([^"]*)"|((?:[^\s"]|"[^"]*")+)/g)) {
     const word = quoted ?? plain;
@@ -34,13 +35,13 @@ export function parse(text: string, fields: Field[]): Test | string {
     }
     const without = quoted === undefined && word.length > 1 && word.startsWith("-");
     const wanted = (without ? word.slice(1) : word).toLowerCase();
-    tests.push((row) => textOf(row, fields).includes(wanted) !== without);
+    // Most of the time would go into writing numbers, where a word without a digit is not found.
+    const sought = /\d/.test(wanted) ? fields : fields.filter((f) => !f.numeric);
+    const written = (row: Row) => [name(row), row.run, row.name, row.method, ...sought.map((f) => f.show(row))].join(" ").toLowerCase();
+    tests.push((row) => written(row).includes(wanted) !== without);
   }
   return (row) => tests.every((test) => test(row));
 }
-
-const textOf = (row: Row, fields: Field[]) =>
-  `${row.run} ${row.name} ${row.method} ${fields.map((f) => f.show(row)).join(" ")}`.toLowerCase();
 
 function compared(field: Field, sign: string, wanted: string): Test | string {
   if (sign === "~") return (row) => field.show(row).toLowerCase().includes(wanted.toLowerCase());

@@ -36,7 +36,7 @@ export function groupBy(by: By[]): void {
   groupIds.value = COLUMNS.flatMap((c) => (c.by && by.includes(c.by) ? [c.id] : [])).join();
 }
 
-const parsed = computed(() => parse(filter.value, COLUMNS));
+const parsed = computed(() => parse(filter.value, COLUMNS, longName));
 /** What is wrong with the filter, in a sentence. */
 export const wrong = computed(() => (typeof parsed.value === "string" ? parsed.value : ""));
 let last: Test = () => true;

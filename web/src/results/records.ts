@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import * as store from "../store/runs";
 import { openArchive } from "./archive";
+import { save } from "./export";
 import { openRecords, type Experiment, type Records, type Row } from "./view";
 
 export const rows = signal<Row[]>([]);
@@ -188,9 +189,5 @@ function finishDelete(): void {
 export function download(row: Row): void {
   const text = view?.record(row.key);
   if (text === undefined) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
-  link.download = `${store.recordName(row)}.jsonl`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  save(`${store.recordName(row)}.jsonl`, "application/jsonl", text);
 }

@@ -12,7 +12,7 @@ use regex_lite::Regex;
 use safetensors::{Dtype as Stored, SafeTensors};
 use serde_json::{Map, Value};
 
-use super::{Module, WRAPPED, modules, rows_of};
+use super::{Module, WRAPPED, config_error, method::object, modules, rows_of};
 use crate::{
     file::FileError,
     method::Recipe,
@@ -130,18 +130,13 @@ impl Theta {
     }
 }
 
-fn config_error(problem: String) -> FileError {
-    FileError(format!("adapter_config.json: {problem}"))
-}
-
 fn tensor_error(name: &str, problem: impl std::fmt::Display) -> FileError {
     FileError(format!("adapter_model.safetensors: {name}: {problem}"))
 }
 
 impl<'a> Reader<'a> {
     fn new(outline: &'a Outline, config: &str, weights: &[u8]) -> Result<Self, FileError> {
-        let config: Map<String, Value> = serde_json::from_str(config)
-            .map_err(|e| config_error(format!("{e}, expected an object")))?;
+        let config = object(config)?;
         for (field, value) in &config {
             let is_set = match value {
                 Value::Null | Value::Bool(false) => false,
