@@ -404,7 +404,8 @@ fn index(site: &Site, positions: &[u64], device: &Device) -> SparseIndex {
     }
 }
 
-/// Whether a target names a site's linear layer: its part, the end of its name, or all.
+/// Whether a target names a site's linear layer: its part, the end of its name, the fused layer that it is
+/// a part of (BLOOM's `query_key_value`, as peft has it), or all.
 fn is_target(site: &Site, target: &str) -> bool {
     let Some(layer) = site.linear_layer() else {
         return false;
@@ -413,6 +414,12 @@ fn is_target(site: &Site, target: &str) -> bool {
         // As in peft: every linear layer but a head.
         "all-linear" => site.layer.is_some(),
         part if part == site.part.name() => true,
-        name => layer == name || layer.ends_with(&format!(".{name}")),
+        name => {
+            let fused = layer.split('[').next().unwrap_or_default();
+            let end = format!(".{name}");
+            [layer.as_str(), fused]
+                .iter()
+                .any(|layer| *layer == name || layer.ends_with(&end))
+        }
     }
 }

@@ -339,17 +339,21 @@ impl<'a> Reader<'a> {
     }
 
     fn scales(&mut self, found: &mut Found) -> Result<(), FileError> {
+        // peft tells feed-forward layers by the shape: [1, in] scales what goes in.
+        let mut scaled: Vec<(bool, Module, String)> = Vec::new();
         for (module, path) in self.with("ia3_l")? {
-            let [outputs, inputs] = self.shape(&module);
             let name = format!("{path}.ia3_l");
+            let inputs = self.shape(&module)[1];
+            let shape = self.tensors.get(&name).map(|t| &t.shape[..]);
+            scaled.push((shape == Some(&[1, inputs]), module, name));
+        }
+        // Outputs stand before inputs in theta, as the method IA3 has them.
+        scaled.sort_by_key(|(is_input, ..)| *is_input);
+        for (is_input, module, name) in scaled {
+            let [outputs, inputs] = self.shape(&module);
             if !self.is_linear(&module) {
                 return Err(tensor_error(&name, "stands at no linear layer of a block"));
             }
-            // peft tells feed-forward layers by the shape: [1, in] scales what goes in.
-            let is_input = self
-                .tensors
-                .get(&name)
-                .is_some_and(|t| t.shape == [1, inputs]);
             let shape = if is_input { [1, inputs] } else { [outputs, 1] };
             let values = self.floats(&name, &shape)?;
             for &id in &module.weights {
@@ -373,29 +377,26 @@ impl<'a> Reader<'a> {
 
     fn norms(&mut self, found: &mut Found) -> Result<(), FileError> {
         let infix = ".ln_tuning_layers.";
-        let names: Vec<String> = self
-            .tensors
-            .keys()
-            .filter(|n| n.contains(infix))
-            .cloned()
-            .collect();
+        let names = self.tensors.keys().filter(|n| n.contains(infix));
+        let mut norms: Vec<(SiteId, String)> = Vec::new();
         for name in names {
             let path = name.replace(infix, ".");
-            let is_it = |site: &&(SiteId, &Site)| {
-                self.outline.bare(&site.1.tensor) == self.outline.bare(&path)
+            let is_it = |site: &Site| {
+                site.part == Part::Norm
+                    && self.outline.bare(&site.tensor) == self.outline.bare(&path)
             };
-            let sites: Vec<(SiteId, &Site)> = self.outline.sites.iter().enumerate().collect();
-            match sites.iter().find(is_it) {
-                Some(&(id, site)) if site.part == Part::Norm => {
-                    found.recipe.own(id, site);
-                    let values = self.floats(&name, &site.shape)?;
-                    found.values.extend(values);
-                }
-                _ => {
-                    let model = &self.outline.name;
-                    return Err(tensor_error(&name, format!("{model} has no such norm")));
-                }
-            }
+            let model = &self.outline.name;
+            let id = self.outline.sites.iter().position(is_it);
+            let id = id.ok_or_else(|| tensor_error(name, format!("{model} has no such norm")))?;
+            norms.push((id, name.clone()));
+        }
+        // In the model's order, as the method LayerNorm has them.
+        norms.sort_unstable();
+        for (id, name) in norms {
+            let site = &self.outline.sites[id];
+            found.recipe.own(id, site);
+            let values = self.floats(&name, &site.shape)?;
+            found.values.extend(values);
         }
         Ok(())
     }
