@@ -39,7 +39,7 @@ test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor wa
     const { nodes } = await devtools.send("Memory.getDOMCounters");
     return { usedSize, nodes };
   };
-  await choose(page, { steps: 40, every: 10 });
+  await choose(page, { steps: 120, every: 30 });
   /** @type {{ usedSize: number, nodes: number, wasm: number }[]} */
   const rounds = [];
   const until = Date.now() + MINUTES * 60_000;
@@ -50,7 +50,7 @@ test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor wa
     await press(page, "Pause");
     await status(page, /Paused/);
     await press(page, "Resume");
-    await status(page, /^Done after 40 steps/);
+    await status(page, /^Done after 120 steps/);
     const records = await storedRecords(page);
     assert.equal(records.length, 1);
     rounds.push({ ...(await heap()), wasm: records[0]?.at(-1)?.peak_bytes ?? 0 });
