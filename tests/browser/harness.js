@@ -45,7 +45,7 @@ export async function open({ webgpu = true, serve: options = [], browser: name =
   const server = process.env.APET_URL ? { url: process.env.APET_URL, home: "", close: async () => {} } : await serve(options);
   const browser =
     name === "firefox"
-      ? await firefox.launch({ channel: "moz-firefox", executablePath: FIREFOX, firefoxUserPrefs: { "dom.webgpu.enabled": webgpu } })
+      ? await firefox.launch({ channel: "moz-firefox", executablePath: FIREFOX, firefoxUserPrefs: { "dom.webgpu.enabled": webgpu, "gfx.webgpu.ignore-blocklist": webgpu } })
       : await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: webgpu ? [...FLAGS, ...WEBGPU] : FLAGS });
   return {
     ...server,

@@ -8,7 +8,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { axe, choose, file, FIREFOX, misplaced, newUser, open, RUN_MS, shot, status, toResults, trainButton } from "./harness.js";
+import { axe, choose, file, FIREFOX, misplaced, newUser, open, RUN_MS, shot, SLOW_MS, status, toResults, trainButton } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 import { hasWebkit, webkit } from "./webkit.js";
 
@@ -36,6 +36,23 @@ test("Firefox without WebGPU trains on the processor and shows the results", asy
     await shot(page, "firefox-results");
     assert.deepEqual(await axe(page), []);
     assert.deepEqual(await misplaced(page), []);
+    assert.deepEqual(wrong, []);
+  } finally {
+    await place.close();
+  }
+});
+
+test("Firefox with WebGPU turned on trains on it", async (t) => {
+  if (!existsSync(FIREFOX)) return t.skip(`${FIREFOX} is not there; on Debian: apt-get install firefox-esr`);
+  const place = await open({ browser: "firefox" });
+  try {
+    const { page, wrong } = await newUser(place);
+    const adapter = page.getByTestId("adapter").filter({ hasNotText: "Looking" });
+    if (/No WebGPU/.test((await adapter.textContent({ timeout: RUN_MS })) ?? "")) return t.skip("Firefox finds no adapter here");
+    await page.getByTestId("counts").getByText("classes").waitFor({ timeout: RUN_MS });
+    await choose(page, { steps: 3, every: 3, device: "webgpu", batch: 2, tokens: 8 });
+    await trainButton(page).click();
+    assert.match(await status(page, /^Done/, SLOW_MS), /^Done after 3 steps/);
     assert.deepEqual(wrong, []);
   } finally {
     await place.close();
