@@ -326,5 +326,27 @@ test("records come from an address, which the link keeps", async () => {
   await page.reload();
   await page.getByText("162 runs", { exact: true }).waitFor();
   assert.match(page.url(), /open=shared/);
+
+  // Another page may hold a figure of them: it alone, and nothing that trains is begun.
+  await page.getByLabel("Figure").selectOption("trade");
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByRole("button", { name: "Copy embed link" }).click();
+  await page.getByRole("button", { name: "Copied" }).waitFor();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  const held = await context.newPage();
+  await held.route("**/shared/study.jsonl", (route) => route.fulfill({ body: STUDY }));
+  /** @type {string[]} */
+  const asked = [];
+  held.on("request", (request) => asked.push(request.url()));
+  await held.goto(link);
+  await held.getByRole("heading", { name: "Score against cost" }).waitFor();
+  await held.locator(".plot svg").last().waitFor();
+  await shot(held, "figure-alone");
+  assert.equal(await held.getByRole("navigation").count(), 0);
+  assert.equal(await held.getByRole("table").count(), 0);
+  assert.deepEqual(asked.filter((url) => /apet_web|worker/.test(url)), []);
+  assert.deepEqual(await axe(held), []);
+  const all = await held.getByRole("link", { name: "Open in APET Lab" }).getAttribute("href");
+  assert.equal(all, link.replace("&alone=yes", ""));
   await context.close();
 });

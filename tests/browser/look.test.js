@@ -43,6 +43,8 @@ for (const [width, height] of [
         assert.deepEqual(await misplaced(page), [], view);
       };
       await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
+      const shift = await shifted(page);
+      assert.ok(shift < 0.1, `what stands on the screen moves while the page loads: ${shift}`);
       await check("lab");
       await page.getByText("Where they lie").click();
       await page.getByText("More", { exact: true }).click();
@@ -78,6 +80,21 @@ for (const [width, height] of [
     });
   }
 }
+
+/** How far what was on the screen has moved, by no doing of the user: cumulative layout shift. @param {import("playwright-core").Page} page */
+const shifted = (page) =>
+  page.evaluate(
+    () =>
+      /** @type {Promise<number>} */ (
+        new Promise((done) => {
+          let sum = 0;
+          new PerformanceObserver((seen) => {
+            for (const entry of /** @type {any[]} */ (seen.getEntries())) if (!entry.hadRecentInput) sum += entry.value;
+          }).observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => done(sum), 200);
+        })
+      ),
+  );
 
 test("the keyboard reaches everything", async () => {
   const { context, page } = await newUser(place);

@@ -66,8 +66,12 @@ const took = (page, act, done, argument) =>
 
 for (let round = 0; round < rounds; round++) {
   const { context, page, wrong } = await newUser(place, { bypassCSP: true });
+  const painted = () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
+  await page.waitForFunction(painted);
+  const paint = await page.evaluate(painted);
   await toResults(page);
   const say = (/** @type {string} */ what, /** @type {number} */ ms) => console.log(JSON.stringify({ round, what, ms }));
+  say("first paint", paint);
   await page.evaluate((text) => void Object.assign(window, { study: new File([text], "study.jsonl") }), study);
   say(
     "open",

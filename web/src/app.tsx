@@ -1,5 +1,6 @@
 // The page: its head, its two parts, and files dropped on it.
 
+import { computed } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { droppedFiles, type Dropped } from "./drop";
 import { takeStart } from "./lab/begin-with";
@@ -7,6 +8,7 @@ import { LabView } from "./lab/lab-view";
 import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
 import { busy, phase } from "./lab/trainer";
+import { alone } from "./results/figures";
 import { ResultsView } from "./results/results-view";
 import { Messages } from "./results/messages";
 import { addFiles, rows } from "./results/records";
@@ -18,8 +20,18 @@ const PARTS: { value: Part; title: string }[] = [
   { value: "results", title: "Results" },
 ];
 
+/** Another page may hold this one: a figure, and nothing else is begun. */
+export const isAlone = computed(() => part.value === "results" && alone.value !== "");
+
 export function App() {
   const dropping = useDrop();
+  if (isAlone.value)
+    return (
+      <main>
+        <Messages />
+        <ResultsView />
+      </main>
+    );
   return (
     <>
       <header class="top">

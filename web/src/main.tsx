@@ -1,7 +1,7 @@
 // Starts the page: Results at once, the Lab when this tab owns the store.
 
 import { render } from "preact";
-import { App } from "./app";
+import { App, isAlone } from "./app";
 import { readCatalogue } from "./catalogue";
 import { actions } from "./lab/actions";
 import { findWebgpu } from "./lab/trainer";
@@ -18,4 +18,4 @@ if (place) render(<App />, place);
 
 void readCatalogue();
 void startRecords().then(readTabRecords).then(followServer);
-void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);
+if (!isAlone.value) void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);

@@ -35,7 +35,8 @@ const TITLES: Record<string, string> = {
 };
 
 export function ExperimentView() {
-  if (!experiment.value) return null;
+  // Its place is kept until the wasm of Results says what there is to look at.
+  if (!experiment.value) return <section class="experiment to-come" aria-label="Scaling experiment" aria-busy="true" />;
   const done = doneRuns.value.length;
   const all = plannedRuns.value.length;
   return (

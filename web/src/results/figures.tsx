@@ -2,6 +2,8 @@
 
 import type { ComponentType } from "preact";
 import { inAddress } from "../route";
+import { Copy } from "./copy";
+import { lab } from "./lab";
 import { ConvergenceFigure, TradeFigure } from "./trade-figure";
 import { ApartFigure, PlacementFigure, SpreadFigure } from "./scale-figure";
 import { LossFigure } from "./loss-figure";
@@ -26,9 +28,38 @@ const KINDS: Record<string, Kind> = {
 };
 
 const show = inAddress("results", "show", "score");
+/** Said by an address of the figure alone, for another page to hold. */
+export const alone = inAddress("results", "alone", "");
+
+const shown = () => KINDS[show.value] ?? KINDS["score"]!;
+
+/** The address with the figure alone, or without that. */
+function address(isAlone: boolean): string {
+  const [place = "", query = ""] = location.href.split("?");
+  const params = new URLSearchParams(query);
+  if (isAlone) params.set("alone", "yes");
+  else params.delete("alone");
+  return `${place}?${params}`;
+}
+
+/** The chosen figure and nothing else, with a way to all of it. */
+export function FigureAlone() {
+  const kind = shown();
+  return (
+    <section class="figure" aria-labelledby="figure-title">
+      <h1 id="figure-title">{kind.title}</h1>
+      <kind.Figure />
+      <p class="hint">
+        <a href={address(false)} target="_blank" rel="noopener">
+          Open in APET Lab
+        </a>
+      </p>
+    </section>
+  );
+}
 
 export function Figures() {
-  const kind = KINDS[show.value] ?? KINDS["score"]!;
+  const kind = shown();
   return (
     <div class="figures">
       <LossFigure />
@@ -45,6 +76,7 @@ export function Figures() {
               ))}
             </select>
           </label>
+          {lab.value && <Copy title="Copy embed link" text={() => address(true)} />}
         </div>
         <kind.Figure />
       </section>

@@ -1,11 +1,12 @@
 // Results: the runs of this tab, of the server and of files, in one table and its figures.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { inAddress } from "../route";
 import { saveArchive } from "./archive";
 import { addAddress, addFiles, deleted, rows, undoDelete } from "./records";
 import { lab } from "./lab";
-import { Figures } from "./figures";
+import { Copy } from "./copy";
+import { alone, FigureAlone, Figures } from "./figures";
 import { RunDialog } from "./run-dialog";
 import { server } from "./server";
 import { RunsTable } from "./table";
@@ -17,6 +18,10 @@ const SERVER = {
 };
 
 export function ResultsView() {
+  useEffect(() => {
+    if (linked.value) void addAddress(linked.value);
+  }, []);
+  if (alone.value) return <FigureAlone />;
   return (
     <div class="results">
       <Sources />
@@ -32,9 +37,6 @@ export function ResultsView() {
 const linked = inAddress("results", "open", "");
 
 function Sources() {
-  useEffect(() => {
-    if (linked.value) void addAddress(linked.value);
-  }, []);
   const picker = useRef<HTMLInputElement>(null);
   return (
     <div class="sources">
@@ -74,7 +76,8 @@ function Sources() {
           <button type="submit">Open</button>
         </form>
       </details>
-      <CopyLink />
+      {/* The address has the filter, the columns and the figure. */}
+      <Copy title="Copy link" text={() => location.href} />
       {rows.value.length > 0 && (
         <button type="button" class="quiet" onClick={() => void saveArchive()}>
           Save all
@@ -94,25 +97,6 @@ function Sources() {
         }}
       />
     </div>
-  );
-}
-
-/** The address has the filter, the columns and the figure. */
-function CopyLink() {
-  const [copied, setCopied] = useState(false);
-  return (
-    <button
-      type="button"
-      class="quiet"
-      onClick={() =>
-        void navigator.clipboard.writeText(location.href).then(() => {
-          setCopied(true);
-          setTimeout(() => setCopied(false), 2000);
-        })
-      }
-    >
-      {copied ? "Copied" : "Copy link"}
-    </button>
   );
 }
 

@@ -8,6 +8,7 @@ import { readLine } from "../spec";
 import { recordName } from "../store/runs";
 import { thetaOf } from "./archive";
 import { save } from "./export";
+import { Copy } from "./copy";
 import { longName, mark, marks } from "./found";
 import { PlotFigure } from "./plot";
 import { lab } from "./lab";
@@ -199,17 +200,9 @@ function Curves({ row }: { row: Row }) {
 /** The line that makes the run again on a machine of one's own. */
 function Repeat({ name }: { name: string }) {
   const line = `apet run --spec ${name}.jsonl`;
-  const [copied, setCopied] = useState(false);
   return (
     <p class="repeat">
-      <span>Again, natively, from its record:</span> <code>{line}</code>{" "}
-      <button
-        type="button"
-        class="quiet"
-        onClick={() => void navigator.clipboard.writeText(line).then(() => setCopied(true))}
-      >
-        {copied ? "Copied" : "Copy"}
-      </button>
+      <span>Again, natively, from its record:</span> <code>{line}</code> <Copy title="Copy" text={() => line} />
     </p>
   );
 }
