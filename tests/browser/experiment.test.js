@@ -179,6 +179,7 @@ async function finishedStudy(page) {
 
 for (const [width, height] of [
   [1280, 800],
+  [820, 1180],
   [390, 844],
 ]) {
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {

@@ -82,6 +82,7 @@ const FIGURES = [
 test("every figure is drawn, says its numbers, and fits light, dark and small screens", async () => {
   for (const [width, colorScheme] of /** @type {[number, "light" | "dark"][]} */ ([
     [1280, "light"],
+    [820, "light"],
     [390, "dark"],
   ])) {
     const { context, page, wrong } = await newUser(place, { viewport: { width, height: 844 }, colorScheme });

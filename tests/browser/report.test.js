@@ -65,6 +65,7 @@ after(async () => {
 
 for (const [width, colorScheme] of /** @type {const} */ ([
   [1280, "light"],
+  [820, "light"],
   [390, "dark"],
 ]))
   test(`a report is one file, ${width} px, ${colorScheme}`, async () => {
