@@ -304,7 +304,7 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
     }
     for (config, said) in [
         ("[]", "expected an object"),
-        (r#"{"peft_type": "LORA", "r": 1.5}"#, "r: found none"),
+        (r#"{"peft_type": "LORA", "r": 1.5}"#, "r: found 1.5"),
         (
             r#"{"peft_type": "LORA", "r": 2, "target_modules": "q|v"}"#,
             "target_modules: found \"q|v\", expected a list",

@@ -11,7 +11,7 @@ import path from "node:path";
 
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf"; // W3C WebDriver, 12.1
 
-const browser = readdirSync("/usr/lib")
+const browser = (existsSync("/usr/lib") ? readdirSync("/usr/lib") : [])
   .map((folder) => `/usr/lib/${folder}/webkit2gtk-4.1/MiniBrowser`)
   .find((file) => existsSync(file));
 

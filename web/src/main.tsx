@@ -1,5 +1,6 @@
 // Starts the page: Results at once, the Lab when this tab owns the store.
 
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App, isAlone } from "./app";
 import { readCatalogue } from "./catalogue";
@@ -18,4 +19,11 @@ if (place) render(<App />, place);
 
 void readCatalogue();
 void startRecords().then(readTabRecords).then(followServer);
-if (!isAlone.value) void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);
+
+// A figure alone does without the Lab, until its address becomes another.
+let begun = false;
+effect(() => {
+  if (begun || isAlone.value) return;
+  begun = true;
+  void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);
+});

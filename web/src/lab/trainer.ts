@@ -214,7 +214,8 @@ const HELD_BY_HELPERS = 1 << 30;
 
 /** Workers that a run of the model may have beside its own. */
 function helpersFor(model: ModelInfo, device: DeviceName): number {
-  if (device !== "cpu") return 0;
+  // They have the model from the files that all Workers share.
+  if (device !== "cpu" || webgpu.value?.keepsFiles === false) return 0;
   const threads = Math.min(navigator.hardwareConcurrency, THREADS) - 1;
   return Math.max(0, Math.min(threads, Math.floor(HELD_BY_HELPERS / (4 * model.parameters))));
 }

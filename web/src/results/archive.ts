@@ -44,10 +44,8 @@ export async function openArchive(file: File): Promise<void> {
     tell((error as Error).message);
     return;
   }
-  const names = Object.keys(files);
-  if (!names.some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
-  for (const name of names) {
-    const bytes = files[name] ?? new Uint8Array();
+  if (!Object.keys(files).some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
+  for (const [name, bytes] of Object.entries(files)) {
     const theta = /thetas\/([0-9a-f]{16}-[a-z0-9]+)\.safetensors$/.exec(name)?.[1];
     if (theta) brought.set(theta, new Blob([bytes]));
     else addRecord(file.name, strFromU8(bytes));

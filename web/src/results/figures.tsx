@@ -31,7 +31,7 @@ const show = inAddress("results", "show", "score");
 /** Said by an address of the figure alone, for another page to hold. */
 export const alone = inAddress("results", "alone", "");
 
-const shown = () => KINDS[show.value] ?? KINDS["score"]!;
+const chosen = () => KINDS[show.value] ?? KINDS["score"]!;
 
 /** The address with the figure alone, or without that. */
 function address(isAlone: boolean): string {
@@ -44,7 +44,7 @@ function address(isAlone: boolean): string {
 
 /** The chosen figure and nothing else, with a way to all of it. */
 export function FigureAlone() {
-  const kind = shown();
+  const kind = chosen();
   return (
     <section class="figure" aria-labelledby="figure-title">
       <h1 id="figure-title">{kind.title}</h1>
@@ -59,7 +59,7 @@ export function FigureAlone() {
 }
 
 export function Figures() {
-  const kind = shown();
+  const kind = chosen();
   return (
     <div class="figures">
       <LossFigure />

@@ -1,6 +1,6 @@
 // The filter of the runs table: words, and comparisons of fields.
 //
-//   lora minilm            both words, anywhere in the row
+//   lora minilm            both words, anywhere in the row; in its numbers where they have a digit
 //   -snli                  without it
 //   method=lora test>80%   = != > >= < <= and ~ (has it in it), on the fields by name
 
@@ -9,6 +9,7 @@ import type { Row } from "./view";
 export interface Field {
   /** As it stands in a filter. */
   id: string;
+  /** Its texts are numbers. */
   numeric?: boolean;
   value(row: Row): string | number | null;
   show(row: Row): string;

@@ -26,11 +26,13 @@ impl Theta {
     /// Names the field that no method of ours has; positions that were drawn elsewhere belong to none.
     pub fn peft_method(config: &str) -> Result<Method, FileError> {
         let config = object(config)?;
-        let number = |field: &str| config.get(field).and_then(Value::as_f64);
+        let found = |field: &str| config.get(field).unwrap_or(&Value::Null);
         let whole = |field: &str| {
-            let found = config.get(field).and_then(Value::as_u64);
-            found.ok_or_else(|| {
-                config_error(format!("{field}: found none, expected a whole number"))
+            found(field).as_u64().ok_or_else(|| {
+                config_error(format!(
+                    "{field}: found {}, expected a whole number",
+                    found(field)
+                ))
             })
         };
         match word(&config, "peft_type") {
@@ -44,7 +46,10 @@ impl Theta {
                     }
                 }
                 let rank = whole("r")? as usize;
-                let mut alpha = number("lora_alpha").unwrap_or(rank as f64);
+                let alpha = found("lora_alpha").as_f64();
+                let mut alpha = alpha.ok_or_else(|| {
+                    config_error("lora_alpha: found no number, expected one".into())
+                })?;
                 if config.get("use_rslora") == Some(&Value::Bool(true)) {
                     alpha *= (rank as f64).sqrt(); // scaled by alpha / sqrt(r) there
                 }
