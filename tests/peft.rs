@@ -306,7 +306,11 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
         ("[]", "expected an object"),
         (r#"{"peft_type": "LORA", "r": 1.5}"#, "r: found 1.5"),
         (
-            r#"{"peft_type": "LORA", "r": 2, "target_modules": "q|v"}"#,
+            r#"{"peft_type": "LORA", "r": 2}"#,
+            "lora_alpha: found no number",
+        ),
+        (
+            r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": "q|v"}"#,
             "target_modules: found \"q|v\", expected a list",
         ),
     ] {
