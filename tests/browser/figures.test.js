@@ -79,6 +79,26 @@ const FIGURES = [
   ["Parallel coordinates", /^162 runs through model, method, tuned/],
 ];
 
+test("an interval of two seeds does not take the axis where no score can be", async () => {
+  const two = [0.6, 0.95].map((score, i) => nativeRecord({ run: id(), seed: i + 1, method: "lora", count: 1024, test: score }));
+  const { page, wrong } = await results(two.join(""));
+  const ticks = figure(page).locator('[aria-label="y-axis tick label"] text');
+  await ticks.first().waitFor();
+  const shown = (await ticks.allTextContents()).map((tick) => Number(tick.replace(/\s*%$/, "")));
+  assert.deepEqual([Math.min(...shown), Math.max(...shown)], [0, 100]);
+  const [top, bottom] = await figure(page).locator('[aria-label="rule"] line').evaluateAll((lines) => {
+    const bar = lines.find((line) => line.getAttribute("x1") === line.getAttribute("x2"));
+    const ends = [Number(bar?.getAttribute("y1")), Number(bar?.getAttribute("y2"))];
+    return [Math.min(...ends), Math.max(...ends)];
+  });
+  const axis = await figure(page).locator('[aria-label="y-axis tick label"] text').evaluateAll((texts) =>
+    texts.map((text) => Number(/,([\d.]+)\)/.exec(text.getAttribute("transform") ?? "")?.[1])),
+  );
+  assert.deepEqual([top, bottom], [Math.min(...axis), Math.max(...axis)], "its bar ends where the scores end");
+  assert.deepEqual(wrong, []);
+  await page.context().close();
+});
+
 test("every figure is drawn, says its numbers, and fits light, dark and small screens", async () => {
   for (const [width, colorScheme] of /** @type {[number, "light" | "dark"][]} */ ([
     [1280, "light"],

@@ -139,3 +139,15 @@ test("what peft can not hold is said", async () => {
   await dialog.getByRole("status").getByText(/peft/).waitFor();
   await context.close();
 });
+
+test("an adapter that is refused leaves the form to be counted", async () => {
+  const { context, page } = await newUser(place);
+  const counts = page.getByTestId("counts");
+  await page.getByLabel("Method", { exact: true }).selectOption("bitfit");
+  // While the model is being loaded for the counts.
+  await page.getByTestId("theta").setInputFiles([file("adapter_config.json", "{}"), file("adapter_model.safetensors", "x")]);
+  await page.getByTestId("problem").getByText(/adapter/).waitFor();
+  await counts.getByText(/^[\d.]+ % of /).waitFor();
+  await page.getByTestId("problem").getByText(/adapter/).waitFor();
+  await context.close();
+});

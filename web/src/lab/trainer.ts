@@ -358,13 +358,14 @@ export const startWithAdapter = (of: string, name: string, config: string, weigh
   withModel(of, (session) => session.call("startWithAdapter", of, name, config, weights));
 
 /** A run's theta as an adapter of peft. */
-export const adapterOf = (of: string, theta: Uint8Array): Promise<Adapter> =>
-  withModel(of, (session) => session.call("adapter", of, theta));
+export function adapterOf(of: string, theta: Uint8Array): Promise<Adapter> {
+  latest++; // the run's model may be another than the form's, which is not waited for
+  return withModel(of, (session) => session.call("adapter", of, theta));
+}
 
 /** Asks the Worker once a spec's model is on it. */
 function withModel<T>(of: string, ask: (session: Session) => Promise<T>): Promise<T> {
   const { model } = JSON.parse(of) as Spec;
-  latest++; // what was being prepared is no longer waited for
   const job = chain.then(async () => {
     if (busy.value) throw new Error("A run has the Worker; wait for its end, or stop it.");
     phase.value = "preparing";

@@ -110,7 +110,11 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
     { y: uniform, text: "uniform guess", dy: 9 },
     { y: majority === uniform ? null : majority, text: "majority guess", dy: -8 },
   ].filter((g): g is { y: number; text: string; dy: number } => g.y !== null);
+  const means = all.map((g) => g.mean);
   const scores = [...all.flatMap((g) => [g.mean, g.low ?? g.mean, g.high ?? g.mean]), ...guesses.map((g) => g.y)];
+  // An interval of few seeds can leave what a score can be; it is drawn to there. Only Matthews' correlation goes below 0.
+  const lowest = Math.max(Math.min(...scores), Math.min(0, ...means));
+  const highest = Math.min(Math.max(...scores), 1);
   const withInterval = groups.filter((g) => g.low !== null && g.high !== null);
   const title = (g: Group) =>
     `${g.model}, ${methodTitle(g.method)}\n${count(g.count)} parameters\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
@@ -132,7 +136,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
       grid: true,
       nice: true,
       tickFormat: "~%",
-      ...(among && { domain: [Math.min(...scores), Math.max(...scores)] }),
+      domain: [lowest, highest],
     },
     color: {
       ...colours(models),
@@ -156,7 +160,13 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
           sort: { channel: "x" },
         },
       ),
-      Plot.ruleX(withInterval, { x: at, y1: "low", y2: "high", stroke: "model", strokeWidth: 1.5 }),
+      Plot.ruleX(withInterval, {
+        x: at,
+        y1: (g: Group) => Math.max(g.low ?? g.mean, lowest),
+        y2: (g: Group) => Math.min(g.high ?? g.mean, highest),
+        stroke: "model",
+        strokeWidth: 1.5,
+      }),
       Plot.dot(groups, {
         x: at,
         y: "mean",

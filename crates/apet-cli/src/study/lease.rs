@@ -132,12 +132,14 @@ fn claim(path: &Path, own: &Path, longest: Duration) -> std::io::Result<Option<S
             return Ok(Some(holder.unwrap_or_default()));
         }
         // Only one of those who see it can move it away. Who moved one that was just taken anew puts it back.
-        let away = own.with_extension("old");
-        if fs::rename(path, &away).is_ok() {
-            if held_by(&away) != holder {
-                fs::hard_link(&away, path).ok();
+        let mut away = own.as_os_str().to_owned();
+        away.push("-old");
+        let away = Path::new(&away);
+        if fs::rename(path, away).is_ok() {
+            if held_by(away) != holder {
+                fs::hard_link(away, path).ok();
             }
-            fs::remove_file(&away)?;
+            fs::remove_file(away)?;
         }
     }
     Ok(Some(held_by(path).unwrap_or_default()))

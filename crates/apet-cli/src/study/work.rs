@@ -325,28 +325,30 @@ impl Worker<'_> {
     }
 }
 
-/// Takes over what an earlier worker had of a run: its newest checkpoint, and its record.
+/// Takes over what an earlier worker had of a run: its record, and its newest checkpoint. The checkpoint is the last to
+/// be there, and whole: a worker that is killed in between leaves nothing that another would go on from.
 fn adopt(work: &Path, own: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(own).with_context(|| own.display().to_string())?;
     let others = fs::read_dir(work).with_context(|| work.display().to_string())?;
-    let file = |folder: &Path, ending: &str| folder.join(format!("{name}.{ending}"));
+    let record = |folder: &Path| folder.join(format!("{name}.jsonl"));
+    let checkpoint = |folder: &Path| folder.join(format!("{name}.checkpoint.safetensors"));
     let newest = others
         .flatten()
         .filter_map(|entry| {
             let folder = entry.path();
-            let about = fs::metadata(file(&folder, "checkpoint.safetensors")).ok()?;
+            let about = fs::metadata(checkpoint(&folder)).ok()?;
             Some((about.modified().ok()?, folder))
         })
-        .filter(|(_, folder)| folder != own)
+        .filter(|(_, folder)| folder != own && record(folder).exists())
         .max();
     let Some((_, newest)) = newest else {
         return Ok(());
     };
-    for ending in ["checkpoint.safetensors", "jsonl"] {
-        let (from, to) = (file(&newest, ending), file(own, ending));
-        fs::copy(&from, &to).with_context(|| from.display().to_string())?;
-    }
-    Ok(())
+    let (from, to) = (record(&newest), record(own));
+    fs::copy(&from, &to).with_context(|| from.display().to_string())?;
+    let (from, to) = (checkpoint(&newest), checkpoint(own));
+    let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
+    write_atomic(&to, |out| Ok(out.write_all(&bytes)?))
 }
 
 /// Workers on this machine.
@@ -410,4 +412,61 @@ pub(super) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> 
 fn nonce() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "run-cpu";
+
+    fn left(work: &Path, worker: &str, checkpoint: &str) -> PathBuf {
+        let folder = work.join(worker);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{NAME}.jsonl")), worker).unwrap();
+        fs::write(
+            folder.join(format!("{NAME}.checkpoint.safetensors")),
+            checkpoint,
+        )
+        .unwrap();
+        folder
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name());
+        let mut names: Vec<String> = names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_worker_goes_on_from_the_newest_checkpoint() {
+        let work = tempfile::tempdir().unwrap();
+        left(work.path(), "first", "older");
+        thread::sleep(Duration::from_millis(20));
+        left(work.path(), "second", "newer");
+        let own = work.path().join("own");
+        adopt(work.path(), &own, NAME).unwrap();
+        let read = |ending: &str| fs::read_to_string(own.join(format!("{NAME}.{ending}"))).unwrap();
+        assert_eq!(read("checkpoint.safetensors"), "newer");
+        assert_eq!(read("jsonl"), "second");
+        assert_eq!(files(&own).len(), 2);
+    }
+
+    #[test]
+    fn a_checkpoint_without_its_record_is_nothing_to_go_on_from() {
+        let work = tempfile::tempdir().unwrap();
+        left(work.path(), "first", "older");
+        thread::sleep(Duration::from_millis(20));
+        let second = left(work.path(), "second", "newer");
+        fs::remove_file(second.join(format!("{NAME}.jsonl"))).unwrap();
+        let own = work.path().join("own");
+        adopt(work.path(), &own, NAME).unwrap();
+        let checkpoint = own.join(format!("{NAME}.checkpoint.safetensors"));
+        assert_eq!(fs::read_to_string(checkpoint).unwrap(), "older");
+    }
 }
