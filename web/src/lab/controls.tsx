@@ -1,5 +1,6 @@
 // Before, during and after: counts, the buttons, and what is going on.
 
+import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { compact, count, duration, loss, megabytes, percent, share } from "../format";
 import { offered } from "../store/own-models";
@@ -25,6 +26,7 @@ import {
   stop,
   train,
   transfer,
+  unfit,
 } from "./trainer";
 
 const SETTLE_MS = 250;
@@ -88,6 +90,12 @@ export function Controls() {
     </section>
   );
 }
+
+// What was said of another form is no longer so.
+effect(() => {
+  void spec.value;
+  problem.value = "";
+});
 
 /** Loads and counts whenever the form comes to rest. */
 function usePlan() {
@@ -186,9 +194,9 @@ function Going() {
           {notice.value}
         </p>
       )}
-      {problem.value && (
+      {(problem.value || unfit.value) && (
         <p class="problem" role="alert" data-testid="problem">
-          {problem.value}
+          {problem.value || unfit.value}
         </p>
       )}
     </div>
@@ -237,7 +245,7 @@ function statusLine(): string {
   if (now === "idle" && invalid.value.size > 0) return "A number in the form can not be used yet.";
   if (now === "idle" && held.value === spec.value.model && held.value)
     return "The download was cancelled; what came of it is kept.";
-  if (now === "idle" && problem.value && !plan.value?.theta) return "This can not be trained as it stands.";
+  if (now === "idle" && (problem.value || unfit.value) && !plan.value?.theta) return "This can not be trained as it stands.";
   if (!l) return now === "idle" ? "Ready." : "Starting…";
   if (now === "idle" && l.summary) return summaryLine(l.summary);
   const planned = l.spec.train.steps;

@@ -11,7 +11,7 @@ import { MethodFields } from "./method-fields";
 import { ModelsDialog, chooseModel } from "./models-dialog";
 import { TaskFields } from "./task-fields";
 import { there } from "./there";
-import { busy, problem, webgpu } from "./trainer";
+import { busy, unfit, webgpu } from "./trainer";
 
 export function Form() {
   return (
@@ -189,7 +189,7 @@ function DeviceField() {
 /** What the page found, said as it is. */
 function adapterLine(): string {
   const found = webgpu.value;
-  if (!found) return problem.value ? "Which adapters there are is not known." : "Looking for a WebGPU adapter…";
+  if (!found) return unfit.value ? "Which adapters there are is not known." : "Looking for a WebGPU adapter…";
   if (!found.available)
     return `No WebGPU here${found.reason ? ` (${found.reason})` : ""}. Training runs on the processor, in WebAssembly.`;
   const name = found.adapter || "no name given";

@@ -5,7 +5,7 @@ import { megabytes } from "../format";
 import { addAddress, addFiles, keptModels, removeKeptModel, type KeptModel } from "../store/own-models";
 import { asked, change, spec } from "./choices";
 import { Field } from "./fields";
-import { held, phase, problem } from "./trainer";
+import { held, phase, problem, unfit } from "./trainer";
 
 export function ModelsDialog({ open, close }: { open: boolean; close(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -148,7 +148,7 @@ export function takeModelFiles(files: File[], folder: string): void {
 
 function take(name: string): void {
   asked.add(name);
-  problem.value = "";
+  problem.value = unfit.value = "";
   chooseModel(name);
 }
 

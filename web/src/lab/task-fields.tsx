@@ -6,7 +6,7 @@ import type { TaskSpec } from "../spec";
 import { addOwnTask, ownTasks, removeOwnTask } from "../store/own-tasks";
 import { change, spec } from "./choices";
 import { SelectField } from "./fields";
-import { problem } from "./trainer";
+import { problem, unfit } from "./trainer";
 
 const TEXT_NAMES = ["text", "sentence", "review", "content", "comment", "tweet", "title"];
 const LABEL_NAMES = ["label", "class", "category", "sentiment", "target", "y"];
@@ -112,7 +112,7 @@ export async function takeOwnFiles(files: File[]): Promise<void> {
   try {
     const offered = tasks().map((t) => t.name);
     const task = await addOwnTask(files, [...offered, ...ownTasks.value.map((t) => t.name)]);
-    problem.value = "";
+    problem.value = unfit.value = "";
     chooseTask(task.name);
   } catch (error) {
     problem.value = error instanceof Error ? error.message : String(error);

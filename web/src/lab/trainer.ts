@@ -38,8 +38,10 @@ export const progress = signal("");
 export const transfer = signal<Transfer | undefined>(undefined);
 /** The model whose download was cancelled: it is not begun again before it is asked for. */
 export const held = signal("");
-/** One sentence; empty when all is well. */
+/** Why what was asked for last can not be: one sentence; empty when all is well. */
 export const problem = signal("");
+/** Why what the form says can not be trained. */
+export const unfit = signal("");
 /** What the reader should know about a run that goes on. */
 export const notice = signal("");
 export const plan = signal<Plan | undefined>(undefined);
@@ -105,7 +107,7 @@ export async function findWebgpu(): Promise<void> {
   try {
     webgpu.value = await worker().session.call("status");
   } catch (error) {
-    problem.value = sentence(error);
+    unfit.value = sentence(error);
   }
 }
 
@@ -121,9 +123,9 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
     phase.value = "preparing";
     try {
       await load(spec, device);
-      if (mine === latest) problem.value = "";
+      if (mine === latest) unfit.value = "";
     } catch (error) {
-      if (mine === latest && held.value !== spec.model) problem.value = sentence(error);
+      if (mine === latest && held.value !== spec.model) unfit.value = sentence(error);
     } finally {
       progress.value = "";
       if (phase.value === "preparing") phase.value = "idle";
@@ -274,7 +276,7 @@ export interface Again {
 export async function train(spec: Spec, device: DeviceName, again?: Again): Promise<boolean> {
   latest++; // what was being prepared is no longer waited for
   phase.value = "starting";
-  problem.value = "";
+  problem.value = unfit.value = "";
   notice.value = "";
   held.value = "";
   if (getting !== spec.model) dropDownload();
