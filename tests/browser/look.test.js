@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, file, misplaced, newUser, open, shot, toLab, toResults } from "./harness.js";
+import { axe, choose, file, misplaced, newUser, open, shot, status, toLab, toResults, trainButton } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */
@@ -95,6 +95,20 @@ const shifted = (page) =>
         })
       ),
   );
+
+test("nothing moves while a run trains, from its start to its end", async () => {
+  for (const width of [1280, 820, 390]) {
+    const { context, page } = await newUser(place, { viewport: { width, height: 844 } });
+    await choose(page, { steps: 120, every: 40 });
+    const before = await shifted(page);
+    await trainButton(page).click();
+    await status(page, /^Done after 120 steps/);
+    // A number that is drawn wider counts, too: a hundredth of a percent each.
+    const shift = (await shifted(page)) - before;
+    assert.ok(shift < 0.005, `${width} pixels wide: ${shift}`);
+    await context.close();
+  }
+});
 
 test("the keyboard reaches everything", async () => {
   const { context, page } = await newUser(place);

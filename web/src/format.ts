@@ -11,8 +11,9 @@ export const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
 export const list = (names: string[]) => and.format(names);
 export const score = (x: number | null | undefined) => (x == null ? "–" : percent(x));
 
-/** A small share with two significant digits: 0.023 %. */
-export const share = (part: number, of: number) => (of > 0 ? `${Number(((100 * part) / of).toPrecision(2))} %` : "–");
+/** Two significant digits: 260, 0.023. */
+export const rough = (n: number) => String(Number(n.toPrecision(2)));
+export const share = (part: number, of: number) => (of > 0 ? `${rough((100 * part) / of)} %` : "–");
 
 export const megabytes = (bytes: number) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
 

@@ -230,6 +230,16 @@ fn workers() -> Vec<String> {
     found
 }
 
+/// Those that are there as soon as there is one.
+fn some_workers() -> Vec<String> {
+    let mut found = Vec::new();
+    until("a worker is there", 60, || {
+        found = workers();
+        !found.is_empty()
+    });
+    found
+}
+
 /// What workers said of their own errors.
 fn errors(place: &Place) -> Vec<String> {
     let logs = fs::read_dir(place.path("study/logs")).unwrap().flatten();
@@ -273,13 +283,13 @@ fn an_array_survives_what_happens_to_it() {
     until("runs are done", 300, || done() >= 10);
     // Workers that are killed, as by a node that fails.
     for _ in 0..3 {
-        until("a worker is there", 60, || !workers().is_empty());
-        workers().iter().for_each(|process| signal("KILL", process));
+        some_workers()
+            .iter()
+            .for_each(|process| signal("KILL", process));
         std::thread::sleep(Duration::from_millis(700));
     }
     // One that is suspended for longer than its lease, and goes on.
-    until("a worker is there", 60, || !workers().is_empty());
-    let suspended = workers().pop().unwrap();
+    let suspended = some_workers().pop().unwrap();
     signal("STOP", &suspended);
     let before = done();
     std::thread::sleep(Duration::from_secs(5));

@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { compact, count, duration, loss, megabytes, percent, share } from "../format";
+import { compact, count, duration, loss, megabytes, percent, rough, share } from "../format";
 import { offered } from "../store/own-models";
 import { asked, device, invalid, ready, spec } from "./choices";
 import { live, spent } from "./live";
@@ -178,16 +178,18 @@ function pool(): string {
 function Going() {
   return (
     <div class="going">
-      <p class="status" role="status" data-testid="status">
-        {statusLine()}
-      </p>
-      {transfer.value && (
-        <progress
-          aria-label={`Download of ${transfer.value.model}`}
-          value={transfer.value.at}
-          max={transfer.value.total}
-        />
-      )}
+      <div class="doing">
+        <p class="status" role="status" data-testid="status">
+          {statusLine()}
+        </p>
+        {transfer.value && (
+          <progress
+            aria-label={`Download of ${transfer.value.model}`}
+            value={transfer.value.at}
+            max={transfer.value.total}
+          />
+        )}
+      </div>
       <StepTime />
       {notice.value && (
         <p class="notice" role="status">
@@ -203,32 +205,48 @@ function Going() {
   );
 }
 
-const PARTS: [keyof Spent, string][] = [
-  ["forward", "forward"],
-  ["backward", "backward"],
-  ["update", "update"],
-  ["read_back", "read-back"],
-  ["helpers", "waiting for the other threads"],
+/** What a step's time goes to, each with its colour; the last is waiting for the other threads. */
+const PARTS: [keyof Spent, string, string][] = [
+  ["forward", "Forward", "var(--series-1)"],
+  ["backward", "Backward", "var(--series-2)"],
+  ["update", "Update", "var(--series-3)"],
+  ["read_back", "Read-back", "var(--series-4)"],
+  ["helpers", "Waiting", "var(--ink-2)"],
 ];
 
-/** What the last steps spent their time with. */
+/** What the last steps spent their time with. It has its place before anything is known, so that nothing moves for it. */
 function StepTime() {
-  const found = spent.value;
+  const found = phase.value === "preparing" ? undefined : spent.value;
   const all = found ? PARTS.reduce((sum, [part]) => sum + found[part], 0) : 0;
-  if (!found || !(all > 0) || phase.value === "preparing") return null;
-  const parts = PARTS.filter(([part]) => found[part] > 0);
+  const shares = PARTS.map(([part]) => (found && all > 0 ? (100 * found[part]) / all : 0));
+  const ms = live.value?.msPerStep;
+  let to = 0;
+  const stops = PARTS.map(([, , colour], i) => `${colour} ${to}% ${(to += shares[i] ?? 0)}%`);
   return (
     <div class="step-time" data-testid="step-time">
-      <p class="hint">
-        A step{live.value?.msPerStep ? ` of ${live.value.msPerStep.toPrecision(2)} ms` : ""}:{" "}
-        {parts.map(([part, title]) => `${title} ${Math.round((100 * found[part]) / all)} %`).join(", ")}.
-        {live.value?.device === "webgpu" && " The GPU works on its own: what it takes shows in the read-back."}
-      </p>
-      <div class="bar-of-parts" aria-hidden="true">
-        {parts.map(([part]) => (
-          <i key={part} class={part} style={{ flexGrow: found[part] }} />
+      <dl>
+        <div>
+          <dt>A step</dt>
+          <dd>{all > 0 && ms ? `${rough(ms)} ms` : "–"}</dd>
+        </div>
+        {PARTS.map(([part, title, background], i) => (
+          <div key={part}>
+            <dt>
+              <i aria-hidden="true" style={{ background }} />
+              {title}
+            </dt>
+            <dd>{all > 0 ? `${Math.round(shares[i] ?? 0)} %` : "–"}</dd>
+          </div>
         ))}
-      </div>
+      </dl>
+      <div
+        class="bar-of-parts"
+        aria-hidden="true"
+        style={{ background: all > 0 ? `linear-gradient(to right, ${stops.join(", ")})` : "var(--line)" }}
+      />
+      {device.value === "webgpu" && (
+        <p class="hint">The GPU works on its own: what it takes shows in the read-back.</p>
+      )}
     </div>
   );
 }
@@ -255,7 +273,7 @@ function statusLine(): string {
   if (now === "idle") return `${at}. Interrupted; it can be resumed.`;
   if (doing) return `${at} · ${doing}…`;
   if (l.msPerStep === 0) return at;
-  return `${at} · ${(1000 / l.msPerStep).toPrecision(2)} steps/s, ${compact((1000 * l.tokens) / l.msPerStep)} tokens/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
+  return `${at} · ${rough(1000 / l.msPerStep)} steps/s, ${compact((1000 * l.tokens) / l.msPerStep)} tokens/s, ${duration(((planned - done) * l.msPerStep) / 1000)} left`;
 }
 
 function transferLine({ model, at, total, rate }: Transfer): string {

@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { compact, count, percent } from "../format";
+import { compact, count, percent, rough } from "../format";
 import { records, rows } from "../results/records";
 import { MODULES } from "../spec";
 import { readTheta, recordName } from "../store/runs";
@@ -45,7 +45,14 @@ export function PositionMap() {
   const tuned = blocks.filter(([, , tuned]) => tuned > 0);
   const [look, setLook] = useState<{ block: Block; part: string } | undefined>(undefined);
   useMoved();
-  if (tuned.length === 0 && !drawn.value) return null;
+  if (tuned.length === 0 && !drawn.value) {
+    return (
+      <details class="positions">
+        <summary>Where they lie</summary>
+        <p class="hint">{plan.value?.theta ? "Nothing of the model itself is tuned." : "Known once they are counted."}</p>
+      </details>
+    );
+  }
   const isDrawing = drawn.value !== undefined;
   const parts = Object.keys(TITLES).filter((part) =>
     isDrawing ? blocks.some(([, of, , all]) => of === part && all > 0) : tuned.some(([, of]) => of === part),
@@ -126,9 +133,9 @@ function Blocks({ blocks, parts, shown, look }: BlocksProps) {
                   const depth = length !== undefined ? length / farthest : Math.log1p(tuned) / Math.log1p(most);
                   const where = `${TITLES[part]}, block ${block === null ? "none" : block + 1}`;
                   const share = all > 0 ? `${count(tuned)} of ${count(all)}, ${percent(tuned / all)}` : count(tuned);
-                  const text = drawn.value ? compact(all) : length !== undefined ? length.toPrecision(2) : compact(tuned);
+                  const text = drawn.value ? compact(all) : length !== undefined ? rough(length) : compact(tuned);
                   // What is seen is part of what is said.
-                  const says = `${where}: ${text}; ${share}${length === undefined ? "" : `; moved by ${length.toPrecision(2)}`}`;
+                  const says = `${where}: ${text}; ${share}${length === undefined ? "" : `; moved by ${rough(length)}`}`;
                   return (
                     <td key={part}>
                       <button

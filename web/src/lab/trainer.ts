@@ -4,7 +4,7 @@
 import { learn } from "./speed";
 import { computed, signal } from "@preact/signals";
 import { address, tasks } from "../catalogue";
-import { addRecord, dropTabRecord } from "../results/records";
+import { addRecord, dropTabRecord, refresh } from "../results/records";
 import type { ModelInfo, Spec, TaskInfo } from "../spec";
 import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
@@ -321,10 +321,11 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
   } catch (error) {
     if (!stopWanted() && held.value !== spec.model) problem.value = sentence(error);
   } finally {
+    // First, so that a run at its end is never shown as an interrupted one.
+    await keepRecord();
     phase.value = "idle";
     progress.value = "";
     notice.value = ""; // the record has it as a note
-    await keepRecord();
   }
   return ended;
 }
@@ -336,10 +337,13 @@ async function checkpointed(name: string): Promise<string> {
 
 const stopWanted = () => phase.value === "stopping";
 
-/** The store has the record's last word. */
+/** The store has the record's last word; Results shows it at once. */
 async function keepRecord(): Promise<void> {
   const run = currentRun();
-  if (run) addRecord("tab", (await store.readRecord(store.recordName(run))) ?? liveText());
+  if (!run) return;
+  const kept = await store.readRecord(store.recordName(run)).catch(() => undefined);
+  addRecord("tab", kept ?? liveText());
+  refresh();
 }
 
 /** What the loaded model with a run's theta answers to a text where the loaded task asks. */

@@ -125,7 +125,8 @@ function refreshSoon(): void {
   due ??= setTimeout(refresh, 50);
 }
 
-function refresh(): void {
+/** Shows what was added. */
+export function refresh(): void {
   clearTimeout(due);
   due = undefined;
   if (!view) return;
