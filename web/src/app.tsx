@@ -8,10 +8,10 @@ import { LabView } from "./lab/lab-view";
 import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
 import { busy, phase } from "./lab/trainer";
-import { alone } from "./results/figures";
+import { alone } from "./results/choice";
 import { ResultsView } from "./results/results-view";
 import { Messages } from "./results/messages";
-import { addFiles, rows } from "./results/records";
+import { addFiles, rows, tell } from "./results/records";
 import { go, part, type Part } from "./route";
 import { areModel } from "./store/own-models";
 
@@ -98,8 +98,11 @@ function useDrop(): boolean {
   return over;
 }
 
-async function takeFiles({ files, folder }: Dropped): Promise<void> {
-  if (await takeStart(files, folder)) return;
+async function takeFiles({ files: all, folder }: Dropped): Promise<void> {
+  if (await takeStart(all, folder)) return;
+  // Beside records, as in the folder where runs are kept, they are no model.
+  const files = all.filter((file) => !/\.(theta|checkpoint)\.safetensors$/i.test(file.name));
+  if (files.length === 0) tell("Several thetas: drop one to begin with it, or their records to compare them.");
   if (areModel(files)) {
     go("lab");
     if (!busy.value) takeModelFiles(files, folder);
@@ -121,6 +124,8 @@ async function takeFiles({ files, folder }: Dropped): Promise<void> {
 /** A run's record says so in its first bytes, and so does a result of peft's; in Results, every other .jsonl is taken for one too. */
 async function isRecord(file: File): Promise<boolean> {
   if (/\.(zip|parquet)$/i.test(file.name)) return true;
+  // A table of `apet collect`.
+  if (/\.csv$/i.test(file.name)) return /^run,model,family,/.test(await file.slice(0, 64).text());
   if (/\.json$/i.test(file.name)) return /^\s*\{\s*"run_info"\s*:/.test(await file.slice(0, 4096).text());
   if (!file.name.toLowerCase().endsWith(".jsonl")) return false;
   if (part.value === "results") return true;

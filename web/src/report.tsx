@@ -18,7 +18,7 @@ interface Study {
 
 function Report({ study }: { study: Study }) {
   void edition.value;
-  const answers = records()?.answers([]);
+  const answers = records()?.answers();
   return (
     <>
       <header class="top">

@@ -99,7 +99,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
     }
     bar.finish_and_clear();
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let report = study.report(&grid.name, &grid.about);
+    let report = study.report(&grid.name, &grid.about, None);
     print!("{report}");
     println!("\n{made} runs made in {minutes:.1} minutes, the others were there.");
     if let Some(path) = &args.out {

@@ -33,7 +33,7 @@ pub use placements::{Placements, Spread, Trend};
 pub use plan::{Cell as PlanCell, Plan, Stage};
 pub use row::Row;
 pub use stats::{Interval, deviation, interval95, mean, smoothed};
-pub use study::{Added, Study, StudyError, records};
+pub use study::{Added, Study, StudyError, key, records};
 pub use summed::{By, GroupValue, Summed};
 pub use table::TableError;
 pub use trade::{Cost, Traded};

@@ -125,13 +125,13 @@ mod tests {
             ..Run::default()
         };
         study.add("x", &other.text()).unwrap();
-        let [found] = &study.optimised()[..] else {
+        let [found] = &study.optimised(None)[..] else {
             panic!("one cell");
         };
         assert_eq!((found.runs, found.count), (2, 10_000));
         assert_eq!(found.way.unwrap().mean, 3.0);
         assert!((found.rise.unwrap().mean - 0.35).abs() < 1e-12);
-        let report = study.report("x", "y");
+        let report = study.report("x", "y", None);
         assert!(report.contains("## How runs got there"), "{report}");
     }
 }

@@ -107,7 +107,7 @@ mod tests {
             add("b", seed, b);
         }
         add("a", 4, 0.0);
-        let pairs = study.paired();
+        let pairs = study.paired(None);
         assert_eq!(pairs.len(), 1);
         let pair = &pairs[0];
         assert_eq!((&pair.from[..], &pair.to[..], pair.n), ("a", "b", 3));
@@ -132,6 +132,6 @@ mod tests {
                 )
                 .unwrap();
         }
-        assert_eq!(study.paired(), []);
+        assert_eq!(study.paired(None), []);
     }
 }

@@ -389,7 +389,7 @@ mod tests {
             vec![vec![0.80, 0.82], vec![0.70, 0.74]],
             vec![vec![0.80, 0.82], vec![0.79, 0.80]],
         ];
-        let text = study(&tables).report("small", "About.");
+        let text = study(&tables).report("small", "About.", None);
         assert!(
             text.contains("\n## Spread of APET across placements\n")
                 && text.contains("| a | 1 | 2 x 2 | 6.3 ["),

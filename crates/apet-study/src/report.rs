@@ -126,14 +126,17 @@ fn differences<'a>(text: &mut String, pairs: impl Iterator<Item = &'a Paired>) {
 
 /// From which counts APET is above its reference, and as good as full fine-tuning.
 fn counts(text: &mut String, thresholds: &[Thresholds]) {
-    let known = |of: &&Thresholds| of.low_tried.is_some() || of.low.is_some() || of.high.is_some();
-    if !thresholds.iter().any(|of| known(&of)) {
+    let known = |of: &Thresholds| {
+        let tried = of.low_tried.is_some() || of.high_tried.is_some();
+        tried || of.low.is_some() || of.high.is_some()
+    };
+    if !thresholds.iter().any(known) {
         return;
     }
     text.push_str(
         "\n## Thresholds of APET\n\nLow: the first count that was tried and is above the head alone (or a guess) beyond the noise; where a \
-         logistic curve through the scores has gone 5 % of the way from there to full fine-tuning. High: where 95 % of the way is gone. In \
-         brackets 95 % intervals; an open end goes on beyond what was tried.\n\n\
+         logistic curve through the scores has gone 5 % of the way from there to full fine-tuning. High: where 95 % of the way is gone, \
+         between the counts that were tried, or on the curve. In brackets 95 % intervals; an open end goes on beyond what was tried.\n\n\
          | model | task | low, tried | low, curve | high, tried | high, curve |\n|---|---|---|---|---|---|\n",
     );
     let number = |x: f64| grouped(x.round() as u64);
@@ -227,7 +230,11 @@ fn in_words(figured: &Figured, unit: &str) -> (String, String) {
         _ => format!("{x:.1}"),
     };
     let Some(value) = figured.value else {
-        return ("not reached".into(), String::new());
+        let none = match unit {
+            "parameters" => "not reached",
+            _ => "-",
+        };
+        return (none.into(), String::new());
     };
     let interval = match (figured.low, figured.high) {
         (Some(low), Some(high)) => format!("{} to {}", number(low), number(high)),
@@ -296,7 +303,7 @@ mod tests {
         let (low, high) = (found.low.unwrap().count, found.high.unwrap().count);
         assert!((100.0..400.0).contains(&low), "{found:?}");
         assert!((3_000.0..11_000.0).contains(&high), "{found:?}");
-        let text = study.report("small", "About.");
+        let text = study.report("small", "About.", None);
         assert!(
             text.contains("\n## Thresholds of APET\n")
                 && text.contains("| minilm-l6 | sst2 | 1,000 | "),
@@ -315,7 +322,7 @@ mod tests {
             };
             study.add("x", &run.text()).unwrap();
         }
-        let text = study.report("small", "About.");
+        let text = study.report("small", "About.", None);
         assert!(text.starts_with("# small\n\nAbout.\n\n## sst2\n"), "{text}");
         let row = "| minilm-l6 | 22,000,000 | apet | 10,000 | 81.0 [68.3, 93.7] | 1.4 | 2 |";
         assert!(text.contains(row), "{text}");

@@ -33,9 +33,9 @@ pub(crate) struct Entry {
 pub struct Added {
     /// Records that were not there.
     pub added: usize,
-    /// Records that took the place of a shorter one of the same run and device.
+    /// Records that took the place of an earlier or shorter one of the same run and device.
     pub replaced: usize,
-    /// Records that are not longer than the one that is there; it stays.
+    /// Records that are no later and not longer than the one that is there; it stays.
     pub unchanged: usize,
 }
 
@@ -76,7 +76,7 @@ impl Study {
     }
 
     /// Takes in the records of a text, as [`records`] reads them: all of them, or none where one is wrong.
-    /// A record of the same run, host and device is replaced by one with more lines.
+    /// A record of the same run, host and device is replaced by one that was begun later, or has more lines.
     /// `source` is where the text came from, for [`Row::source`].
     ///
     /// # Errors
@@ -106,8 +106,10 @@ impl Study {
 
     fn put(&mut self, source: &str, record: RunRecord, result: &mut Added) {
         let key = key(&record);
+        // A run that is made again begins later, and has fewer lines for a while.
+        let age = |record: &RunRecord| (record.header.started.clone(), record.lines.len());
         match self.entries.get(&key) {
-            Some(old) if old.record.lines.len() >= record.lines.len() => {
+            Some(old) if age(&old.record) >= age(&record) => {
                 result.unchanged += 1;
                 return;
             }
@@ -185,9 +187,10 @@ impl Study {
         crate::answers::thresholds(self.once(runs))
     }
 
-    /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured.
-    pub fn optimised(&self) -> Vec<Optimised> {
-        optimised::optimised(self.once(None))
+    /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured; of `runs` (keys
+    /// or run ids), or of all.
+    pub fn optimised(&self, runs: Option<&[String]>) -> Vec<Optimised> {
+        optimised::optimised(self.once(runs))
     }
 
     /// How much it matters where APET's parameters are, where placements were crossed with seeds; in `runs` (keys or run
@@ -196,46 +199,56 @@ impl Study {
         placements::placements(self.once(runs))
     }
 
-    /// What the runs say about the paper's four claims; `runs` are keys or run ids, and all runs count where it is empty.
-    pub fn answers(&self, runs: &[String]) -> Answers {
-        Answers::of(self.once(Some(runs).filter(|runs| !runs.is_empty())))
+    /// What the runs say about the paper's four claims: `runs` (keys or run ids), or all.
+    pub fn answers(&self, runs: Option<&[String]>) -> Answers {
+        Answers::of(self.once(runs))
     }
 
     /// The asked runs, or all. One done on several devices counts once, with the first that ended as planned.
     fn once(&self, runs: Option<&[String]>) -> impl Iterator<Item = &Entry> {
-        let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
         let mut once: BTreeMap<&String, &Entry> = BTreeMap::new();
-        for (key, entry) in &self.entries {
-            let run = &entry.record.header.run;
-            let is_asked = |asked: &HashSet<_>| asked.contains(key) || asked.contains(run);
-            if asked.as_ref().is_none_or(is_asked) {
-                let first = once.entry(run).or_insert(entry);
-                if first.row.status != Status::Done {
-                    *first = entry;
-                }
+        for entry in self.asked(runs) {
+            let first = once.entry(&entry.record.header.run).or_insert(entry);
+            if first.row.status != Status::Done {
+                *first = entry;
             }
         }
         once.into_values()
     }
 
-    /// Every two models that share a task, a way to be tuned, and at least two seeds.
-    pub fn paired(&self) -> Vec<Paired> {
-        paired::paired(self.entries.values())
+    /// The asked runs, or all, in the order of their keys.
+    fn asked(&self, runs: Option<&[String]>) -> impl Iterator<Item = &Entry> {
+        let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
+        let is_asked = move |(key, entry): &(&String, &Entry)| {
+            let run = &entry.record.header.run;
+            let among = |asked: &HashSet<_>| asked.contains(*key) || asked.contains(run);
+            asked.as_ref().is_none_or(among)
+        };
+        self.entries.iter().filter(is_asked).map(|(_, entry)| entry)
     }
 
-    /// The report as Markdown: all scores, and what they say about the paper's four claims.
-    pub fn report(&self, name: &str, about: &str) -> String {
-        let figure = self.score_against_count(&Filter::default());
+    /// Every two models that share a task, a way to be tuned, and at least two seeds; in `runs` (keys or run ids), or in all.
+    pub fn paired(&self, runs: Option<&[String]>) -> Vec<Paired> {
+        paired::paired(self.asked(runs))
+    }
+
+    /// The report as Markdown: all scores, and what they say about the paper's four claims; of `runs` (keys or run ids), or
+    /// of all.
+    pub fn report(&self, name: &str, about: &str, runs: Option<&[String]>) -> String {
+        let figure = self.score_against_count(&Filter {
+            runs: runs.map(<[String]>::to_vec),
+            ..Filter::default()
+        });
         crate::report::report(
             name,
             about,
             &Told {
                 figure: &figure,
-                paired: &self.paired(),
-                thresholds: &self.thresholds(None),
-                optimised: &self.optimised(),
-                placements: &self.placements(None),
-                answers: &self.answers(&[]),
+                paired: &self.paired(runs),
+                thresholds: &self.thresholds(runs),
+                optimised: &self.optimised(runs),
+                placements: &self.placements(runs),
+                answers: &self.answers(runs),
             },
         )
     }
@@ -272,7 +285,8 @@ pub fn records(text: &str) -> Result<Vec<RunRecord>, StudyError> {
     }
 }
 
-fn key(record: &RunRecord) -> String {
+/// Names a run among others: its id, `@`, the host, `:`, the device.
+pub fn key(record: &RunRecord) -> String {
     let header = &record.header;
     format!(
         "{}@{}:{}",
@@ -359,6 +373,37 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_made_again_replaces_what_it_was() {
+        let long = Run::default().text();
+        let at = "\"started\":\"";
+        let (head, rest) = long.split_once(at).unwrap();
+        let (_, rest) = rest.split_once('"').unwrap();
+        let begun = |day: &str| format!("{head}{at}2030-01-{day}T00:00:00Z\"{rest}");
+        let header = begun("02").lines().next().unwrap().to_owned();
+        let mut study = Study::new();
+        study.add("server", &begun("01")).unwrap();
+        assert_eq!(study.rows()[0].status, Status::Done);
+        assert_eq!(study.add("server", &header).unwrap().replaced, 1);
+        assert_eq!(study.rows()[0].status, Status::Unfinished);
+        assert_eq!(study.add("server", &begun("01")).unwrap().unchanged, 1);
+        assert_eq!(study.add("server", &begun("02")).unwrap().replaced, 1);
+    }
+
+    #[test]
+    fn a_report_is_of_the_runs_that_are_asked_for() {
+        let other = Run {
+            model: "elsewhere",
+            ..Run::default()
+        };
+        let study = study(&[Run::default(), other]);
+        let key = key(study.record(&Run::default().spec().id()).unwrap());
+        let all = study.report("x", "y", None);
+        let one = study.report("x", "y", Some(&[key]));
+        assert!(all.contains("elsewhere"));
+        assert!(!one.contains("elsewhere") && one.contains(Run::default().model));
+    }
+
+    #[test]
     fn records_are_found_by_key_and_by_run_id() {
         let (a, b) = (
             Run::default(),
@@ -402,9 +447,9 @@ mod tests {
             device: "wgpu",
             ..Run::default()
         };
-        let answers = study(&[stopped, done]).answers(&[]);
+        let answers = study(&[stopped, done]).answers(None);
         assert_eq!((answers.runs, answers.left_out), (1, 0));
-        let none = study(&[done]).answers(&["0000000000000000".into()]);
+        let none = study(&[done]).answers(Some(&["0000000000000000".into()]));
         assert_eq!((none.runs, none.left_out), (0, 0));
     }
 

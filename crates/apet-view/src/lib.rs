@@ -119,18 +119,18 @@ impl Records {
         value(&self.study.placements(runs.as_deref()))
     }
 
-    /// What `runs` say about the paper's four claims; all runs where it is empty.
+    /// What `runs`, or all, say about the paper's four claims.
     ///
     /// # Errors
     /// Only if the engine is out of memory.
     #[wasm_bindgen(unchecked_return_type = "Answers")]
-    pub fn answers(&self, runs: Vec<String>) -> Result<JsValue, JsError> {
-        value(&self.study.answers(&runs))
+    pub fn answers(&self, runs: Option<Vec<String>>) -> Result<JsValue, JsError> {
+        value(&self.study.answers(runs.as_deref()))
     }
 
-    /// The report of all runs as Markdown.
-    pub fn report(&self, name: &str, about: &str) -> String {
-        self.study.report(name, about)
+    /// The report of `runs`, or of all, as Markdown.
+    pub fn report(&self, name: &str, about: &str, runs: Option<Vec<String>>) -> String {
+        self.study.report(name, about, runs.as_deref())
     }
 
     /// The record of a run as JSONL.
@@ -263,7 +263,7 @@ mod tests {
         let figure = serde_json::to_value(study.score_against_count(&Filter::default())).unwrap();
         let curve = &study.curves(&["0123456789abcdef".into()], 0.0)[0];
         let curve = serde_json::to_value(curve).unwrap();
-        let answers = serde_json::to_value(study.answers(&[])).unwrap();
+        let answers = serde_json::to_value(study.answers(None)).unwrap();
         let claim = &answers["claims"][0];
         let demo = Plan::new(Grid::parse(PRESETS[0]).unwrap()).unwrap();
         let demo = Experiment::of(&demo).unwrap();

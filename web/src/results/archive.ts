@@ -3,31 +3,35 @@
 //   runs/<run id>-<device>.jsonl         records, as `apet report --with` and `apet run --spec` take them
 //   thetas/<run id>-<device>.safetensors
 //   report.md
+//
+// Of a run that was made in a tab and natively, too, one has its host behind its name.
 
 import { strFromU8, strToU8, zipSync, type Zippable } from "fflate";
+import type { Line } from "../spec";
 import { readTheta, recordName } from "../store/runs";
 import { unpack } from "../unpack";
 import { save } from "./export";
-import { found } from "./found";
+import { found, shown } from "./found";
 import { addRecord, records, tell } from "./records";
+import type { Row } from "./view";
 
-/** Thetas that archives brought, by name. */
+/** Thetas that archives brought, by the key of their runs. */
 const brought = new Map<string, Blob>();
 
 /** What a run tuned, from this tab's store or from an archive. */
-export async function thetaOf(name: string, isHere: boolean): Promise<Blob | undefined> {
-  return brought.get(name) ?? (isHere ? await readTheta(name) : undefined);
+export async function thetaOf(row: Row): Promise<Blob | undefined> {
+  return (row.source === "tab" ? await readTheta(recordName(row)) : undefined) ?? brought.get(row.key);
 }
 
 /** Saves the runs that the table shows. */
 export async function saveArchive(): Promise<void> {
   const view = records();
   if (!view) return;
-  const files: Zippable = { "report.md": strToU8(view.report("Runs", "Runs of the page's table.")) };
+  const files: Zippable = { "report.md": strToU8(view.report("Runs", "Runs of the page's table.", shown.value)) };
   for (const row of found.value) {
-    const name = recordName(row);
+    const name = `runs/${recordName(row)}.jsonl` in files ? `${recordName(row)}-${row.host}` : recordName(row);
     files[`runs/${name}.jsonl`] = strToU8(view.record(row.key));
-    const theta = await thetaOf(name, row.source === "tab");
+    const theta = await thetaOf(row);
     // Numbers do not pack: they are stored as they are.
     if (theta) files[`thetas/${name}.safetensors`] = [new Uint8Array(await theta.arrayBuffer()), { level: 0 }];
   }
@@ -46,10 +50,17 @@ export async function openArchive(file: File): Promise<void> {
   }
   if (!Object.keys(files).some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
   for (const [name, bytes] of Object.entries(files)) {
-    const theta = /thetas\/([0-9a-f]{16}-[a-z0-9]+)\.safetensors$/.exec(name)?.[1];
-    if (theta) brought.set(theta, new Blob([bytes]));
-    else addRecord(file.name, strFromU8(bytes));
+    if (!name.endsWith(".jsonl")) continue;
+    const record = strFromU8(bytes);
+    const theta = files[name.replace(/runs\/([^/]+)\.jsonl$/, "thetas/$1.safetensors")];
+    if (addRecord(file.name, record, `${file.name}: ${name}`) && theta) brought.set(keyOf(record), new Blob([theta]));
   }
+}
+
+/** A run's key, from the first line of its record. */
+function keyOf(record: string): string {
+  const { run, device } = JSON.parse(record.slice(0, record.indexOf("\n"))) as Extract<Line, { kind: "header" }>;
+  return `${run}@${device.host}:${device.name}`;
 }
 
 const BELONGS = /(^|\/)(runs\/[^/]+\.jsonl|thetas\/[^/]+\.safetensors)$/;

@@ -4,13 +4,15 @@ import { methodTitle } from "../format";
 import { inAddress } from "../route";
 import { expression } from "./filter";
 import { filter, found, shown } from "./found";
-import { opened } from "./records";
+import { opened, rows } from "./records";
 
 /** A figure's height, pixels. */
 export const HEIGHT = 300;
 
 export const split = inAddress("results", "split", "test");
 const task = inAddress("results", "task", "");
+/** Said by an address of the figure alone, for another page to hold. */
+export const alone = inAddress("results", "alone", "");
 
 /** The task a figure is of, among those that the table shows. */
 export function chosenTask(): { tasks: string[]; chosen: string } {
@@ -73,15 +75,35 @@ export const Empty = ({ children }: { children: string }) => (
   </p>
 );
 
-/** Where a point leads: the page of its run, or its runs in the table. */
-export function follow(point: { runs: string[]; model: string; task: string; method: string; count: number }): void {
+interface Point {
+  runs: string[];
+  model: string;
+  task: string;
+  method: string;
+  count: number;
+}
+
+/** The learning rate of a point's runs. */
+const rateOf = (point: Point) => rows.value.find((r) => r.key === point.runs[0])?.learning_rate;
+
+/** What tells a point from those of the same model, method and count: its learning rate, where theirs differ. */
+export function apart(point: Point, points: Point[]): string {
+  const alike = points.filter((p) => p.model === point.model && p.method === point.method && p.count === point.count);
+  return new Set(alike.map(rateOf)).size > 1 ? `rate ${rateOf(point)}` : "";
+}
+
+/** Where a point leads: the page of its run, or its runs among those of the table. A figure alone leads nowhere. */
+export function follow(point: Point, points: Point[]): void {
+  if (alone.value) return;
   const [only] = point.runs;
   if (point.runs.length === 1 && only !== undefined) {
     opened.value = only;
     return;
   }
   const { model, task, method, count } = point;
-  filter.value = expression({ model, task, method, tuned: count });
+  const of = { model, task, method, tuned: count, ...(apart(point, points) && { rate: rateOf(point) ?? 0 }) };
+  const words = Object.entries(of).map(([name, value]) => expression({ [name]: value }));
+  filter.value = [filter.value, ...words.filter((word) => !filter.value.includes(word))].join(" ").trim();
 }
 
 /** Models in the order of their size, so that each keeps its colour from figure to figure. */

@@ -21,7 +21,7 @@ export const COLUMNS: Column[] = [
   { id: "model", title: "Model", plain: true, by: "model", value: (r) => r.model, show: (r) => r.model },
   { id: "parameters", title: "Parameters", plain: true, value: (r) => r.parameters, show: (r) => compact(r.parameters), numeric: true },
   { id: "task", title: "Task", plain: true, by: "task", value: (r) => r.task, show: (r) => r.task },
-  { id: "seed", title: "Seed", plain: true, by: "seeds", value: (r) => r.seeds, show: (r) => r.seeds, numeric: true },
+  { id: "seed", title: "Seed", plain: true, by: "seeds", value: (r) => (/^\d+$/.test(r.seeds) ? Number(r.seeds) : r.seeds), show: (r) => r.seeds, numeric: true },
   { id: "rate", title: "Rate", by: "learning_rate", value: (r) => r.learning_rate, show: (r) => String(r.learning_rate), numeric: true },
   { id: "status", title: "Status", plain: true, by: "status", value: (r) => r.status, show: (r) => r.status },
   { id: "steps", title: "Steps", plain: true, value: (r) => r.steps, show: (r) => count(r.steps), numeric: true },

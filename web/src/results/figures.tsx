@@ -9,6 +9,7 @@ import { ApartFigure, PlacementFigure, SpreadFigure } from "./scale-figure";
 import { LossFigure } from "./loss-figure";
 import { ParallelFigure } from "./parallel-figure";
 import { ScoreFigure } from "./score-figure";
+import { server } from "./server";
 import { ThresholdFigure } from "./threshold-figure";
 
 interface Kind {
@@ -28,8 +29,6 @@ const KINDS: Record<string, Kind> = {
 };
 
 const show = inAddress("results", "show", "score");
-/** Said by an address of the figure alone, for another page to hold. */
-export const alone = inAddress("results", "alone", "");
 
 const chosen = () => KINDS[show.value] ?? KINDS["score"]!;
 
@@ -76,7 +75,17 @@ export function Figures() {
               ))}
             </select>
           </label>
-          {lab.value && <Copy title="Copy embed link" text={() => address(true)} />}
+          {lab.value && (
+            <Copy
+              title="Copy embed link"
+              text={() => address(true)}
+              hint={
+                server.value === "none"
+                  ? "An address of the figure alone"
+                  : "An address of the figure alone; apet serve lets no other page hold it, the folder of cargo xtask site does"
+              }
+            />
+          )}
         </div>
         <kind.Figure />
       </section>

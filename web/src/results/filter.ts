@@ -2,7 +2,7 @@
 //
 //   lora minilm            both words, anywhere in the row; in its numbers where they have a digit
 //   -snli                  without it
-//   method=lora test>80%   = != > >= < <= and ~ (has it in it), on the fields by name
+//   method=lora test>80%   = != > >= < <= and ~ (has it in it), on the fields by name; -method=lora is the contrary
 
 import type { Row } from "./view";
 
@@ -17,7 +17,7 @@ export interface Field {
 
 export type Test = (row: Row) => boolean;
 
-const COMPARISON = /^([a-z_]+)(>=|<=|!=|=|>|<|~)(.*)$/i;
+const COMPARISON = /^(-?)([a-z_]+[0-9]*)(>=|<=|!=|==?|>|<|~)(.*)$/i;
 
 /** The test of a filter's text; a sentence where it can not be one. `name`: what a reader calls a run. */
 export function parse(text: string, fields: Field[], name: (row: Row) => string): Test | string {
@@ -26,14 +26,15 @@ export function parse(text: string, fields: Field[], name: (row: Row) => string)
     const word = quoted ?? plain;
     const comparison = quoted === undefined && COMPARISON.exec(word);
     if (comparison) {
-      const [, name = "", sign = "", wanted = ""] = comparison;
+      const [, minus, name = "", sign = "", wanted = ""] = comparison;
       const field = fields.find((f) => f.id === name.toLowerCase());
       if (!field) return `No field "${name}"; there are ${fields.map((f) => f.id).join(", ")}.`;
       const test = compared(field, sign, wanted.replaceAll('"', ""));
       if (typeof test === "string") return test;
-      tests.push(test);
+      tests.push(minus ? (row) => !test(row) : test);
       continue;
     }
+    if (quoted === undefined && /^[=<>!~]+/.test(word)) return `"${word}": expected a comparison without spaces, such as test>80%.`;
     const without = quoted === undefined && word.length > 1 && word.startsWith("-");
     const wanted = (without ? word.slice(1) : word).toLowerCase();
     // Most of the time would go into writing numbers, where a word without a digit is not found.
@@ -47,13 +48,16 @@ export function parse(text: string, fields: Field[], name: (row: Row) => string)
 function compared(field: Field, sign: string, wanted: string): Test | string {
   if (sign === "~") return (row) => field.show(row).toLowerCase().includes(wanted.toLowerCase());
   const number = numeric(wanted);
-  if (sign === "=" || sign === "!=") {
+  if (sign === "=" || sign === "==" || sign === "!=") {
+    if (/^[=<>]/.test(wanted)) return `${field.id}${sign}${wanted}: expected one of = != > >= < <= ~.`;
+    // A number is also what the table shows of it.
+    const bare = (text: string) => text.replaceAll(/\s/g, "").toLowerCase();
     const is: Test = (row) => {
       const value = field.value(row);
-      if (typeof value === "number") return value === number;
-      return [String(value ?? ""), field.show(row)].some((text) => text.toLowerCase() === wanted.toLowerCase());
+      if (typeof value === "number" && value === number) return true;
+      return [String(value ?? ""), field.show(row)].some((text) => bare(text) === bare(wanted));
     };
-    return sign === "=" ? is : (row) => !is(row);
+    return sign === "!=" ? (row) => !is(row) : is;
   }
   if (number === undefined) return `${field.id}${sign}${wanted}: expected a number, such as 0.8, 80% or 10k.`;
   return (row) => {
@@ -65,9 +69,9 @@ function compared(field: Field, sign: string, wanted: string): Test | string {
 
 /** 0.8, 80%, 10,000, 10k, 1.5M. */
 function numeric(text: string): number | undefined {
-  const [, digits, unit = ""] = /^(-?[\d.,]+(?:e-?\d+)?)(%|k|M|G)?$/.exec(text) ?? [];
-  if (digits === undefined) return undefined;
-  const number = Number(digits.replaceAll(",", "")) * { "": 1, "%": 0.01, k: 1e3, M: 1e6, G: 1e9 }[unit as "" | "%"]!;
+  const [, digits, unit = ""] = /^(-?(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d+)?(?:e-?\d+)?)\s?(%|[kKMG])?$/.exec(text) ?? [];
+  if (digits === undefined || !/\d/.test(digits)) return undefined;
+  const number = Number(digits.replaceAll(",", "")) * { "": 1, "%": 0.01, k: 1e3, K: 1e3, M: 1e6, G: 1e9 }[unit as "" | "%"]!;
   // 80% is written, 0.8000000000000002 is not.
   return Number.isFinite(number) ? Number(number.toPrecision(12)) : undefined;
 }

@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { inAddress } from "../route";
 import { COLUMNS, type Column } from "./columns";
 import { parse, type Test } from "./filter";
-import { edition, rows } from "./records";
+import { deleted, edition, rows } from "./records";
 import type { By, Row } from "./view";
 
 export const filter = inAddress("results", "filter", "");
@@ -46,7 +46,9 @@ export const found = computed<Row[]>(() => {
   const kept = rows.value.filter(last);
   const by = COLUMNS.find((c) => c.id === order.value.replace("-", ""));
   const down = order.value.startsWith("-");
-  if (by) kept.sort((a, b) => compare(by.value(a), by.value(b), down));
+  // Runs stand in the order of what they are called.
+  const value = by?.id === "run" ? called : by?.value;
+  if (value) kept.sort((a, b) => compare(value(a), value(b), down));
   const isPinned = (row: Row) => Number(marks.value[row.key]?.pinned ?? false);
   return kept.sort((a, b) => isPinned(b) - isPinned(a));
 });
@@ -54,7 +56,8 @@ export const found = computed<Row[]>(() => {
 /** The keys of what is shown: what the figures are of. Undefined where that is everything. */
 export const shown = computed<string[] | undefined>(() => {
   void edition.value;
-  return found.value.length === rows.value.length ? undefined : found.value.map((r) => r.key);
+  // A run that is being deleted is not in the table any more.
+  return found.value.length === rows.value.length && !deleted.value ? undefined : found.value.map((r) => r.key);
 });
 
 /** What is not known comes last, whichever way the rest goes. */
@@ -95,5 +98,5 @@ function readMarks(): Record<string, Mark> {
 }
 
 /** What a run is called: by the reader, or by its id. */
-export const called = (row: Row) => marks.value[row.key]?.name ?? row.run.slice(0, 8);
-export const longName = (row: Row) => marks.value[row.key]?.name ?? row.name;
+export const called = (row: Row) => marks.value[row.key]?.name || row.run.slice(0, 8);
+export const longName = (row: Row) => marks.value[row.key]?.name || row.name;

@@ -9,12 +9,26 @@ import { PlotFigure } from "./plot";
 const smoothing = signal(0);
 const logarithmic = signal(false);
 
+/** What runs are called, told apart where two are called the same. */
+function namesOf(keys: string[]): Map<string, string> {
+  const chosen = rows.value.filter((r) => keys.includes(r.key));
+  const of = chosen.map(longName);
+  const isShared = (name: string) => of.filter((other) => other === name).length > 1;
+  return new Map(
+    chosen.map((r, i) => {
+      const name = of[i] ?? r.name;
+      return [r.key, isShared(name) ? `${name} ${r.run.slice(0, 8)} ${r.host}` : name];
+    }),
+  );
+}
+
 export function LossFigure() {
   const keys = [...selected.value.keys()];
   const curves = keys.length > 0 ? (records()?.curves(keys, smoothing.value) ?? []) : [];
   const colour = (key: string) => `var(--series-${(selected.value.get(key) ?? 0) + 1})`;
-  const names = new Map(rows.value.map((r) => [r.key, longName(r)]));
+  const names = namesOf(keys);
   const points = curves.flatMap((c) => c.points.map((p) => ({ ...p, key: c.key, name: names.get(c.key) ?? c.name })));
+  const alone = curves.flatMap((c) => (c.points.length === 1 ? points.filter((p) => p.key === c.key) : []));
   return (
     <section class="figure" aria-labelledby="loss-title">
       <div class="bar">
@@ -41,47 +55,52 @@ export function LossFigure() {
       </div>
       {points.length === 0 ? (
         <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
-          Select runs in the table to lay their loss curves over each other.
+          {keys.length === 0
+            ? "Select runs in the table to lay their loss curves over each other."
+            : "What is selected has no losses here: tables and other programs' results bring scores alone."}
         </p>
       ) : (
-        <>
-          <PlotFigure
-            says={`Training loss against step of ${curves.map((c) => names.get(c.key) ?? c.name).join(", ")}`}
-            height={HEIGHT}
-            on={[edition.value, selected.value, smoothing.value, logarithmic.value]}
-            data={{ name: "loss", rows: points.map(({ key: _, ...point }) => point) }}
-            draw={(Plot, width) =>
-              Plot.plot({
-                width,
-                height: HEIGHT,
-                marginLeft: 48,
-                x: { label: "step", tickFormat: "~s", ticks: Math.min(8, width / 70) },
-                y: { label: "loss, nats", grid: true, nice: true, ...(logarithmic.value && { type: "log", tickFormat: "~g" }) },
-                marks: [
-                  ...curves.map((c) =>
-                    Plot.lineY(c.points, { x: "step", y: "value", stroke: colour(c.key), strokeWidth: 1.5 }),
-                  ),
-                  Plot.tip(
-                    points,
-                    Plot.pointer({
-                      x: "step",
-                      y: "value",
-                      title: (p: (typeof points)[number]) => `${p.name}\nstep ${p.step}\nloss ${p.value.toFixed(3)}`,
-                    }),
-                  ),
-                ],
-              })
-            }
-          />
-          <p class="keys">
-            {curves.map((c) => (
-              <span key={c.key}>
-                <i style={{ borderColor: colour(c.key) }} />
-                {names.get(c.key) ?? c.name}
-              </span>
-            ))}
-          </p>
-        </>
+        <PlotFigure
+          says={`Training loss against step of ${curves.map((c) => names.get(c.key) ?? c.name).join(", ")}`}
+          height={HEIGHT}
+          on={[edition.value, selected.value, smoothing.value, logarithmic.value]}
+          data={{
+            name: "loss",
+            rows: points.map(({ key, name, step, value }) => ({
+              run: key,
+              name,
+              step,
+              [smoothing.value > 0 ? "loss_smoothed" : "loss"]: value,
+            })),
+          }}
+          draw={(Plot, width) =>
+            Plot.plot({
+              width,
+              height: HEIGHT,
+              marginLeft: 48,
+              x: { label: "step", tickFormat: "~s", ticks: Math.min(8, width / 70) },
+              y: { label: "loss, nats", grid: true, nice: true, ...(logarithmic.value && { type: "log", tickFormat: "~g" }) },
+              color: {
+                type: "categorical",
+                domain: curves.map((c) => names.get(c.key) ?? c.name),
+                range: curves.map((c) => colour(c.key)),
+                legend: true,
+              },
+              marks: [
+                Plot.lineY(points, { x: "step", y: "value", z: "key", stroke: "name", strokeWidth: 1.5 }),
+                Plot.dot(alone, { x: "step", y: "value", stroke: "name", r: 3 }),
+                Plot.tip(
+                  points,
+                  Plot.pointer({
+                    x: "step",
+                    y: "value",
+                    title: (p: (typeof points)[number]) => `${p.name}\nstep ${p.step}\nloss ${p.value.toFixed(3)}`,
+                  }),
+                ),
+              ],
+            })
+          }
+        />
       )}
     </section>
   );

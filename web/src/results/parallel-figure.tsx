@@ -23,7 +23,8 @@ interface Axis {
 const AXES: Axis[] = [
   { title: "model", value: (r) => r.parameters, log: true, show: compact },
   { title: "method", value: (r) => methodTitle(r.method), show: String },
-  { title: "tuned", value: (r) => Math.max(1, r.count), log: true, show: compact },
+  // The head alone tunes nothing of the model; on a log axis it stands below 1.
+  { title: "tuned", value: (r) => Math.max(0.1, r.count), log: true, show: (x) => (x < 1 ? "0" : compact(x)) },
   { title: "rate", value: (r) => r.learning_rate, log: true, show: (x) => x.toPrecision(1) },
   { title: "steps to 90 %", value: (r) => r.steps_to_90, show: (x) => x.toFixed(0) },
   { title: "time", value: (r) => r.seconds, log: true, show: (x) => duration(x) },
@@ -79,7 +80,20 @@ export function ParallelFigure() {
         on={[found.value]}
         data={{
           name: "runs",
-          rows: done.map((row) => ({ run: row.run, task: row.task, ...Object.fromEntries(AXES.map((a) => [a.title, a.value(row)])) })),
+          rows: done.map(({ run, host, device, model, parameters, task, method, count: tuned, learning_rate, steps_to_90, seconds, dev, test }) => ({
+            run,
+            where: `${host} ${device}`,
+            model,
+            parameters,
+            task,
+            method,
+            tuned,
+            learning_rate,
+            steps_to_90,
+            seconds,
+            dev,
+            test,
+          })),
         }}
         pick={(p) => (opened.value = (p as Point).row.key)}
         draw={(Plot, width) =>

@@ -20,6 +20,8 @@ export const presets = signal<Experiment[]>([]);
 
 /** Colours for overlaid runs; more can not be told apart. */
 export const COLOURS = 8;
+/** Where the records of `apet serve` come from. */
+export const SERVER = "server";
 const LARGEST_FILE = 256 * 1024 * 1024;
 const UNDO_MS = 10_000;
 
@@ -44,20 +46,20 @@ export async function startRecords(): Promise<void> {
   refresh();
 }
 
-/** Adds the records of a JSONL text; what is wrong with it becomes a message. */
-export function addRecord(source: string, text: string): boolean {
+/** Adds the records of a JSONL text; what is wrong with it becomes a message, in which it is called `name`. */
+export function addRecord(source: string, text: string, name = source === "tab" ? "A record of this tab" : source): boolean {
   if (!view) {
     early.push([source, text]);
     return true;
   }
   try {
-    view.add(source, text);
+    const { added, replaced, unchanged } = view.add(source, text);
+    if (added + replaced === 0 && unchanged > 0 && source !== "tab" && source !== SERVER)
+      tell(`${source}: nothing new; its runs are here already, as late and as long.`);
     refreshSoon();
     return true;
   } catch (error) {
-    tell(
-      `${source === "tab" ? "A record of this tab" : source}: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    tell(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     return false;
   }
 }
@@ -68,14 +70,20 @@ export function dropTabRecord(run: string, device: { host: string; name: string 
   if (rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
 }
 
-/** Drops what came from a source that is no longer there. */
-export function dropSource(source: string): void {
-  for (const row of rows.value) if (row.source === source) view?.remove(row.key);
+/** Drops the server's records whose files are not among `there`. */
+export function keepServerRecords(there: (file: string) => boolean): void {
+  for (const row of rows.value)
+    if (row.source === SERVER && !there(`${store.recordName(row)}.jsonl`)) view?.remove(row.key);
   refreshSoon();
 }
 
 export async function addFiles(files: File[]): Promise<void> {
+  finishDelete(); // what is opened again is there again
   for (const file of files) {
+    if (/\.csv$/i.test(file.name)) {
+      tell(`${file.name}: a CSV table has not all that a run's record has; open the .parquet or the .zip of apet collect.`);
+      continue;
+    }
     if (/\.zip$/i.test(file.name)) {
       await openArchive(file);
       continue;
@@ -115,6 +123,7 @@ export async function addAddress(address: string): Promise<boolean> {
 
 /** Reads the records this browser keeps. */
 export async function readTabRecords(): Promise<void> {
+  await finishEarlierDelete();
   for await (const text of store.records()) addRecord("tab", text);
 }
 
@@ -165,12 +174,14 @@ let undo: ReturnType<typeof setTimeout> | undefined;
 export function deleteRow(row: Row): void {
   finishDelete();
   deleted.value = row;
+  if (row.source === "tab") remember({ name: store.recordName(row), until: Date.now() + UNDO_MS });
   refresh();
   undo = setTimeout(finishDelete, UNDO_MS);
 }
 
 export function undoDelete(): void {
   clearTimeout(undo);
+  remember(undefined);
   deleted.value = undefined;
   refresh();
 }
@@ -183,8 +194,47 @@ function finishDelete(): void {
   deleted.value = undefined;
   refresh();
   if (row.source === "tab") {
-    void store.removeRun(store.recordName(row));
+    void store.removeRun(store.recordName(row)).then(() => remember(undefined));
   }
+}
+
+/** What is being deleted, so that it does not come back where the page is left before it is. */
+interface Going {
+  name: string;
+  /** When it can no longer be undone. */
+  until: number;
+}
+const GOING = "apet-deleting";
+
+function remember(going: Going | undefined): void {
+  try {
+    if (going) localStorage.setItem(GOING, JSON.stringify(going));
+    else localStorage.removeItem(GOING);
+  } catch {
+    // Then it comes back, and can be deleted again.
+  }
+}
+
+function remembered(): Going | undefined {
+  try {
+    return JSON.parse(localStorage.getItem(GOING) ?? "null") ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// Who leaves the page can not undo it any more.
+addEventListener("pagehide", () => {
+  const going = remembered();
+  if (going && deleted.value) remember({ ...going, until: 0 });
+});
+
+/** Deletes what an earlier page did not come to; another tab may still undo its own. */
+async function finishEarlierDelete(): Promise<void> {
+  const going = remembered();
+  if (!going || !(going.until < Date.now())) return;
+  await store.removeRun(going.name).catch(() => {});
+  remember(undefined);
 }
 
 export function download(row: Row): void {

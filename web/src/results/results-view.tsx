@@ -6,7 +6,9 @@ import { saveArchive } from "./archive";
 import { addAddress, addFiles, deleted, rows, undoDelete } from "./records";
 import { lab } from "./lab";
 import { Copy } from "./copy";
-import { alone, FigureAlone, Figures } from "./figures";
+import { alone } from "./choice";
+import { FigureAlone, Figures } from "./figures";
+import { Menu } from "./menu";
 import { RunDialog } from "./run-dialog";
 import { server } from "./server";
 import { RunsTable } from "./table";
@@ -19,7 +21,7 @@ const SERVER = {
 
 export function ResultsView() {
   useEffect(() => {
-    if (linked.value) void addAddress(linked.value);
+    for (const address of addresses()) void addAddress(address);
   }, []);
   if (alone.value) return <FigureAlone />;
   return (
@@ -33,8 +35,9 @@ export function ResultsView() {
   );
 }
 
-/** Where records are that a link brings along. */
+/** Where records are that a link brings along: addresses, with spaces between them. */
 const linked = inAddress("results", "open", "");
+const addresses = () => linked.value.split(" ").filter(Boolean);
 
 function Sources() {
   const picker = useRef<HTMLInputElement>(null);
@@ -53,29 +56,27 @@ function Sources() {
       <button type="button" onClick={() => picker.current?.click()}>
         Open records…
       </button>
-      <details
-        class="menu"
-        onKeyDown={(e) => {
-          if (e.key === "Escape") e.currentTarget.open = false;
-        }}
-      >
-        <summary>From an address</summary>
-        <form
-          onSubmit={(e) => {
-            e.preventDefault();
-            const address = String(new FormData(e.currentTarget).get("address"));
-            void addAddress(address).then((there) => {
-              if (there) linked.value = address;
-            });
-          }}
-        >
-          <label>
-            Address of a .jsonl file
-            <input name="address" type="text" required defaultValue={linked.value} />
-          </label>
-          <button type="submit">Open</button>
-        </form>
-      </details>
+      <Menu title="From an address">
+        {(close) => (
+          <form
+            onSubmit={(e) => {
+              e.preventDefault();
+              const address = String(new FormData(e.currentTarget).get("address")).trim();
+              void addAddress(address).then((there) => {
+                if (!there) return;
+                linked.value = [...new Set([...addresses(), address])].join(" ");
+                close();
+              });
+            }}
+          >
+            <label>
+              Address of a .jsonl file
+              <input name="address" type="text" required defaultValue={addresses().at(-1)} />
+            </label>
+            <button type="submit">Open</button>
+          </form>
+        )}
+      </Menu>
       {/* The address has the filter, the columns and the figure. */}
       <Copy title="Copy link" text={() => location.href} />
       {rows.value.length > 0 && (

@@ -212,13 +212,12 @@ function Theta({ row, close }: { row: Row; close(): void }) {
   const name = recordName(row);
   const [theta, setTheta] = useState<Blob | undefined>(undefined);
   const [word, setWord] = useState("");
-  const isHere = row.source === "tab";
   useEffect(() => {
     setTheta(undefined);
     setWord("");
-  }, [name, isHere]);
+  }, [row.key]);
   // An archive that is opened meanwhile may bring it.
-  useEffect(() => void thetaOf(name, isHere).then(setTheta), [name, isHere, edition.value]);
+  useEffect(() => void thetaOf(row).then(setTheta), [row.key, row.source, edition.value]);
   if (!theta) return null;
   const said = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
   const bytes = async () => new Uint8Array(await theta.arrayBuffer());

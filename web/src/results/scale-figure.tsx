@@ -28,9 +28,8 @@ export const ApartFigure = () => (
 /** The figures of a claim, whose test is of all runs that the table shows. */
 function ClaimFigure({ number, empty }: { number: number; empty: string }) {
   const answer = useMemo<Answer | undefined>(() => {
-    const runs = shown.value && found.value.map((r) => r.run);
     if (found.value.length === 0) return undefined;
-    return records()?.answers(runs ?? []).claims.find((c) => c.number === number);
+    return records()?.answers(shown.value).claims.find((c) => c.number === number);
   }, [edition.value, shown.value]);
   const size = new Map(found.value.map((r) => [r.model, r.parameters]));
   const points = (answer?.figures ?? []).flatMap(({ of: model, value, low, high, note }) =>

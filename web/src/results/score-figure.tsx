@@ -2,7 +2,7 @@
 // model and method. All numbers come from apet-study through apet-view.
 
 import { compact, count, methodTitle, percent } from "../format";
-import { asked, chosenTask, colours, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
+import { apart, asked, chosenTask, colours, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
 import { shown } from "./found";
 import { edition, records } from "./records";
 import { PlotFigure } from "./plot";
@@ -29,7 +29,7 @@ export function ScoreFigure() {
           height={HEIGHT}
           on={[edition.value, shown.value, chosen, asked(chosen).split]}
           data={{ name: `scores-${chosen}`, rows: groups.map(({ runs: _, setting, ...group }) => ({ ...group, setting })) }}
-          pick={(group) => follow(group as Group)}
+          pick={(group) => follow(group as Group, groups)}
           draw={(Plot, width) => draw(Plot, width, figure)}
         />
       )}
@@ -104,7 +104,9 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
   const high = Math.max(...all.map(at));
   const hasZero = all.some((g) => g.count === 0);
   const [from, to] = [low / 1.6, high * 1.6];
-  const ticks = Array.from({ length: 12 }, (_, i) => 10 ** i).filter((d) => d >= from && d <= to);
+  const powers = Array.from({ length: 12 }, (_, i) => 10 ** i).filter((d) => d >= from && d <= to);
+  // Where no power of ten is near, the counts themselves.
+  const ticks = powers.some((d) => d > zero) || positive.length === 0 ? powers : [...new Set([...powers, ...positive])];
   if (hasZero && zero < 1) ticks.unshift(zero);
   const guesses = [
     { y: uniform, text: "uniform guess", dy: 9 },
@@ -117,7 +119,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
   const highest = Math.min(Math.max(...scores), 1);
   const withInterval = groups.filter((g) => g.low !== null && g.high !== null);
   const title = (g: Group) =>
-    `${g.model}, ${methodTitle(g.method)}\n${count(g.count)} parameters\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
+    `${g.model}, ${methodTitle(g.method)}\n${[`${count(g.count)} parameters`, apart(g, all)].filter(Boolean).join(", ")}\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
   return Plot.plot({
     width,
     height: among ? SMALL : HEIGHT,

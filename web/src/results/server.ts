@@ -2,22 +2,16 @@
 
 import { signal } from "@preact/signals";
 import { address } from "../catalogue";
-import { addRecord, dropSource } from "./records";
+import { addRecord, keepServerRecords, SERVER } from "./records";
 
 export type ServerState = "none" | "live" | "lost";
 export const server = signal<ServerState>("none");
 
 export async function followServer(): Promise<void> {
-  let list: unknown;
-  try {
-    const response = await fetch(address("api/records"));
-    list = response.ok ? await response.json() : undefined;
-  } catch {
-    list = undefined;
-  }
-  if (!Array.isArray(list)) return; // a static host
+  const there = await list();
+  if (!there) return; // a static host
   server.value = "live";
-  for (const { file } of list as { file?: unknown }[]) await get(file);
+  for (const file of there) await get(file);
   const events = new EventSource(address("api/events"));
   events.onmessage = ({ data }: MessageEvent<string>) => {
     try {
@@ -26,17 +20,42 @@ export async function followServer(): Promise<void> {
       // Not an event of ours.
     }
   };
-  events.onopen = () => (server.value = "live");
+  events.onopen = () => {
+    if (server.value === "lost") void catchUp();
+    server.value = "live";
+  };
   events.onerror = () => (server.value = "lost"); // the browser tries again
 }
 
+/** The files of the host's records; nothing where it has none. */
+async function list(): Promise<string[] | undefined> {
+  try {
+    const response = await fetch(address("api/records"));
+    const found: unknown = response.ok ? await response.json() : undefined;
+    if (!Array.isArray(found)) return undefined;
+    return (found as { file?: unknown }[]).flatMap(({ file }) => (typeof file === "string" ? [named(file)] : []));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What came and went while the server did not answer. */
+async function catchUp(): Promise<void> {
+  const there = await list();
+  if (!there) return;
+  keepServerRecords((file) => there.includes(file));
+  for (const file of there) await get(file);
+}
+
+const named = (file: string) => (file.endsWith(".jsonl") ? file : `${file}.jsonl`);
+
 async function get(file: unknown): Promise<void> {
   if (typeof file !== "string") return;
-  const name = file.endsWith(".jsonl") ? file : `${file}.jsonl`;
+  const name = named(file);
   try {
     const response = await fetch(address(`api/records/${encodeURIComponent(name)}`), { cache: "no-store" });
-    if (response.ok) addRecord(`server: ${name}`, await response.text());
-    else if (response.status === 404) dropSource(`server: ${name}`);
+    if (response.ok) addRecord(SERVER, await response.text(), `server: ${name}`);
+    else if (response.status === 404) keepServerRecords((other) => other !== name);
   } catch {
     server.value = "lost";
   }

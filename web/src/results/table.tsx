@@ -1,12 +1,13 @@
 // The runs table: filter, sort, group, choose columns, select for the overlay, open one.
 
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { count, duration, methodTitle, percent } from "../format";
 import { COLUMNS, fieldOf, type Column } from "./columns";
 import { Differences } from "./differences";
 import { expression } from "./filter";
 import { called, chooseColumns, columns, filter, found, groupBy, grouping, longName, marks, order, wrong } from "./found";
 import { COLOURS, edition, opened, records, rows, selected, toggle } from "./records";
+import { Menu } from "./menu";
 import type { By, Mean, Row, Summed } from "./view";
 import { VirtualTable } from "./virtual";
 
@@ -38,7 +39,7 @@ export function RunsTable() {
           choose={(chosen) => groupBy(chosen.flatMap((c) => (c.by ? [c.by] : [])))}
         />
         {grouping.value.length === 0 && (
-          <Choices title="Columns" offered={COLUMNS} chosen={columns.value} choose={chooseColumns} />
+          <Choices title="Columns" offered={COLUMNS} chosen={columns.value} least={1} choose={chooseColumns} />
         )}
         <Differences />
       </div>
@@ -54,37 +55,34 @@ interface ChoicesProps {
   title: string;
   offered: Column[];
   chosen: Column[];
+  /** So many stay chosen. */
+  least?: number;
   choose(chosen: Column[]): void;
 }
 
 /** A menu of columns, any of which are chosen. */
-function Choices({ title, offered, chosen, choose }: ChoicesProps) {
-  const [open, setOpen] = useState(false);
+function Choices({ title, offered, chosen, least = 0, choose }: ChoicesProps) {
   return (
-    <details
-      class="menu"
-      onToggle={(e) => setOpen(e.currentTarget.open)}
-      onKeyDown={(e) => {
-        if (e.key === "Escape") e.currentTarget.open = false;
-      }}
-    >
-      <summary>{title}</summary>
-      <div>
-        {(open ? offered : []).map((column) => (
-          <label key={column.id}>
-            <input
-              type="checkbox"
-              checked={chosen.includes(column)}
-              onChange={(e) => {
-                const add = e.currentTarget.checked;
-                choose(offered.filter((c) => (c === column ? add : chosen.includes(c))));
-              }}
-            />
-            {column.title}
-          </label>
-        ))}
-      </div>
-    </details>
+    <Menu title={title}>
+      {() => (
+        <div>
+          {offered.map((column) => (
+            <label key={column.id}>
+              <input
+                type="checkbox"
+                checked={chosen.includes(column)}
+                disabled={chosen.includes(column) && chosen.length <= least}
+                onChange={(e) => {
+                  const add = e.currentTarget.checked;
+                  choose(offered.filter((c) => (c === column ? add : chosen.includes(c))));
+                }}
+              />
+              {column.title}
+            </label>
+          ))}
+        </div>
+      )}
+    </Menu>
   );
 }
 
@@ -134,15 +132,16 @@ function SortHead({ column }: { column: Column }) {
 
 function RunRow({ row, ...props }: { row: Row; "aria-rowindex": number }) {
   const colour = selected.value.get(row.key);
+  const isFull = colour === undefined && selected.value.size >= COLOURS;
   const pinned = marks.value[row.key]?.pinned;
   return (
     <tr class={`${colour === undefined ? "" : "selected"} ${pinned ? "pinned" : ""}`} {...props}>
       <td>
-        <label class="pick" style={colour === undefined ? {} : { "--pick": `var(--series-${colour + 1})` }}>
+        <label class="pick" title={isFull ? `${COLOURS} runs at most are drawn` : undefined} style={colour === undefined ? {} : { "--pick": `var(--series-${colour + 1})` }}>
           <input
             type="checkbox"
             checked={colour !== undefined}
-            disabled={colour === undefined && selected.value.size >= COLOURS}
+            disabled={isFull}
             onChange={() => toggle(row.key)}
             aria-label={`Draw ${longName(row)}`}
           />
@@ -218,6 +217,7 @@ function GroupRow({ by, group, ...props }: { by: By[]; group: Summed; "aria-rowi
         <button type="button" class="link" onClick={open} aria-label={`Show these ${group.n} runs`}>
           {count(group.n)}
         </button>
+        {group.done < group.n && ` (${count(group.done)} done)`}
       </td>
       <td class="number">{meanOf(group.test, percent)}</td>
       <td class="number">{meanOf(group.dev, percent)}</td>

@@ -3,6 +3,7 @@
 import { compact, count, duration, megabytes, methodTitle, percent } from "../format";
 import { inAddress } from "../route";
 import {
+  apart,
   asked,
   byModelAndMethod,
   Choice,
@@ -34,8 +35,11 @@ const flat = (points: Traded[]) =>
   points.map(({ cost, runs: _, ...point }) => ({ ...point, cost: cost.mean, cost_low: cost.low, cost_high: cost.high }));
 
 /** A point in words, the middle of which is what it is about. */
-const inWords = ({ model, method, count: tuned, n }: Traded, about: string) =>
-  `${model}, ${methodTitle(method)}, ${count(tuned)} tuned\n${about}\n${n} ${n === 1 ? "run" : "runs"}`;
+function inWords(point: Traded, points: Traded[], about: string): string {
+  const { model, method, count: tuned, n } = point;
+  const of = [model, methodTitle(method), `${count(tuned)} tuned`, apart(point, points)].filter(Boolean).join(", ");
+  return `${of}\n${about}\n${n} ${n === 1 ? "run" : "runs"}`;
+}
 
 export function TradeFigure() {
   const { chosen } = chosenTask();
@@ -45,7 +49,7 @@ export function TradeFigure() {
   // The head alone tunes nothing of the model; on a log axis it stands at 1.
   const at = (p: Traded) => Math.max(p.cost.mean, by === "parameters" || by === "steps" ? 1 : 1e-3);
   const front = points.filter((p) => p.front).sort((a, b) => at(a) - at(b));
-  const says = (p: Traded) => inWords(p, `${percent(p.mean)}, ${show(p.cost.mean)}`);
+  const says = (p: Traded) => inWords(p, points, `${percent(p.mean)}, ${show(p.cost.mean)}`);
   return (
     <>
       <div class="bar">
@@ -66,12 +70,12 @@ export function TradeFigure() {
           height={HEIGHT}
           on={[edition.value, shown.value, chosen, by, asked(chosen).split]}
           data={{ name: `cost-${by}`, rows: flat(points) }}
-          pick={(p) => follow(p as Traded)}
+          pick={(p) => follow(p as Traded, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),
               ...byModelAndMethod(points),
-              x: { type: "log", label: title, ticks: decades(points.map(at)), tickFormat: (n: number) => (by === "memory" ? `${compact(n / 1e6)} MB` : compact(n)) },
+              x: { type: "log", label: title, ticks: decades(points.map(at)), tickFormat: (n: number) => (by === "memory" ? `${compact(n / 1e6)} MB` : by === "parameters" && n === 1 && points.some((p) => p.count === 0) ? "0" : compact(n)) },
               y: { label: points[0]?.metric ?? "score", grid: true, nice: true, tickFormat: "~%" },
               marks: [
                 Plot.line(front, { x: at, y: "mean", curve: "step-after", stroke: "var(--ink-2)", strokeDasharray: "4,3" }),
@@ -93,7 +97,7 @@ export function ConvergenceFigure() {
   const points = chosen ? (records()?.tradeOffs(asked(chosen), "steps") ?? []) : [];
   const at = (p: Traded) => Math.max(p.count, 1);
   const withInterval = points.filter((p) => p.cost.low !== null && p.cost.high !== null);
-  const says = (p: Traded) => inWords(p, `${p.cost.mean.toFixed(0)} steps`);
+  const says = (p: Traded) => inWords(p, points, `${p.cost.mean.toFixed(0)} steps`);
   return (
     <>
       <div class="bar">
@@ -107,7 +111,7 @@ export function ConvergenceFigure() {
           height={HEIGHT}
           on={[edition.value, shown.value, chosen, asked(chosen).split]}
           data={{ name: "convergence", rows: flat(points) }}
-          pick={(p) => follow(p as Traded)}
+          pick={(p) => follow(p as Traded, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),

@@ -30,12 +30,12 @@ export interface Records {
   rows(): Row[];
   curves(keys: string[], smoothing: number): Curve[];
   scoreAgainstCount(filter: Filter): Figure;
-  answers(runs: string[]): Answers;
+  answers(runs?: string[]): Answers;
   tradeOffs(filter: Filter, cost: Cost): Traded[];
   grouped(by: By[], runs: string[]): Summed[];
   thresholds(runs?: string[]): Thresholds[];
   placements(runs?: string[]): Placements;
-  report(name: string, about: string): string;
+  report(name: string, about: string, runs?: string[]): string;
   record(key: string): string;
   spec(key: string): string;
 }

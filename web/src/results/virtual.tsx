@@ -38,7 +38,15 @@ export function VirtualTable<T>({ label, head, width, items, draw }: Props<T>) {
     if (!at) return;
     const watch = new ResizeObserver(look);
     watch.observe(at);
-    return () => watch.disconnect();
+    // On paper every row is seen.
+    const whole = () => setView({ top: 0, height: Number.MAX_SAFE_INTEGER });
+    addEventListener("beforeprint", whole);
+    addEventListener("afterprint", look);
+    return () => {
+      watch.disconnect();
+      removeEventListener("beforeprint", whole);
+      removeEventListener("afterprint", look);
+    };
   }, []);
 
   const from = Math.max(0, Math.min(items.length, Math.floor(view.top / height)) - BEYOND);

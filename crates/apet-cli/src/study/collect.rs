@@ -1,5 +1,6 @@
 //! `apet collect` and `apet report`: a study's records as one table, and what they say.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Line, RecordError, RunRecord};
-use apet_study::{COLUMNS, Flat, Stage, Study, flat};
+use apet_study::{COLUMNS, Flat, Stage, Study, flat, key};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::{Compression, write::GzEncoder};
 
@@ -111,13 +112,23 @@ fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
             path.display()
         ),
     };
-    let mut rows = read(&paths(folder), WITHOUT_STEPS, |record| flat(&record))?;
+    let own = read(&paths(folder), WITHOUT_STEPS, |record| {
+        (key(&record), flat(&record))
+    })?;
+    let (mut known, mut rows): (HashSet<String>, Vec<_>) = own.into_iter().unzip();
     let own = rows.len();
-    rows.extend(others.iter().map(flat));
+    // The study's own records may be among the others, and these may have one twice.
+    let new = others.iter().filter(|record| known.insert(key(record)));
+    rows.extend(new.map(flat));
     write_atomic(path, |out| write(&rows, out))?;
     told(path, own, folder);
     if !others.is_empty() {
-        println!("{}: {} others", path.display(), others.len());
+        let new = rows.len() - own;
+        let again = match others.len() - new {
+            0 => String::new(),
+            again => format!(", {again} were there already"),
+        };
+        println!("{}: {new} others{again}", path.display());
     }
     Ok(())
 }
@@ -179,7 +190,7 @@ fn as_markdown(folder: &Folder, records: Vec<RunRecord>) -> Result<String> {
         study.insert("study", record)?;
     }
     let grid = folder.plan.grid();
-    let mut text = study.report(&grid.name, &grid.about);
+    let mut text = study.report(&grid.name, &grid.about, None);
     let missing = missing(folder);
     if !missing.is_empty() {
         text = format!("{text}\n## Missing\n\n{missing}\n");

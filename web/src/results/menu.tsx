@@ -1,0 +1,44 @@
+// A menu that opens below its title: closed by Escape, which gives the focus back, and by what is done elsewhere.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+interface Props {
+  title: string;
+  children(close: () => void): ComponentChildren;
+}
+
+export function Menu({ title, children }: Props) {
+  const [open, setOpen] = useState(false);
+  const place = useRef<HTMLDetailsElement>(null);
+  const close = () => {
+    if (place.current) place.current.open = false;
+  };
+  useEffect(() => {
+    if (!open) return;
+    const elsewhere = (e: Event) => {
+      if (!place.current?.contains(e.target as Node)) close();
+    };
+    addEventListener("pointerdown", elsewhere);
+    addEventListener("focusin", elsewhere);
+    return () => {
+      removeEventListener("pointerdown", elsewhere);
+      removeEventListener("focusin", elsewhere);
+    };
+  }, [open]);
+  return (
+    <details
+      ref={place}
+      class="menu"
+      onToggle={(e) => setOpen(e.currentTarget.open)}
+      onKeyDown={(e) => {
+        if (e.key !== "Escape") return;
+        close();
+        e.currentTarget.querySelector("summary")?.focus();
+      }}
+    >
+      <summary>{title}</summary>
+      {open && children(close)}
+    </details>
+  );
+}
