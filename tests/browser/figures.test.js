@@ -151,7 +151,7 @@ test("figures are of the runs that the table shows, and lead to them", async () 
   await dot.hover({ force: true });
   await dot.click({ force: true });
   await page.getByText("3 of 162 runs").waitFor();
-  assert.match(await filter.inputValue(), /^model=\w+ task=sentences method=lora tuned=1024$/);
+  assert.match(await filter.inputValue(), /^lora model=\w+ task=sentences method=lora tuned=1024$/);
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -166,6 +166,12 @@ test("a filter that can not be read says so, and the table stays", async () => {
   assert.equal(await page.getByText(/^\d+ of 162 runs$/).textContent(), found);
   await filter.fill("test>much");
   await page.getByText("test>much: expected a number, such as 0.8, 80% or 10k.").waitFor();
+  await filter.fill("test>0,5");
+  await page.getByText("test>0,5: expected a number, such as 0.8, 80% or 10k.").waitFor();
+  await filter.fill("test > 50%");
+  await page.getByText('">": expected a comparison without spaces, such as test>80%.').waitFor();
+  await filter.fill("test=>50%");
+  await page.getByText("test=>50%: expected one of = != > >= < <= ~.").waitFor();
   for (const [text, count] of /** @type {[string, number][]} */ ([
     ["tuned=10k", 27],
     ["method!=apet", 27],
@@ -173,6 +179,8 @@ test("a filter that can not be read says so, and the table stays", async () => {
     ["-apet -full -lora", 9],
     ["memory>=400M", 54],
     ['"apet 100 seed 2/1/1"', 3],
+    ["-method=lora", 153],
+    ["tuned==1,024 method=apet", 27],
   ])) {
     await filter.fill(text);
     await page.getByText(`${count} of 162 runs`).waitFor();
@@ -317,6 +325,7 @@ test("all runs are saved as one archive, which another page opens", async () => 
   assert.deepEqual(files.filter((f) => f.startsWith("runs/")).length, 3);
   const report = Buffer.from(unzipSync(bytes)["report.md"] ?? []).toString();
   assert.match(report, /\| large \| 100,000,000 \| lora \| 1,024 \| 82\.4/);
+  assert.doesNotMatch(report, /\| small \|/, "the report is of what is saved");
   const other = await newUser(place);
   await toResults(other.page);
   const open = (/** @type {string} */ name, /** @type {Buffer} */ content) =>
@@ -331,6 +340,25 @@ test("all runs are saved as one archive, which another page opens", async () => 
   assert.deepEqual([...wrong, ...other.wrong], []);
   await context.close();
   await other.context.close();
+});
+
+test("a run that was made in a tab and natively is two records in an archive", async () => {
+  const { context, page } = await newUser(place);
+  await toResults(page);
+  const native = nativeRecord({ run: id() });
+  const browser = native.replace('"host":"native"', '"host":"browser"');
+  await page.getByTestId("open-records").setInputFiles([file("a.jsonl", native), file("b.jsonl", browser)]);
+  await rows(page).nth(1).waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Save all" }).click(),
+  ]);
+  const files = unzipSync(await readFile(await download.path()));
+  const hosts = Object.keys(files).flatMap((name) =>
+    name.endsWith(".jsonl") ? [JSON.parse(Buffer.from(files[name] ?? []).toString().split("\n", 1)[0] ?? "").device.host] : [],
+  );
+  assert.deepEqual(hosts.sort(), ["browser", "native"]);
+  await context.close();
 });
 
 test("records come from an address, which the link keeps", async () => {

@@ -92,7 +92,7 @@ for (const [width, colorScheme] of /** @type {const} */ ([
     assert.equal(await page.locator("main img").count(), 0);
 
     await page.getByRole("checkbox", { name: /^Draw/ }).first().check();
-    await page.getByRole("img", { name: /^Training loss against step/ }).locator("svg").waitFor();
+    await page.getByRole("img", { name: /^Training loss against step/ }).locator("svg").last().waitFor();
     await page.getByRole("img", { name: /^Accuracy on sst2/ }).locator("svg").first().waitFor();
     await rows.first().getByRole("button").click();
     const dialog = page.getByRole("dialog");

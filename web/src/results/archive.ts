@@ -7,12 +7,11 @@
 // Of a run that was made in a tab and natively, too, one has its host behind its name.
 
 import { strFromU8, strToU8, zipSync, type Zippable } from "fflate";
-import type { Line } from "../spec";
 import { readTheta, recordName } from "../store/runs";
 import { unpack } from "../unpack";
 import { save } from "./export";
 import { found, shown } from "./found";
-import { addRecord, records, tell } from "./records";
+import { addRecord, keyOf, records, tell } from "./records";
 import type { Row } from "./view";
 
 /** Thetas that archives brought, by the key of their runs. */
@@ -53,14 +52,9 @@ export async function openArchive(file: File): Promise<void> {
     if (!name.endsWith(".jsonl")) continue;
     const record = strFromU8(bytes);
     const theta = files[name.replace(/runs\/([^/]+)\.jsonl$/, "thetas/$1.safetensors")];
-    if (addRecord(file.name, record, `${file.name}: ${name}`) && theta) brought.set(keyOf(record), new Blob([theta]));
+    const key = keyOf(record);
+    if (addRecord(file.name, record, `${file.name}: ${name}`) && theta && key) brought.set(key, new Blob([theta]));
   }
-}
-
-/** A run's key, from the first line of its record. */
-function keyOf(record: string): string {
-  const { run, device } = JSON.parse(record.slice(0, record.indexOf("\n"))) as Extract<Line, { kind: "header" }>;
-  return `${run}@${device.host}:${device.name}`;
 }
 
 const BELONGS = /(^|\/)(runs\/[^/]+\.jsonl|thetas\/[^/]+\.safetensors)$/;

@@ -1,6 +1,7 @@
 // The records on the page: from this tab, from the server, from dropped files.
 
 import { computed, signal } from "@preact/signals";
+import { readLine } from "../spec";
 import * as store from "../store/runs";
 import { openArchive } from "./archive";
 import { save } from "./export";
@@ -70,10 +71,15 @@ export function dropTabRecord(run: string, device: { host: string; name: string 
   if (rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
 }
 
-/** Drops the server's records whose files are not among `there`. */
-export function keepServerRecords(there: (file: string) => boolean): void {
-  for (const row of rows.value)
-    if (row.source === SERVER && !there(`${store.recordName(row)}.jsonl`)) view?.remove(row.key);
+/** A run's key, from the header of its record. */
+export function keyOf(record: string): string | undefined {
+  const line = readLine(record.split("\n", 1)[0] ?? "");
+  return line?.kind === "header" ? `${line.run}@${line.device.host}:${line.device.name}` : undefined;
+}
+
+/** Drops a run whose record is no longer where it came from. */
+export function dropRecord(key: string): void {
+  view?.remove(key);
   refreshSoon();
 }
 

@@ -2,10 +2,12 @@
 
 import { signal } from "@preact/signals";
 import { address } from "../catalogue";
-import { addRecord, keepServerRecords, SERVER } from "./records";
+import { addRecord, dropRecord, keyOf, SERVER } from "./records";
 
 export type ServerState = "none" | "live" | "lost";
 export const server = signal<ServerState>("none");
+/** The runs that came, by their files. */
+const came = new Map<string, string>();
 
 export async function followServer(): Promise<void> {
   const there = await list();
@@ -43,7 +45,7 @@ async function list(): Promise<string[] | undefined> {
 async function catchUp(): Promise<void> {
   const there = await list();
   if (!there) return;
-  keepServerRecords((file) => there.includes(file));
+  for (const file of came.keys()) if (!there.includes(file)) drop(file);
   for (const file of there) await get(file);
 }
 
@@ -54,9 +56,17 @@ async function get(file: unknown): Promise<void> {
   const name = named(file);
   try {
     const response = await fetch(address(`api/records/${encodeURIComponent(name)}`), { cache: "no-store" });
-    if (response.ok) addRecord(SERVER, await response.text(), `server: ${name}`);
-    else if (response.status === 404) keepServerRecords((other) => other !== name);
+    if (response.status === 404) drop(name);
+    if (!response.ok) return;
+    const text = await response.text();
+    const key = keyOf(text);
+    if (addRecord(SERVER, text, `server: ${name}`) && key) came.set(name, key);
   } catch {
     server.value = "lost";
   }
+}
+
+function drop(file: string): void {
+  const key = came.get(file);
+  if (key && came.delete(file)) dropRecord(key);
 }

@@ -16,7 +16,7 @@ interface Point {
   count: number;
   low: number | null;
   high: number | null;
-  /** Where the curve has it, or the first count that was tried. */
+  /** Where the curve has it, or the counts that were tried: the first of them, or a place between two. */
   how: string;
 }
 
@@ -41,7 +41,8 @@ export function ThresholdFigure() {
   const ends = points
     .filter((p) => p.how === "curve")
     .map((p) => ({ ...p, low: Math.max(p.low ?? 0, least), high: Math.min(p.high ?? Infinity, most) }));
-  const says = (p: Point) => `${p.which} threshold of ${p.model} on ${p.task}, ${p.how}: ${count(Math.round(p.count))}`;
+  const how = (p: Point) => (p.how === "tried" && p.which === "high" ? "between those tried" : p.how);
+  const says = (p: Point) => `${p.which} threshold of ${p.model} on ${p.task}, ${how(p)}: ${count(Math.round(p.count))}`;
   return (
     <>
       <PlotFigure
@@ -71,7 +72,8 @@ export function ThresholdFigure() {
       />
       <p class="hint">
         Low: above the head alone. High: 95 % of the way from there to full tuning. Circles are where a logistic curve through the
-        scores of the runs comes there, with 95 % intervals; crosses the first count that was tried.
+        scores of the runs comes there, with 95 % intervals; crosses the first count that was tried (low), or where a line between
+        those that were comes there (high).
       </p>
     </>
   );
