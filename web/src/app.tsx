@@ -7,7 +7,7 @@ import { takeStart } from "./lab/begin-with";
 import { LabView } from "./lab/lab-view";
 import { takeModelFiles } from "./lab/models-dialog";
 import { takeOwnFiles } from "./lab/task-fields";
-import { busy, phase } from "./lab/trainer";
+import { BUSY, busy, phase, problem } from "./lab/trainer";
 import { alone } from "./results/choice";
 import { ResultsView } from "./results/results-view";
 import { Messages } from "./results/messages";
@@ -105,7 +105,8 @@ async function takeFiles({ files: all, folder }: Dropped): Promise<void> {
   if (files.length === 0) tell("Several thetas: drop one to begin with it, or their records to compare them.");
   if (areModel(files)) {
     go("lab");
-    if (!busy.value) takeModelFiles(files, folder);
+    if (busy.value) problem.value = BUSY;
+    else takeModelFiles(files, folder);
     return;
   }
   const records: File[] = [];
@@ -117,7 +118,8 @@ async function takeFiles({ files: all, folder }: Dropped): Promise<void> {
   }
   if (data.length > 0) {
     go("lab");
-    await takeOwnFiles(data);
+    if (busy.value) problem.value = BUSY;
+    else await takeOwnFiles(data);
   }
 }
 

@@ -5,6 +5,7 @@ import { render } from "preact";
 import { App, isAlone } from "./app";
 import { readCatalogue } from "./catalogue";
 import { actions } from "./lab/actions";
+import { findThere } from "./lab/there";
 import { findWebgpu } from "./lab/trainer";
 import { lab } from "./results/lab";
 import { readTabRecords, startRecords } from "./results/records";
@@ -25,5 +26,5 @@ let begun = false;
 effect(() => {
   if (begun || isAlone.value) return;
   begun = true;
-  void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu);
+  void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu).then(findThere);
 });

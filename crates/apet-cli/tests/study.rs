@@ -383,7 +383,14 @@ fn a_study_is_one_table_and_one_report() {
     let lora = format!("{fixtures}/lora--llama-3.2-3B-rank32.json");
     let said = place.said(&["collect", "study", "-o", "all.parquet", "--with", &lora]);
     assert!(said.contains("all.parquet: 1 others\n"), "{said}");
-    let twice = ["collect", "study", "-o", "twice.csv", "--with", "study/runs"];
+    let twice = [
+        "collect",
+        "study",
+        "-o",
+        "twice.csv",
+        "--with",
+        "study/runs",
+    ];
     let said = place.said(&twice);
     assert!(said.contains("0 others, 10 were there already"), "{said}");
     let table = rows(&place.path("all.parquet"));

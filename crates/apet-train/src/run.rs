@@ -65,7 +65,7 @@ pub async fn trainer<'a>(
 pub struct Outcome {
     /// The record's last line.
     pub summary: Summary,
-    /// theta at its best dev score, as a safetensors file.
+    /// theta at its best dev score, as a safetensors file; as it was at the end where a run was stopped before it had one.
     pub theta: Vec<u8>,
 }
 
@@ -176,6 +176,11 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         // Nothing is lost that was done since the last one.
         progress.seconds = recorder.seconds();
         save(&mut recorder, &trainer, &progress, &best, chosen.as_ref()).await?;
+        // Where dev said of no step that it was the best, what it tuned is what it has.
+        if progress.best_dev.is_none() {
+            best = trainer.theta.values();
+            progress.best_step = progress.step;
+        }
     }
     let way = (begin, best);
     finish(

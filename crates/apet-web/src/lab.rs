@@ -398,7 +398,7 @@ impl Lab {
             device.adapter = format!("wasm SIMD, {} threads", crew.count() + 1);
         }
         let mut tab = Tab::open(&spec, &self.opened, on_event, &self.asked, crew).await?;
-        let checkpoint = tab.resume().map_err(error)?;
+        let checkpoint = tab.resume(&task.info()).map_err(error)?;
         let input = RunInput {
             plm: &plm,
             task: &task,

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use apet_record::{Line, RunSpec, record_name};
+use apet_record::{Line, RunRecord, RunSpec, TaskInfo, record_name};
 use apet_train::{Control, Help, Helpers, Host, Share, Spent};
 use burn::tensor::Device;
 use js_sys::{Function, Promise};
@@ -97,8 +97,17 @@ impl<'a> Tab<'a> {
     }
 
     /// The last checkpoint, the record then cut after its last whole line; or none,
-    /// the record then emptied.
-    pub(crate) fn resume(&mut self) -> Result<Option<Vec<u8>>, String> {
+    /// the record then emptied. A record of other rows than `task` has is left as it is.
+    pub(crate) fn resume(&mut self, task: &TaskInfo) -> Result<Option<Vec<u8>>, String> {
+        // The spec names a task, not its rows: the same name may mean other data now.
+        if let Some(hash) = data_hash(&self.record.read()?)
+            && hash != task.data_hash
+        {
+            return Err(format!(
+                "there is a run like this one of other rows that were called {:?}, too; delete it in Results, or give the file another name",
+                task.name
+            ));
+        }
         let kept = [self.checkpoints[0].read()?, self.checkpoints[1].read()?];
         let newest = apet_train::newest_checkpoint(kept.into(), &self.run);
         self.record_size = match newest {
@@ -139,6 +148,14 @@ impl<'a> Tab<'a> {
             let _ = self.on_event.call1(&JsValue::NULL, &event);
         }
     }
+}
+
+/// The hash of the rows that a record's run was made with.
+fn data_hash(record: &[u8]) -> Option<String> {
+    let end = record.iter().position(|&b| b == b'\n')?;
+    let header = std::str::from_utf8(&record[..=end]).ok()?;
+    let record = RunRecord::parse(header).ok()?.pop()?;
+    Some(record.header.task.data_hash).filter(|hash| !hash.is_empty())
 }
 
 fn checkpoint_file(name: &str, place: usize) -> String {

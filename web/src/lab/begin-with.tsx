@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import { go } from "../route";
 import { adopt, change, spec } from "./choices";
 import { unpack } from "../unpack";
-import { busy, problem, startWith, startWithAdapter } from "./trainer";
+import { BUSY, busy, problem, startWith, startWithAdapter } from "./trainer";
 
 /** A theta file is a safetensors file whose header says so; nothing else of APET Lab is. */
 async function isTheta(file: File): Promise<boolean> {
@@ -50,7 +50,7 @@ export async function takeStart(files: File[], folder = ""): Promise<boolean> {
     const theta = file && files.length === 1 && (await isTheta(file)) ? file : undefined;
     const adapter = theta ? undefined : await adapterIn(files, folder);
     if (!theta && !adapter) return false;
-    if (busy.value) return true;
+    if (busy.value) throw new Error(BUSY);
     problem.value = "";
     if (theta) await beginWith(theta.name.replace(/(\.theta)?\.safetensors$/i, ""), new Uint8Array(await theta.arrayBuffer()));
     // It names its model as the hub does; the form's is the one it is read onto.

@@ -4,15 +4,18 @@ import { computed, effect, signal } from "@preact/signals";
 import { catalogue } from "../catalogue";
 import { METHODS } from "../format";
 import { inAddress } from "../route";
-import type { Method, MethodName, Spec } from "../spec";
+import type { Method, MethodName, Pool, Spec } from "../spec";
 import type { DeviceName } from "./protocol";
-import { webgpu } from "./trainer";
+import { busy, webgpu } from "./trainer";
+
+/** Where APET's parameters are drawn from where nothing is said. */
+export const POOL: Pool["modules"] = ["attention", "ffn", "norm", "bias"];
 
 /** What the page begins with: small enough to be watched. */
 export const spec = signal<Spec>({
   model: "",
   task: { name: "", max_length: 64 },
-  method: { name: "apet", count: 1000, pool: { modules: ["attention", "ffn", "norm", "bias"] } },
+  method: { name: "apet", count: 1000, pool: { modules: POOL } },
   train: { steps: 200, batch_size: 16, eval_every: 20 },
   optimizer: { learning_rate: 1e-3 },
   seeds: { placement: 1, batches: 1, init: 1 },
@@ -85,16 +88,31 @@ function fromLink(text: string): Spec | undefined {
     if (typeof model !== "string" || typeof task?.name !== "string" || !method || !(method.name in METHODS)) return undefined;
     if (!whole(train, ["steps", "batch_size", "eval_every"]) || !whole(seeds, ["placement", "batches", "init"])) return undefined;
     if (!whole(optimizer, ["learning_rate"])) return undefined;
-    // What a link leaves out of a method is as the form begins it.
-    return { ...(JSON.parse(text) as Spec), method: { ...methods[method.name], ...method } as Method };
+    const filled = wholeMethod(method);
+    return filled && { ...(JSON.parse(text) as Spec), method: filled };
   } catch {
     return undefined;
   }
 }
 
+/** What a link leaves out of a method is as the form begins it. */
+function wholeMethod(given: Method): Method | undefined {
+  const plain = methods[given.name];
+  const whole = { ...plain, ...given } as Method;
+  if (whole.name === "apet") {
+    whole.pool = { ...{ modules: POOL }, ...whole.pool };
+    if (!Array.isArray(whole.pool.modules)) return undefined;
+  }
+  if (whole.name === "lora" && !Array.isArray(whole.targets)) return undefined;
+  return whole;
+}
+
 effect(() => {
   const found = linked.value === "" ? undefined : fromLink(linked.value);
-  if (found && JSON.stringify(found) !== JSON.stringify(spec.peek())) spec.value = found;
+  if (!found || JSON.stringify(found) === JSON.stringify(spec.peek())) return;
+  // While a run is on the screen the form is its own; the address takes it back.
+  if (busy.peek()) linked.value = JSON.stringify(spec.peek());
+  else spec.value = found;
 });
 effect(() => {
   const text = JSON.stringify(spec.value);

@@ -27,6 +27,7 @@ import {
   train,
   transfer,
   unfit,
+  type Plan,
 } from "./trainer";
 
 const SETTLE_MS = 250;
@@ -39,6 +40,23 @@ export function Controls() {
   const place = useRef<HTMLElement>(null);
   useEffect(() => {
     if (now === "running" && !queued.peek()) place.current?.scrollIntoView({ block: "nearest" });
+  }, [now]);
+  // A button that goes leaves the focus to the one in its place.
+  const pressed = useRef(false);
+  useEffect(() => {
+    const see = (e: Event) => {
+      const buttons = place.current?.querySelector(".buttons");
+      pressed.current = buttons?.contains(e.target as Node) ?? false;
+    };
+    const events = ["focusin", "pointerdown"];
+    for (const event of events) addEventListener(event, see);
+    return () => {
+      for (const event of events) removeEventListener(event, see);
+    };
+  }, []);
+  useEffect(() => {
+    if (!pressed.current || document.activeElement !== document.body) return;
+    place.current?.querySelector<HTMLElement>(".buttons button:not(:disabled)")?.focus();
   }, [now]);
   return (
     <section ref={place} class="controls" aria-labelledby="run-title">
@@ -137,7 +155,7 @@ function Counts() {
     ],
     ["Head", theta && count(theta.head), task && `${task.labels.length} classes`],
     ["Rows", task && count(task.train_rows), task && `${count(task.dev_rows)} dev, ${count(task.test_rows)} test`],
-    ["Memory", theta && `${megabytes(theta.takes.peak)} MB`, theta && "at most"],
+    ["Memory", theta && `${megabytes(theta.takes.peak)} MB`, theta && (isTooLarge(p) ? "at most; a tab has 4,295 MB" : "at most")],
     ["Time", theta && duration(theta.takes.operations / (speeds.value[p?.device.name ?? ""] ?? NaN)), theta && timeHint(p?.device.name)],
     ["Guess", task && percent(task.uniform_guess), task && `majority ${percent(task.majority_guess)}`],
   ] as const;
@@ -162,6 +180,9 @@ function Counts() {
     </>
   );
 }
+
+/** Whether a run may need more than WebAssembly can have. */
+const isTooLarge = (p: Plan | undefined) => p?.device.name === "cpu" && (p.theta?.takes.peak ?? 0) > 2 ** 32;
 
 const timeHint = (device: string | undefined) =>
   speeds.value[device ?? ""] ? "at the pace of the last run" : "known after a run";

@@ -8,7 +8,7 @@ import { inAddress } from "../route";
 import type { Spec } from "../spec";
 import { offered } from "../store/own-models";
 import { ownTasks } from "../store/own-tasks";
-import { adopt } from "./choices";
+import { adopt, spec } from "./choices";
 import type { DeviceName } from "./protocol";
 import { canGoOn, goOn } from "./resume";
 import { busy, phase, problem, queued, stop as stopRun, train } from "./trainer";
@@ -22,10 +22,12 @@ export interface PlannedRun {
 }
 
 const WHOLE = "demo";
+/** The one whose runs are being made: an address that names another changes nothing until they are. */
+const underWay = signal("");
 /** Of the experiment on the screen. */
 export const chosenName = inAddress("lab", "experiment", WHOLE);
 export const experiment = computed(
-  () => presets.value.find((preset) => preset.name === chosenName.value) ?? presets.value[0],
+  () => presets.value.find((preset) => preset.name === (underWay.value || chosenName.value)) ?? presets.value[0],
 );
 
 /** Whether it asks all that the paper claims. */
@@ -71,6 +73,8 @@ export const bytesToGet = () =>
 export async function start(device: DeviceName): Promise<void> {
   if (busy.value) return;
   queued.value = true;
+  underWay.value = experiment.value?.name ?? "";
+  const form = spec.peek();
   ending.value = false;
   failure.value = "";
   took.value = new Map();
@@ -89,6 +93,8 @@ export async function start(device: DeviceName): Promise<void> {
     presentRun.value = undefined;
     ending.value = false;
     queued.value = false;
+    underWay.value = "";
+    spec.value = form; // what was set before
   }
 }
 

@@ -34,13 +34,13 @@ export function NumberField(props: NumberProps) {
       Number.isFinite(value) &&
       value >= props.min &&
       value <= (props.max ?? Infinity) &&
-      (props.real || Number.isInteger(value));
+      (props.real || Number.isSafeInteger(value));
     return fits ? value : undefined;
   };
   return <TypedField {...props} parse={parse} expected={expected(props)} mode={props.real ? "decimal" : "numeric"} />;
 }
 
-const COUNT = /^([1-9]\d*|as (lora|bitfit|adapter|prompt))$/;
+const COUNT = /^([1-9]\d{0,14}|as (lora|bitfit|adapter|prompt))$/;
 const SHARE = /^(\d+(\.\d+)?|\.\d+)\s*%$/;
 
 /** How many parameters: a number, a share, or as many as a baseline. */

@@ -124,6 +124,7 @@ function LayerFields({ pool }: { pool: Pool }) {
         <div class="pair">
           <NumberField
             label="First layer"
+            hint="counted from 0"
             value={layers.first}
             min={0}
             onChange={(first) => set({ ...layers, first })}

@@ -7,10 +7,10 @@ import { compact, count, percent, rough } from "../format";
 import { records, rows } from "../results/records";
 import { MODULES } from "../spec";
 import { readTheta, recordName } from "../store/runs";
-import { change, spec } from "./choices";
+import { change, POOL, spec } from "./choices";
 import { live } from "./live";
 import type { PositionBlock, PositionGrid } from "./protocol";
-import { busy, moved, plan, positions } from "./trainer";
+import { busy, describe, moved, plan, positions } from "./trainer";
 
 const TITLES: Record<string, string> = {
   query: "Query",
@@ -45,11 +45,15 @@ export function PositionMap() {
   const tuned = blocks.filter(([, , tuned]) => tuned > 0);
   const [look, setLook] = useState<{ block: Block; part: string } | undefined>(undefined);
   useMoved();
+  const { model, method } = spec.value;
+  // What was drawn is of one model, and of APET.
+  useEffect(() => void (drawn.value = undefined), [model, method.name]);
   if (tuned.length === 0 && !drawn.value) {
     return (
       <details class="positions">
         <summary>Where they lie</summary>
         <p class="hint">{plan.value?.theta ? "Nothing of the model itself is tuned." : "Known once they are counted."}</p>
+        {method.name === "apet" && method.pool.sites !== undefined && <Drawing blocks={blocks} />}
       </details>
     );
   }
@@ -63,8 +67,8 @@ export function PositionMap() {
     <details class="positions">
       <summary>Where they lie</summary>
       <Blocks blocks={blocks} parts={parts} shown={shown} look={(block, part) => setLook({ block, part })} />
-      {spec.value.method.name === "apet" && <Drawing blocks={blocks} />}
-      {look && !isDrawing && <Matrices {...look} close={() => setLook(undefined)} />}
+      {method.name === "apet" && <Drawing blocks={blocks} />}
+      {look && !isDrawing && tuned.some(([b, p]) => b === look.block && p === look.part) && <Matrices {...look} close={() => setLook(undefined)} />}
     </details>
   );
 }
@@ -106,7 +110,7 @@ function Blocks({ blocks, parts, shown, look }: BlocksProps) {
   return (
     <>
       <div class="scroll" tabIndex={0} role="region" aria-label="Where the tuned parameters lie">
-        <table onKeyDown={walk}>
+        <table onKeyDown={walk} class={drawn.value ? "drawing" : ""}>
           <thead>
             <tr>
               <th scope="col">Block</th>
@@ -149,7 +153,8 @@ function Blocks({ blocks, parts, shown, look }: BlocksProps) {
                         data-column={column}
                         onPointerDown={(e) => {
                           if (!drawn.value) return;
-                          e.currentTarget.releasePointerCapture(e.pointerId);
+                          // A finger holds what it began on, which may be what is in the box.
+                          (e.target as Element).releasePointerCapture(e.pointerId);
                           paint.current = !isIn;
                           set(block, part, !isIn);
                         }}
@@ -198,6 +203,14 @@ function Drawing({ blocks }: { blocks: PositionBlock[] }) {
     });
     drawn.value = undefined;
   };
+  const begin = async () => {
+    const { method } = spec.value;
+    if (method.name !== "apet") return;
+    // Full tuning of the pool is all that can be drawn from.
+    const whole = { ...spec.value, method: { name: "full", pool: method.pool } };
+    const { blocks: of } = await describe(JSON.stringify(whole)).catch(() => ({ blocks }));
+    drawn.value = new Set(of.filter(([, , n]) => n > 0).map(([b, p]) => key(b, p)));
+  };
   const { method } = spec.value;
   const hasSites = method.name === "apet" && method.pool.sites !== undefined;
   if (!chosen)
@@ -206,8 +219,8 @@ function Drawing({ blocks }: { blocks: PositionBlock[] }) {
         <button
           type="button"
           class="quiet"
-          disabled={busy.value}
-          onClick={() => (drawn.value = new Set(blocks.filter(([, , n]) => n > 0).map(([b, p]) => key(b, p))))}
+          disabled={busy.value || blocks.length === 0}
+          onClick={() => void begin()}
         >
           Draw a pool
         </button>
@@ -218,7 +231,7 @@ function Drawing({ blocks }: { blocks: PositionBlock[] }) {
             disabled={busy.value}
             onClick={() =>
               change((s) => {
-                if (s.method.name === "apet") s.method.pool = { modules: ["attention", "ffn", "norm", "bias"] };
+                if (s.method.name === "apet") s.method.pool = { modules: POOL };
               })
             }
           >
@@ -246,8 +259,11 @@ function Drawing({ blocks }: { blocks: PositionBlock[] }) {
 function Matrices({ block, part, close }: { block: Block; part: string; close(): void }) {
   const [grids, setGrids] = useState<PositionGrid[] | undefined>(undefined);
   const text = JSON.stringify(spec.value);
+  const counted = plan.value;
   useEffect(() => {
     setGrids(undefined);
+    // Only of the model that is loaded can be asked.
+    if (counted?.model.name !== spec.value.model) return;
     let gone = false;
     void positions(text, CELLS)
       .then((found) => {
@@ -259,7 +275,7 @@ function Matrices({ block, part, close }: { block: Block; part: string; close():
     return () => {
       gone = true;
     };
-  }, [text, block, part]);
+  }, [text, counted, block, part]);
   return (
     <section class="matrices" aria-label={`${TITLES[part]}, block ${block === null ? "none" : block + 1}`}>
       <div class="bar">

@@ -3,10 +3,11 @@
 
 import { signal } from "@preact/signals";
 import { address } from "../catalogue";
-import { addRecord } from "../results/records";
+import { addRecord, SERVER } from "../results/records";
 import type { Spec } from "../spec";
 import { begin } from "./live";
-import { phase, problem, progress } from "./trainer";
+import { ownTasks } from "../store/own-tasks";
+import { busy, phase, problem, progress } from "./trainer";
 
 /** The chosen device of that machine; empty where this tab trains. */
 export const there = signal("");
@@ -40,16 +41,58 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
   return (await response.json()) as T;
 }
 
+/** Where the run that is followed is kept over a reload. */
+const KEPT = "apet-there";
+
 /** Has a spec trained there, and shows its record until it ends. */
 export async function trainThere(spec: Spec, device: string): Promise<void> {
+  if (ownTasks.value.some((task) => task.name === spec.task.name)) {
+    problem.value = `The rows of "${spec.task.name}" are in this browser alone; train on them in this tab.`;
+    return;
+  }
+  await watch(() => ask<Job>("api/runs", { spec, device }));
+}
+
+/** Follows the run that the page was left in, where the server still has it. */
+export async function findThere(): Promise<void> {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null") as Job | null;
+    if (!kept || busy.value) return;
+    const jobs = await ask<Job[]>("api/runs");
+    const mine = jobs.findLast((j) => j.run === kept.run && j.device === kept.device && j.place !== "ended");
+    if (!mine || busy.value) return sessionStorage.removeItem(KEPT);
+    there.value = mine.device;
+    await watch(() => Promise.resolve(mine));
+  } catch {
+    // A host that trains nothing.
+  }
+}
+
+/** The server's runs; asked for again while it does not answer. */
+async function jobsThere(): Promise<Job[]> {
+  for (;;) {
+    try {
+      return await ask<Job[]>("api/runs");
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      progress.value = "the server does not answer; asking again";
+      await new Promise((done) => setTimeout(done, 2000));
+      if (phase.value === "stopping") throw new Error("The server does not answer; the run goes on there.");
+    }
+  }
+}
+
+async function watch(start: () => Promise<Job>): Promise<void> {
   phase.value = "starting";
   problem.value = "";
   begin();
   try {
-    let now = (job.value = await ask<Job>("api/runs", { spec, device }));
+    let now = (job.value = await start());
+    const { device } = now;
+    sessionStorage.setItem(KEPT, JSON.stringify(now));
     let shown = "";
     for (;;) {
-      const jobs = await ask<Job[]>("api/runs");
+      const jobs = await jobsThere();
       const mine = jobs.findLast((j) => j.run === now.run && j.device === now.device);
       if (!mine) throw new Error("The server was started again and no longer knows the run; its record is in Results.");
       job.value = now = mine;
@@ -67,6 +110,7 @@ export async function trainThere(spec: Spec, device: string): Promise<void> {
   } catch (error) {
     problem.value = error instanceof Error ? error.message : String(error);
   } finally {
+    sessionStorage.removeItem(KEPT);
     job.value = undefined;
     phase.value = "idle";
     progress.value = "";
@@ -76,11 +120,11 @@ export async function trainThere(spec: Spec, device: string): Promise<void> {
 /** Shows what the record has more than `shown`. */
 async function follow({ file, recorded }: Job, shown: string): Promise<string> {
   if (!recorded) return shown;
-  const response = await fetch(address(`api/records/${encodeURIComponent(file)}`), { cache: "no-store" });
-  const text = response.ok ? await response.text() : "";
+  const response = await fetch(address(`api/records/${encodeURIComponent(file)}`), { cache: "no-store" }).catch(() => undefined);
+  const text = response?.ok ? await response.text() : "";
   if (text === shown || text === "") return shown;
   begin(text);
-  addRecord(`server: ${file}`, text);
+  addRecord(SERVER, text, `server: ${file}`);
   return text;
 }
 

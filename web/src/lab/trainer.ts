@@ -114,11 +114,17 @@ export async function findWebgpu(): Promise<void> {
 let latest = 0;
 let chain: Promise<unknown> = Promise.resolve();
 
+/** What is said of a file that comes while a run has the form. */
+export const BUSY = "A run has the Worker; wait for its end, or stop it.";
+/** What could not be counted while a run went on. */
+let owed: [spec: Spec, device: DeviceName] | undefined;
+
 /** Loads what the spec needs and counts what it would tune; only the latest call counts. */
 export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   const mine = ++latest;
   if (getting !== spec.model) dropDownload();
   const job = chain.then(async () => {
+    if (mine === latest && busy.value) owed = [spec, device];
     if (mine !== latest || busy.value) return;
     phase.value = "preparing";
     try {
@@ -326,6 +332,9 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
     phase.value = "idle";
     progress.value = "";
     notice.value = ""; // the record has it as a note
+    const [of, on] = owed ?? [];
+    owed = undefined;
+    if (of && on && !queued.value) void prepare(of, on);
   }
   return ended;
 }
@@ -353,6 +362,9 @@ export const ask = (spec: string, theta: Uint8Array, text: string, pair: string 
 /** Grids of the matrices that a spec tunes on the loaded model. */
 export const positions = (spec: string, cells: number) => worker().session.call("positions", spec, cells);
 
+/** What a spec would tune on the loaded model, by block and part. */
+export const describe = (spec: string) => worker().session.call("describe", spec);
+
 /** How far a run's theta is from what it began with, by block and part. */
 export const moved = (spec: string, theta: Uint8Array) => worker().session.call("moved", spec, theta);
 
@@ -373,7 +385,7 @@ export function adapterOf(of: string, theta: Uint8Array): Promise<Adapter> {
 function withModel<T>(of: string, ask: (session: Session) => Promise<T>): Promise<T> {
   const { model } = JSON.parse(of) as Spec;
   const job = chain.then(async () => {
-    if (busy.value) throw new Error("A run has the Worker; wait for its end, or stop it.");
+    if (busy.value) throw new Error(BUSY);
     phase.value = "preparing";
     try {
       const to = worker();

@@ -1,10 +1,11 @@
 // Try it: what the runs of this tab answer to a text of one's own, side by side.
 
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { count, methodTitle, percent } from "../format";
 import { records, rows } from "../results/records";
 import type { Row } from "../results/view";
 import { readTheta, recordName } from "../store/runs";
+import { readLine } from "../spec";
 import { spec } from "./choices";
 import type { Asking } from "./protocol";
 import { ask, busy, plan } from "./trainer";
@@ -17,13 +18,22 @@ const PAIRS = ["mnli", "snli", "qnli", "rte", "mrpc", "qqp", "boolq"];
 const text = signal("");
 const pair = signal("");
 const answers = signal<ReadonlyMap<string, Asking | string>>(new Map());
+/** What was asked last, and whom. */
+const asked = signal<{ text: string; runs: Row[]; labels: string[] } | undefined>(undefined);
 const asking = signal(false);
 
 /** The runs of this tab with the chosen model and task: of each way to tune the newest, the head alone first, all of it last. */
 function askable(): Row[] {
   const { model, task } = spec.value;
+  const labels = plan.value?.task?.labels.join("\n");
   const done = rows.value.filter(
-    (r) => r.source === "tab" && r.status === "done" && r.model === model && r.task === task.name,
+    (r) =>
+      r.source === "tab" &&
+      r.status === "done" &&
+      r.model === model &&
+      r.task === task.name &&
+      // Another file may have had the same name.
+      (labels === undefined || labelsOf(r) === labels),
   );
   const newest = new Map<string, Row>();
   for (const row of done.sort((a, b) => a.started.localeCompare(b.started))) newest.set(`${row.method} ${row.count}`, row);
@@ -31,9 +41,25 @@ function askable(): Row[] {
   return [...newest.values()].sort((a, b) => place(a) - place(b)).slice(-MOST);
 }
 
+const known = new Map<string, string>();
+
+/** The labels of a run's task, a line each. */
+function labelsOf(row: Row): string {
+  const at = `${row.key} ${row.started}`;
+  let labels = known.get(at);
+  if (labels === undefined) {
+    const header = readLine(records()?.record(row.key).split("\n", 1)[0] ?? "");
+    labels = header?.kind === "header" ? header.task.labels.join("\n") : "";
+    known.set(at, labels);
+  }
+  return labels;
+}
+
 async function askAll(runs: Row[]): Promise<void> {
   asking.value = true;
   answers.value = new Map();
+  const of = hasPair() ? `${text.value} / ${pair.value}` : text.value;
+  asked.value = { text: of, runs, labels: plan.value?.task?.labels ?? [] };
   for (const row of runs) {
     let answer: Asking | string;
     try {
@@ -52,10 +78,17 @@ async function askAll(runs: Row[]): Promise<void> {
 
 const hasPair = () => Boolean(spec.value.task.text_pair_column) || PAIRS.includes(spec.value.task.name);
 
+// Answers of another model or task are none of these.
+effect(() => {
+  void spec.value.model;
+  void spec.value.task.name;
+  asked.value = undefined;
+});
+
 export function TryIt() {
   const runs = askable();
   if (runs.length === 0) return null;
-  const labels = plan.value?.task?.labels ?? [];
+  const isLoaded = plan.value?.model.name === spec.value.model && plan.value.task !== undefined;
   const missing = ["head", "full"].filter((m) => !runs.some((r) => r.method === m)).map((m) => methodTitle(m));
   return (
     <section class="try" aria-labelledby="try-title">
@@ -76,40 +109,11 @@ export function TryIt() {
             <input type="text" required value={pair.value} onInput={(e) => (pair.value = e.currentTarget.value)} />
           </label>
         )}
-        <button type="submit" disabled={busy.value || asking.value || !plan.value?.task}>
+        <button type="submit" disabled={busy.value || asking.value || !isLoaded}>
           Ask {runs.length === 1 ? "the model" : `${runs.length} models`}
         </button>
       </form>
-      {answers.value.size > 0 && (
-        <div class="scroller" role="region" aria-label="Answers" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Tuned</th>
-                {labels.length > 0 ? (
-                  labels.map((label) => (
-                    <th key={label} scope="col" class="number">
-                      {label}
-                    </th>
-                  ))
-                ) : (
-                  <th scope="col">Answer</th>
-                )}
-              </tr>
-            </thead>
-            <tbody>
-              {runs.map((row) => (
-                <tr key={row.key}>
-                  <th scope="row">
-                    {methodTitle(row.method)} {row.count > 0 && row.method !== "full" && count(row.count)}
-                  </th>
-                  <Answered answer={answers.value.get(row.key)} width={Math.max(1, labels.length)} />
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      {asked.value && <Answers {...asked.value} />}
       {missing.length > 0 && (
         <p class="hint">
           Train {missing.join(" and ")} on the same task to see {missing.length === 1 ? "it" : "them"} beside{" "}
@@ -117,6 +121,40 @@ export function TryIt() {
         </p>
       )}
     </section>
+  );
+}
+
+function Answers({ text, runs, labels }: { text: string; runs: Row[]; labels: string[] }) {
+  return (
+    <div class="scroller" role="region" aria-label="Answers" tabIndex={0}>
+      <table>
+        <caption>To “{text}”</caption>
+        <thead>
+          <tr>
+            <th scope="col">Tuned</th>
+            {labels.length > 0 ? (
+              labels.map((label) => (
+                <th key={label} scope="col" class="number">
+                  {label}
+                </th>
+              ))
+            ) : (
+              <th scope="col">Answer</th>
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((row) => (
+            <tr key={row.key}>
+              <th scope="row">
+                {methodTitle(row.method)} {row.count > 0 && row.method !== "full" && count(row.count)}
+              </th>
+              <Answered answer={answers.value.get(row.key)} width={Math.max(1, labels.length)} />
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 

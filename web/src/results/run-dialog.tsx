@@ -3,7 +3,7 @@
 import { strToU8, zipSync, type Zippable } from "fflate";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Adapter } from "../lab/protocol";
-import { count, duration, loss, megabytes, methodTitle, percent, score, when } from "../format";
+import { count, duration, loss, megabytes, METHODS, methodTitle, percent, score, when } from "../format";
 import { readLine } from "../spec";
 import { recordName } from "../store/runs";
 import { thetaOf } from "./archive";
@@ -130,7 +130,8 @@ function Page({ row, close }: { row: Row; close(): void }) {
             Resume
           </button>
         )}
-        {lab.value && !ofAnotherProgram && (
+        {/* The form has no place for several methods at once. */}
+        {lab.value && !ofAnotherProgram && row.method in METHODS && (
           <button
             type="button"
             disabled={lab.value.isBusy()}

@@ -20,7 +20,8 @@ const SPLITS = [
 ] as const;
 type Split = (typeof SPLITS)[number][0];
 
-const PEEK_BYTES = 64 * 1024;
+/** The first row, whatever it holds, is within this. */
+const PEEK_BYTES = 1024 * 1024;
 
 /** Makes one task of dropped files: one file, or its train, validation and test files. */
 export async function addOwnTask(dropped: File[], taken: string[]): Promise<OwnTask> {
@@ -95,14 +96,33 @@ function freeName(file: string, taken: string[]): string {
 /** The columns as the first row names them, to offer them in the form; Rust reads the data. */
 async function peekColumns(file: File): Promise<string[]> {
   const start = (await file.slice(0, PEEK_BYTES).text()).replace(/^\uFEFF/, "");
-  const line = start.split(/\r?\n/, 1)[0] ?? "";
-  if (/\.csv$/i.test(file.name))
-    return [...line.matchAll(/"((?:[^"]|"")*)"|([^,]+)/g)].map((m) => m[1]?.replaceAll('""', '"') ?? m[2] ?? "");
-  if (/\.tsv$/i.test(file.name)) return line.split("\t");
-  const first = /\{[^{}]*\}/.exec(start)?.[0];
+  if (/\.csv$/i.test(file.name)) return cells(start);
+  if (/\.tsv$/i.test(file.name)) return (start.split(/\r?\n/, 1)[0] ?? "").split("\t");
   try {
-    return Object.keys(JSON.parse(first ?? "{}") as object);
+    return Object.keys(JSON.parse(firstObject(start)) as object);
   } catch {
     return [];
   }
+}
+
+/** The first row of a CSV, whose cells may have line breaks in quotes. */
+function cells(text: string): string[] {
+  const found: string[] = [];
+  for (const [, quoted, bare = "", end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r?\n|$)/g)) {
+    const name = quoted?.replaceAll('""', '"') ?? bare;
+    if (name) found.push(name);
+    if (end !== ",") break;
+  }
+  return found;
+}
+
+/** The first {...} of a text, braces in its strings not counted. */
+function firstObject(text: string): string {
+  const from = text.indexOf("{");
+  let depth = 0;
+  for (const { 0: part, index } of text.slice(from).matchAll(/"(?:[^"\\]|\\.)*"|[{}]/g)) {
+    if (part === "{") depth++;
+    else if (part === "}" && --depth === 0) return text.slice(from, from + index + 1);
+  }
+  return "";
 }
