@@ -63,6 +63,25 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   assert.match(mine?.[0]?.spec.method.pool.sites, /query/);
   await page.getByRole("button", { name: "Remove the drawn pool" }).click();
   await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();
+
+  // What is drawn first is the pool; another model may have nothing of what is drawn, and then it can still be removed.
+  await page.getByLabel("Pretrained model").selectOption("ladder-micro");
+  await page.getByLabel("Number of parameters").fill("3");
+  await page.getByTestId("counts").getByText("3", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Draw a pool" }).click();
+  const pool = Number(/pool of ([\d,]+)/.exec((await page.getByText(/Drawn from a pool of/).textContent()) ?? "")?.[1]?.replaceAll(",", ""));
+  await page.getByRole("button", { name: `Draw from these ${pool.toLocaleString("en")}` }).waitFor();
+  await page.getByRole("button", { name: "Clear" }).click();
+  await box("Query, block 3").click();
+  await page.getByRole("button", { name: /^Draw from these/ }).click();
+  await page.getByLabel("Pretrained model").selectOption("ladder-nano");
+  await page.getByTestId("problem").getByText(/selects no tensor/).waitFor();
+  await page.getByRole("button", { name: "Remove the drawn pool" }).click();
+  await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();
+  await page.getByRole("button", { name: "Draw a pool" }).click();
+  await page.getByLabel("Method", { exact: true }).selectOption("lora");
+  await page.getByRole("button", { name: /^Query, block 1: \d+;/ }).click();
+  await page.getByRole("region", { name: "Query, block 1" }).waitFor();
   assert.deepEqual(wrong, []);
   await context.close();
 });

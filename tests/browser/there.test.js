@@ -25,6 +25,9 @@ test("a run is started on the server's device, streams into the page, stops and 
   await trainButton(page).click();
   await step(page, 20);
   assert.equal(await page.getByRole("button", { name: "Pause" }).count(), 0);
+  // It goes on there whatever becomes of the page, which finds it again.
+  await page.reload();
+  await step(page, 30);
   await page.getByRole("button", { name: "Stop" }).click();
   const ended = await page.getByTestId("status").filter({ hasText: /^Stopped after [\d,]+ steps/ });
   await ended.waitFor({ timeout: 60_000 });

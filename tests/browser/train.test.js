@@ -143,6 +143,53 @@ test("the user's own file is a task, and is still there after a reload", async (
   await context.close();
 });
 
+test("other rows under the name of earlier ones are not mixed with them", async () => {
+  const { context, page } = await newUser(place);
+  await choose(page);
+  const rows = (/** @type {string} */ one, /** @type {string} */ other) =>
+    Array.from({ length: 60 }, (_, i) => JSON.stringify({ text: `{${i}} of ${one} and ${other}`, label: i % 2 ? one : other })).join("\n");
+  const drop = async (/** @type {string} */ one, /** @type {string} */ other) => {
+    await page.getByTestId("own-data").setInputFiles(file("mine.jsonl", rows(one, other)));
+    await page.getByLabel("Text column").waitFor();
+    await page.getByLabel("Steps", { exact: true }).fill("4");
+  };
+  await drop("yes", "no");
+  await trainButton(page).click();
+  await status(page, /^Done after 4 steps/);
+  await page.getByRole("heading", { name: "Try it" }).waitFor();
+  await page.getByRole("button", { name: "Forget this data" }).click();
+  await drop("apple", "pear");
+  await page.getByRole("heading", { name: "Try it" }).waitFor({ state: "detached" });
+  await trainButton(page).click();
+  await page.getByTestId("problem").getByText(/^there is a run like this one of other rows that were called "mine", too; /).waitFor();
+  const [record] = await storedRecords(page);
+  assert.deepEqual(record?.[0]?.task.labels, ["no", "yes"]);
+  assert.equal(record?.at(-1)?.status, "done");
+  await context.close();
+});
+
+test("while a run trains, the form is its own", async () => {
+  const { context, page, wrong } = await newUser(place);
+  await choose(page, { steps: 4000, every: 1000 });
+  await trainButton(page).click();
+  await step(page, 5);
+  const address = page.url();
+  await page.evaluate((to) => (location.hash = to), new URL(address.replace("4000", "3000")).hash);
+  await page.waitForFunction((whole) => location.href === whole, address);
+  await page.getByTestId("theta").setInputFiles(file("x.theta.safetensors", '"apet_theta"'));
+  await page.getByTestId("problem").getByText(/^A run has the Worker/).waitFor();
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await page.getByTestId("status").filter({ hasText: /^Stopped after/ }).waitFor();
+  // No evaluation has said of any step that it is the best: what it tuned is what it had.
+  const [record] = await storedRecords(page);
+  const summary = record?.at(-1);
+  assert.deepEqual([summary?.status, summary?.best_step], ["stopped", summary?.steps]);
+  await page.getByText("Where they lie").click();
+  await page.getByRole("button", { name: /^Query, block 1: .*; moved by 0\.\d*[1-9]/ }).waitFor();
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
 test("a second tab looks only, and takes over when the first is closed", async () => {
   const { context, page } = await newUser(place);
   await choose(page);

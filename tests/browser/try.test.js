@@ -78,6 +78,13 @@ test("a link restores the form, and one that is broken harms nothing", async () 
   await brief.getByTestId("counts").getByText("77", { exact: true }).waitFor({ timeout: 120_000 });
   assert.ok(await brief.getByLabel("Attention").isChecked(), "what it leaves out is as the form begins");
   await brief.close();
+  for (const pool of [{ layers: { first: 0, last: 0 } }, null]) {
+    const one = await context.newPage();
+    const method = { name: "apet", count: 77, pool };
+    await one.goto(`${place.url}#lab?spec=${encodeURIComponent(JSON.stringify({ ...short, method }))}`);
+    await one.getByTestId("counts").getByText("77", { exact: true }).waitFor({ timeout: 120_000 });
+    await one.close();
+  }
   for (const spec of ["{", "[]", '{"model":"x"}', '{"model":1,"task":{"name":"sst2"},"method":{"name":"none"}}']) {
     const one = await context.newPage();
     await one.goto(`${place.url}#lab?spec=${encodeURIComponent(spec)}`);
