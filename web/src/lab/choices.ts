@@ -100,7 +100,7 @@ function wholeMethod(given: Method): Method | undefined {
   const plain = methods[given.name];
   const whole = { ...plain, ...given } as Method;
   if (whole.name === "apet") {
-    whole.pool = { ...{ modules: POOL }, ...whole.pool };
+    whole.pool = Object.assign({ modules: POOL }, whole.pool);
     if (!Array.isArray(whole.pool.modules)) return undefined;
   }
   if (whole.name === "lora" && !Array.isArray(whole.targets)) return undefined;

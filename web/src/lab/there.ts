@@ -44,6 +44,15 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
 /** Where the run that is followed is kept over a reload. */
 const KEPT = "apet-there";
 
+function keep(job: Job | undefined): void {
+  try {
+    if (job) sessionStorage.setItem(KEPT, JSON.stringify(job));
+    else sessionStorage.removeItem(KEPT);
+  } catch {
+    // Then it is not found again; its record is in Results.
+  }
+}
+
 /** Has a spec trained there, and shows its record until it ends. */
 export async function trainThere(spec: Spec, device: string): Promise<void> {
   if (ownTasks.value.some((task) => task.name === spec.task.name)) {
@@ -60,7 +69,7 @@ export async function findThere(): Promise<void> {
     if (!kept || busy.value) return;
     const jobs = await ask<Job[]>("api/runs");
     const mine = jobs.findLast((j) => j.run === kept.run && j.device === kept.device && j.place !== "ended");
-    if (!mine || busy.value) return sessionStorage.removeItem(KEPT);
+    if (!mine || busy.value) return keep(undefined);
     there.value = mine.device;
     await watch(() => Promise.resolve(mine));
   } catch {
@@ -89,7 +98,7 @@ async function watch(start: () => Promise<Job>): Promise<void> {
   try {
     let now = (job.value = await start());
     const { device } = now;
-    sessionStorage.setItem(KEPT, JSON.stringify(now));
+    keep(now);
     let shown = "";
     for (;;) {
       const jobs = await jobsThere();
@@ -110,7 +119,7 @@ async function watch(start: () => Promise<Job>): Promise<void> {
   } catch (error) {
     problem.value = error instanceof Error ? error.message : String(error);
   } finally {
-    sessionStorage.removeItem(KEPT);
+    keep(undefined);
     job.value = undefined;
     phase.value = "idle";
     progress.value = "";

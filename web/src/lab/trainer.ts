@@ -2,9 +2,9 @@
 // new Worker when one is lost.
 
 import { learn } from "./speed";
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { address, tasks } from "../catalogue";
-import { addRecord, dropTabRecord, refresh } from "../results/records";
+import { addRecord, dropTabRecord, finishDelete, refresh } from "../results/records";
 import type { ModelInfo, Spec, TaskInfo } from "../spec";
 import * as store from "../store/runs";
 import { findKeptModels, offered } from "../store/own-models";
@@ -140,6 +140,13 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   chain = job;
   return job;
 }
+
+effect(() => {
+  if (busy.value || !owed) return;
+  const [spec, device] = owed;
+  owed = undefined;
+  void prepare(spec, device);
+});
 
 /** Brings the Worker to what the spec needs; the plan says how far that went. */
 async function load(spec: Spec, device: DeviceName): Promise<Described> {
@@ -293,6 +300,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
   let ended = false;
   try {
     await chain;
+    await finishDelete();
     for (;;) {
       const before = stepsSeen;
       try {
@@ -332,9 +340,6 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
     phase.value = "idle";
     progress.value = "";
     notice.value = ""; // the record has it as a note
-    const [of, on] = owed ?? [];
-    owed = undefined;
-    if (of && on && !queued.value) void prepare(of, on);
   }
   return ended;
 }

@@ -1,11 +1,11 @@
 // Try it: what the runs of this tab answer to a text of one's own, side by side.
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { count, methodTitle, percent } from "../format";
 import { records, rows } from "../results/records";
 import type { Row } from "../results/view";
-import { readTheta, recordName } from "../store/runs";
 import { readLine } from "../spec";
+import { readTheta, recordName } from "../store/runs";
 import { spec } from "./choices";
 import type { Asking } from "./protocol";
 import { ask, busy, plan } from "./trainer";
@@ -78,10 +78,10 @@ async function askAll(runs: Row[]): Promise<void> {
 
 const hasPair = () => Boolean(spec.value.task.text_pair_column) || PAIRS.includes(spec.value.task.name);
 
+const subject = computed(() => `${spec.value.model} ${spec.value.task.name}`);
 // Answers of another model or task are none of these.
 effect(() => {
-  void spec.value.model;
-  void spec.value.task.name;
+  void subject.value;
   asked.value = undefined;
 });
 

@@ -84,7 +84,7 @@ export function dropRecord(key: string): void {
 }
 
 export async function addFiles(files: File[]): Promise<void> {
-  finishDelete(); // what is opened again is there again
+  await finishDelete(); // what is opened again is there again
   for (const file of files) {
     if (/\.csv$/i.test(file.name)) {
       tell(`${file.name}: a CSV table has not all that a run's record has; open the .parquet or the .zip of apet collect.`);
@@ -178,11 +178,11 @@ let undo: ReturnType<typeof setTimeout> | undefined;
 
 /** Hides a row; the tab's own record is deleted a while later, unless undone. */
 export function deleteRow(row: Row): void {
-  finishDelete();
+  void finishDelete();
   deleted.value = row;
   if (row.source === "tab") remember({ name: store.recordName(row), until: Date.now() + UNDO_MS });
   refresh();
-  undo = setTimeout(finishDelete, UNDO_MS);
+  undo = setTimeout(() => void finishDelete(), UNDO_MS);
 }
 
 export function undoDelete(): void {
@@ -192,16 +192,18 @@ export function undoDelete(): void {
   refresh();
 }
 
-function finishDelete(): void {
+/** Deletes what can still be undone: before the same run may begin again. */
+export async function finishDelete(): Promise<void> {
   const row = deleted.value;
   if (!row) return;
   clearTimeout(undo);
   view?.remove(row.key);
   deleted.value = undefined;
   refresh();
-  if (row.source === "tab") {
-    void store.removeRun(store.recordName(row)).then(() => remember(undefined));
-  }
+  if (row.source !== "tab") return;
+  const name = store.recordName(row);
+  await store.removeRun(name).catch(() => {});
+  if (remembered()?.name === name) remember(undefined);
 }
 
 /** What is being deleted, so that it does not come back where the page is left before it is. */
