@@ -128,7 +128,7 @@ function Answers({ text, runs, labels }: { text: string; runs: Row[]; labels: st
   return (
     <div class="scroller" role="region" aria-label="Answers" tabIndex={0}>
       <table>
-        <caption>To “{text}”</caption>
+        <caption>Answers to “{text}”</caption>
         <thead>
           <tr>
             <th scope="col">Tuned</th>
