@@ -32,6 +32,7 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await shot(page, "map-matrix");
   assert.deepEqual(await axe(page), []);
   await inside.getByRole("button", { name: "Close" }).click();
+  assert.match(await page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? ""), /^Query, block 2/);
 
   await trainButton(page).click();
   await status(page, /^Done after 30 steps/);

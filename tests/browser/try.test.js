@@ -70,6 +70,8 @@ test("a link restores the form, and one that is broken harms nothing", async () 
   assert.equal(await other.getByLabel("Pretrained model").inputValue(), "ladder-small");
   assert.equal(await other.getByLabel("Steps", { exact: true }).inputValue(), "77");
   assert.equal(await other.getByLabel("Seed", { exact: true }).inputValue(), "5");
+  await other.evaluate(() => (location.hash = "#lab?experiment=methods"));
+  await other.waitForURL((url) => /experiment=methods/.test(url.hash) && /spec=.*3333/.test(url.hash));
   await other.close();
   const written = { model: "ladder-nano", task: { name: "sentences" }, method: { name: "apet", count: 77 }, optimizer: { learning_rate: 0.01 } };
   const short = { ...written, train: { steps: 20, batch_size: 8, eval_every: 10 }, seeds: { placement: 1, batches: 1, init: 1 } };

@@ -110,11 +110,12 @@ function wholeMethod(given: Method): Method | undefined {
 effect(() => {
   const found = linked.value === "" ? undefined : fromLink(linked.value);
   if (!found || JSON.stringify(found) === JSON.stringify(spec.peek())) return;
-  // While a run is on the screen the form is its own; the address takes it back.
-  if (busy.peek()) linked.value = JSON.stringify(spec.peek());
-  else spec.value = found;
+  // While a run is on the screen the form is its own.
+  if (!busy.peek()) spec.value = found;
 });
+// The address says what the form is, also where it came without.
 effect(() => {
+  void linked.value;
   const text = JSON.stringify(spec.value);
   if (spec.value.model !== "" && plain !== "") linked.value = text === plain ? "" : text;
 });

@@ -45,6 +45,7 @@ export function PositionMap() {
   const tuned = blocks.filter(([, , tuned]) => tuned > 0);
   const [look, setLook] = useState<{ block: Block; part: string } | undefined>(undefined);
   useMoved();
+  const from = useRef<Element | null>(null);
   const { model, method } = spec.value;
   // What was drawn is of one model, and of APET.
   useEffect(() => void (drawn.value = undefined), [model, method.name]);
@@ -66,9 +67,25 @@ export function PositionMap() {
   return (
     <details class="positions">
       <summary>Where they lie</summary>
-      <Blocks blocks={blocks} parts={parts} shown={shown} look={(block, part) => setLook({ block, part })} />
+      <Blocks
+        blocks={blocks}
+        parts={parts}
+        shown={shown}
+        look={(block, part) => {
+          from.current = document.activeElement;
+          setLook({ block, part });
+        }}
+      />
       {method.name === "apet" && <Drawing blocks={blocks} />}
-      {look && !isDrawing && tuned.some(([b, p]) => b === look.block && p === look.part) && <Matrices {...look} close={() => setLook(undefined)} />}
+      {look && !isDrawing && tuned.some(([b, p]) => b === look.block && p === look.part) && (
+        <Matrices
+          {...look}
+          close={() => {
+            setLook(undefined);
+            if (from.current instanceof HTMLElement) from.current.focus();
+          }}
+        />
+      )}
     </details>
   );
 }
