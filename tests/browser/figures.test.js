@@ -181,6 +181,7 @@ test("a filter that can not be read says so, and the table stays", async () => {
     ['"apet 100 seed 2/1/1"', 3],
     ["-method=lora", 153],
     ["tuned==1,024 method=apet", 27],
+    ["test=62.2% model=small", 2],
   ])) {
     await filter.fill(text);
     await page.getByText(`${count} of 162 runs`).waitFor();
@@ -279,8 +280,12 @@ test("specs are compared, runs named and kept at the top", async () => {
   assert.deepEqual(await axe(page), []);
   await dialog.getByRole("button", { name: "Close" }).click();
   assert.match(String((await column(page, 2))[0]), /the good one/);
-  await page.getByRole("searchbox").fill("good");
-  await page.getByText("1 of 162 runs").waitFor();
+  for (const word of ["good", 'run="the good one"']) {
+    await page.getByRole("searchbox").fill(word);
+    await page.getByText("1 of 162 runs").waitFor();
+    await page.getByRole("searchbox").fill("");
+    await page.getByText("162 runs", { exact: true }).waitFor();
+  }
   await page.getByRole("searchbox").fill("");
   await page.reload();
   await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));

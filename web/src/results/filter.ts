@@ -26,9 +26,12 @@ export function parse(text: string, fields: Field[], name: (row: Row) => string)
     const word = quoted ?? plain;
     const comparison = quoted === undefined && COMPARISON.exec(word);
     if (comparison) {
-      const [, minus, name = "", sign = "", wanted = ""] = comparison;
-      const field = fields.find((f) => f.id === name.toLowerCase());
-      if (!field) return `No field "${name}"; there are ${fields.map((f) => f.id).join(", ")}.`;
+      const [, minus, id = "", sign = "", wanted = ""] = comparison;
+      const found = fields.find((f) => f.id === id.toLowerCase());
+      // A run is what a reader calls it.
+      const called = (row: Row) => (name(row) === row.name ? row.run.slice(0, 8) : name(row));
+      const field = found?.id === "run" ? { ...found, show: called } : found;
+      if (!field) return `No field "${id}"; there are ${fields.map((f) => f.id).join(", ")}.`;
       const test = compared(field, sign, wanted.replaceAll('"', ""));
       if (typeof test === "string") return test;
       tests.push(minus ? (row) => !test(row) : test);
@@ -50,12 +53,14 @@ function compared(field: Field, sign: string, wanted: string): Test | string {
   const number = numeric(wanted);
   if (sign === "=" || sign === "==" || sign === "!=") {
     if (/^[=<>]/.test(wanted)) return `${field.id}${sign}${wanted}: expected one of = != > >= < <= ~.`;
-    // A number is also what the table shows of it.
+    // A number that is no whole one is also what the table shows of it.
     const bare = (text: string) => text.replaceAll(/\s/g, "").toLowerCase();
+    const sought = bare(wanted);
+    const isWhole = /^-?[\d,]+$/.test(wanted);
     const is: Test = (row) => {
       const value = field.value(row);
-      if (typeof value === "number" && value === number) return true;
-      return [String(value ?? ""), field.show(row)].some((text) => bare(text) === bare(wanted));
+      if (typeof value === "number" && (value === number || isWhole)) return value === number;
+      return bare(String(value ?? "")) === sought || bare(field.show(row)) === sought;
     };
     return sign === "!=" ? (row) => !is(row) : is;
   }
