@@ -152,6 +152,14 @@ test("figures are of the runs that the table shows, and lead to them", async () 
   await dot.click({ force: true });
   await page.getByText("3 of 162 runs").waitFor();
   assert.match(await filter.inputValue(), /^lora model=\w+ task=sentences method=lora tuned=1024$/);
+  // A longer number that is there already is another word.
+  await filter.fill("lora -tuned=10240");
+  await page.getByText("9 of 162 runs").waitFor();
+  await page.waitForFunction(() => document.querySelectorAll("section.figure svg [aria-label=dot] *").length === 3);
+  await dot.hover({ force: true });
+  await dot.click({ force: true });
+  await page.getByText("3 of 162 runs").waitFor();
+  assert.match(await filter.inputValue(), / method=lora tuned=1024$/);
   assert.deepEqual(wrong, []);
   await context.close();
 });

@@ -181,17 +181,21 @@ test("records of the server appear, grow and go by themselves", async (t) => {
   await context.close();
 });
 
-test("a record of this tab is deleted for good, unless it is undone in time", async () => {
-  const { context, page } = await newUser(place);
-  await page.evaluate(
-    async (text) => {
+/** A record in the tab's own store. @param {import("playwright-core").Page} page @param {string} run */
+const keepInTab = (page, run) =>
+  page.evaluate(
+    async ([name, text]) => {
       const runs = await (await navigator.storage.getDirectory()).getDirectoryHandle("runs", { create: true });
-      const out = await (await runs.getFileHandle("00000000000000e1-cpu.jsonl", { create: true })).createWritable();
-      await out.write(text);
+      const out = await (await runs.getFileHandle(`${name}`, { create: true })).createWritable();
+      await out.write(`${text}`);
       await out.close();
     },
-    nativeRecord({ run: "00000000000000e1" }),
+    [`${run}-cpu.jsonl`, nativeRecord({ run })],
   );
+
+test("a record of this tab is deleted for good, unless it is undone in time", async () => {
+  const { context, page } = await newUser(place);
+  await keepInTab(page, "00000000000000e1");
   await page.reload();
   await toResults(page);
   const remove = async () => {
@@ -216,15 +220,7 @@ test("a record of this tab is deleted for good, unless it is undone in time", as
 
 test("what was deleted does not come back with a reload; what was removed does when its file is opened again", async () => {
   const { context, page, openFile } = await results();
-  await page.evaluate(
-    async (text) => {
-      const runs = await (await navigator.storage.getDirectory()).getDirectoryHandle("runs", { create: true });
-      const out = await (await runs.getFileHandle("00000000000000e2-cpu.jsonl", { create: true })).createWritable();
-      await out.write(text);
-      await out.close();
-    },
-    nativeRecord({ run: "00000000000000e2" }),
-  );
+  await keepInTab(page, "00000000000000e2");
   await page.reload();
   const remove = async (/** @type {string} */ word) => {
     await rows(page).getByRole("button").click();

@@ -244,7 +244,9 @@ fn some_workers() -> Vec<String> {
 fn errors(place: &Place) -> Vec<String> {
     let logs = fs::read_dir(place.path("study/logs")).unwrap().flatten();
     let texts = logs.filter_map(|log| fs::read_to_string(log.path()).ok());
-    texts.filter(|text| text.contains("error:")).collect()
+    // A line of Slurm's own begins with the name of who says it.
+    let is_error = |text: &String| text.lines().any(|line| line.starts_with("error:"));
+    texts.filter(is_error).collect()
 }
 
 fn signal(name: &str, process: &str) {

@@ -94,7 +94,7 @@ function onEvent(event: RunEvent): void {
     return;
   }
   const line = take(event.line);
-  if (line?.kind === "header") dropTabRecord(line.run, line.device);
+  if (line?.kind === "header") dropTabRecord(event.line);
   if (line?.kind === "step") {
     stepsSeen++;
     progress.value = "";

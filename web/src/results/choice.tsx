@@ -103,7 +103,8 @@ export function follow(point: Point, points: Point[]): void {
   const { model, task, method, count } = point;
   const of = { model, task, method, tuned: count, ...(apart(point, points) && { rate: rateOf(point) ?? 0 }) };
   const words = Object.entries(of).map(([name, value]) => expression({ [name]: value }));
-  filter.value = [filter.value, ...words.filter((word) => !filter.value.includes(word))].join(" ").trim();
+  const there = (word: string) => ` ${filter.value} `.includes(` ${word} `);
+  filter.value = [filter.value, ...words.filter((word) => !there(word))].join(" ").trim();
 }
 
 /** Models in the order of their size, so that each keeps its colour from figure to figure. */

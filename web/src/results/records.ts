@@ -66,9 +66,9 @@ export function addRecord(source: string, text: string, name = source === "tab" 
 }
 
 /** Makes room for a run that begins again in this tab: its earlier record is overwritten. */
-export function dropTabRecord(run: string, device: { host: string; name: string }): void {
-  const key = `${run}@${device.host}:${device.name}`;
-  if (rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
+export function dropTabRecord(header: string): void {
+  const key = keyOf(header);
+  if (key && rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
 }
 
 /** A run's key, from the header of its record. */
