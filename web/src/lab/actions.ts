@@ -1,12 +1,12 @@
 // What the Lab does with a run of Results.
 
-import type { LabActions } from "../results/lab";
+import type { LabActions } from "../records/lab";
 import { go } from "../route";
 import { adopt, device, spec } from "./choices";
-import { currentRun } from "./live";
-import { canGoOn, goOn } from "./resume";
-import { beginWith } from "./begin-with";
-import { adapterOf, busy, prepare } from "./trainer";
+import { currentRun } from "./run/live";
+import { canGoOn, goOn } from "./run/resume";
+import { beginWith } from "./form/begin-with";
+import { adapterOf, busy, prepare } from "./run/trainer";
 
 export const actions: LabActions = {
   isBusy: () => busy.value,

@@ -1,12 +1,12 @@
 // What the form holds: a spec and a device. Fields left out take Rust's defaults.
 
 import { computed, effect, signal } from "@preact/signals";
-import { catalogue } from "../catalogue";
+import { catalogue } from "../storage/catalogue";
 import { METHODS } from "../format";
 import { inAddress } from "../route";
 import type { Method, MethodName, Pool, Spec } from "../spec";
-import type { DeviceName } from "./protocol";
-import { busy, webgpu } from "./trainer";
+import type { DeviceName } from "../wasm/protocol";
+import { busy, webgpu } from "./run/trainer";
 
 /** Where APET's parameters are drawn from where nothing is said. */
 export const POOL: Pool["modules"] = ["attention", "ffn", "norm", "bias"];

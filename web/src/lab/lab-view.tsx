@@ -1,17 +1,17 @@
 // The Lab: choose on the left, watch on the right.
 
-import { catalogue } from "../catalogue";
+import { catalogue } from "../storage/catalogue";
 import { methodTitle, count } from "../format";
-import { interrupted } from "../results/records";
-import { ownsStore } from "../store/lock";
-import { Charts } from "./charts";
-import { Controls } from "./controls";
-import { ExperimentView } from "./experiment-view";
-import { Form } from "./form";
-import { live } from "./live";
-import { goOn } from "./resume";
-import { TryIt } from "./try-it";
-import { busy } from "./trainer";
+import { interrupted } from "../records/records";
+import { ownsStore } from "../storage/lock";
+import { Charts } from "./run/charts";
+import { Controls } from "./run/controls";
+import { ExperimentView } from "./experiment/experiment-view";
+import { Form } from "./form/form";
+import { live } from "./run/live";
+import { goOn } from "./run/resume";
+import { TryIt } from "./predict/try-it";
+import { busy } from "./run/trainer";
 
 export function LabView() {
   if (ownsStore.value === false) {

@@ -2,16 +2,16 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { inAddress } from "../route";
-import { saveArchive } from "./archive";
-import { addAddress, addFiles, deleted, rows, undoDelete } from "./records";
-import { lab } from "./lab";
+import { saveArchive } from "../records/archive";
+import { addAddress, addFiles, deleted, rows, undoDelete } from "../records/records";
+import { lab } from "../records/lab";
 import { Copy } from "./copy";
-import { alone } from "./choice";
-import { FigureAlone, Figures } from "./figures";
+import { alone } from "./figures/choice";
+import { FigureAlone, Figures } from "./figures/figures";
 import { Menu } from "./menu";
-import { RunDialog } from "./run-dialog";
-import { server } from "./server";
-import { RunsTable } from "./table";
+import { RunDialog } from "./run-page/run-dialog";
+import { server } from "../records/server";
+import { RunsTable } from "./table/table";
 
 const SERVER = {
   none: "",

@@ -1,0 +1,175 @@
+// Try it: what the runs of this tab answer to a text of one's own, side by side.
+
+import { computed, effect, signal } from "@preact/signals";
+import { count, methodTitle, percent } from "../../format";
+import { records, rows } from "../../records/records";
+import type { Row } from "../../wasm/view";
+import { readLine } from "../../spec";
+import { readTheta, recordName } from "../../storage/runs";
+import { spec } from "../choices";
+import type { Asking } from "../../wasm/protocol";
+import { ask, busy, plan } from "../run/trainer";
+
+/** Runs that are asked at once. */
+const MOST = 6;
+/** Tasks by name whose rows have two texts. */
+const PAIRS = ["mnli", "snli", "qnli", "rte", "mrpc", "qqp", "boolq"];
+
+const text = signal("");
+const pair = signal("");
+const answers = signal<ReadonlyMap<string, Asking | string>>(new Map());
+/** What was asked last, and whom. */
+const asked = signal<{ text: string; runs: Row[]; labels: string[] } | undefined>(undefined);
+const asking = signal(false);
+
+/** The runs of this tab with the chosen model and task: of each way to tune the newest, the head alone first, all of it last. */
+function askable(): Row[] {
+  const { model, task } = spec.value;
+  const labels = plan.value?.task?.labels.join("\n");
+  const done = rows.value.filter(
+    (r) =>
+      r.source === "tab" &&
+      r.status === "done" &&
+      r.model === model &&
+      r.task === task.name &&
+      // Another file may have had the same name.
+      (labels === undefined || labelsOf(r) === labels),
+  );
+  const newest = new Map<string, Row>();
+  for (const row of done.sort((a, b) => a.started.localeCompare(b.started))) newest.set(`${row.method} ${row.count}`, row);
+  const place = (r: Row) => (r.method === "head" ? -1 : r.method === "full" ? Infinity : r.count);
+  return [...newest.values()].sort((a, b) => place(a) - place(b)).slice(-MOST);
+}
+
+const known = new Map<string, string>();
+
+/** The labels of a run's task, a line each. */
+function labelsOf(row: Row): string {
+  const at = `${row.key} ${row.started}`;
+  let labels = known.get(at);
+  if (labels === undefined) {
+    const header = readLine(records()?.record(row.key).split("\n", 1)[0] ?? "");
+    labels = header?.kind === "header" ? header.task.labels.join("\n") : "";
+    known.set(at, labels);
+  }
+  return labels;
+}
+
+async function askAll(runs: Row[]): Promise<void> {
+  asking.value = true;
+  answers.value = new Map();
+  const of = hasPair() ? `${text.value} / ${pair.value}` : text.value;
+  asked.value = { text: of, runs, labels: plan.value?.task?.labels ?? [] };
+  for (const row of runs) {
+    let answer: Asking | string;
+    try {
+      const theta = await readTheta(recordName(row));
+      if (!theta) throw new Error("what it tuned is no longer in this browser");
+      const bytes = new Uint8Array(await theta.arrayBuffer());
+      const of = records()?.spec(row.key) ?? "{}";
+      answer = await ask(of, bytes, text.value, hasPair() ? pair.value : undefined);
+    } catch (error) {
+      answer = error instanceof Error ? error.message : String(error);
+    }
+    answers.value = new Map([...answers.value, [row.key, answer]]);
+  }
+  asking.value = false;
+}
+
+const hasPair = () => Boolean(spec.value.task.text_pair_column) || PAIRS.includes(spec.value.task.name);
+
+const subject = computed(() => `${spec.value.model} ${spec.value.task.name}`);
+// Answers of another model or task are none of these.
+effect(() => {
+  void subject.value;
+  asked.value = undefined;
+});
+
+export function TryIt() {
+  const runs = askable();
+  if (runs.length === 0) return null;
+  const isLoaded = plan.value?.model.name === spec.value.model && plan.value.task !== undefined;
+  const missing = ["head", "full"].filter((m) => !runs.some((r) => r.method === m)).map((m) => methodTitle(m));
+  return (
+    <section class="try" aria-labelledby="try-title">
+      <h2 id="try-title">Try it</h2>
+      <form
+        onSubmit={(e) => {
+          e.preventDefault();
+          void askAll(runs);
+        }}
+      >
+        <label>
+          <span>A text of your own</span>
+          <input type="text" required value={text.value} onInput={(e) => (text.value = e.currentTarget.value)} />
+        </label>
+        {hasPair() && (
+          <label>
+            <span>Second text</span>
+            <input type="text" required value={pair.value} onInput={(e) => (pair.value = e.currentTarget.value)} />
+          </label>
+        )}
+        <button type="submit" disabled={busy.value || asking.value || !isLoaded}>
+          Ask {runs.length === 1 ? "the model" : `${runs.length} models`}
+        </button>
+      </form>
+      {asked.value && <Answers {...asked.value} />}
+      {missing.length > 0 && (
+        <p class="hint">
+          Train {missing.join(" and ")} on the same task to see {missing.length === 1 ? "it" : "them"} beside{" "}
+          {runs.length === 1 ? "this one" : "these"}.
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Answers({ text, runs, labels }: { text: string; runs: Row[]; labels: string[] }) {
+  return (
+    <div class="scroller" role="region" aria-label="Answers" tabIndex={0}>
+      <table>
+        <caption>Answers to “{text}”</caption>
+        <thead>
+          <tr>
+            <th scope="col">Tuned</th>
+            {labels.length > 0 ? (
+              labels.map((label) => (
+                <th key={label} scope="col" class="number">
+                  {label}
+                </th>
+              ))
+            ) : (
+              <th scope="col">Answer</th>
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((row) => (
+            <tr key={row.key}>
+              <th scope="row">
+                {methodTitle(row.method)} {row.count > 0 && row.method !== "full" && count(row.count)}
+              </th>
+              <Answered answer={answers.value.get(row.key)} width={Math.max(1, labels.length)} />
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Answered({ answer, width }: { answer: Asking | string | undefined; width: number }) {
+  if (answer === undefined) return <td colSpan={width}>…</td>;
+  if (typeof answer === "string") return <td colSpan={width}>{answer}</td>;
+  if ("text" in answer) return <td>{answer.text || "nothing"}</td>;
+  const best = Math.max(...answer.classes);
+  return (
+    <>
+      {answer.classes.map((share, i) => (
+        <td key={i} class="number share" style={{ "--share": `${share * 100}%` }}>
+          {share === best ? <strong>{percent(share)}</strong> : percent(share)}
+        </td>
+      ))}
+    </>
+  );
+}

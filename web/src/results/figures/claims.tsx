@@ -1,0 +1,60 @@
+// What runs say of the paper's claims. Every figure, interval and verdict is apet-study's.
+
+import { count } from "../../format";
+import type { Answer, Figured } from "../../wasm/view";
+
+const VERDICTS: Record<Answer["verdict"], string> = {
+  supported: "supported",
+  not_supported: "not supported",
+  undecided: "undecided",
+};
+
+/** `heading` is one below what they stand under. */
+export function Claims({ claims, heading }: { claims: Answer[]; heading: "h3" | "h4" }) {
+  return (
+    <div class="answers">
+      {claims.map((answer) => (
+        <Claim key={answer.number} answer={answer} heading={heading} />
+      ))}
+    </div>
+  );
+}
+
+function Claim({ answer, heading: Heading }: { answer: Answer; heading: "h3" | "h4" }) {
+  const { number, claim, measure, unit, figures, verdict, reason } = answer;
+  const id = `claim-${number}`;
+  return (
+    <article class="answer" aria-labelledby={id}>
+      <Heading id={id}>
+        {number}. {claim}
+      </Heading>
+      <p class={`verdict ${verdict}`}>{VERDICTS[verdict]}</p>
+      <p class="hint">{measure}</p>
+      {figures.length > 0 && (
+        <table>
+          <caption class="visually-hidden">Claim {number}, by model</caption>
+          <tbody>
+            {figures.map((figure) => (
+              <tr key={figure.of}>
+                <th scope="row">{figure.of}</th>
+                <td>
+                  {inUnit(figure, unit)}
+                  {figure.note && <span class="hint">{figure.note}</span>}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      <p class="hint">{reason}</p>
+    </article>
+  );
+}
+
+/** "3.1 [2.0, 4.4] points": a figure with its interval, whose end may be beyond what was tried. */
+function inUnit({ value, low, high }: Figured, unit: string): string {
+  if (value === null) return unit === "parameters" ? "not reached" : "–";
+  const shown = (x: number) => (unit === "parameters" ? count(Math.round(x)) : x.toFixed(1));
+  const interval = low === null ? "" : ` [${shown(low)}, ${high === null ? "more" : shown(high)}]`; // none of one seed
+  return `${shown(value)}${interval} ${unit}`;
+}

@@ -1,0 +1,125 @@
+// What changes with scale: how far methods are apart (claim 1), how far each is from APET (claim 2), and how much it matters
+// where APET's parameters are.
+
+import { useMemo } from "preact/hooks";
+import { compact, count } from "../../format";
+import { colours, decades, Empty, frame, HEIGHT, modelsOf } from "./choice";
+import { found, shown } from "../table/found";
+import { PlotFigure } from "./plot";
+import { edition, records } from "../../records/records";
+import type { Answer } from "../../wasm/view";
+
+interface Point {
+  model: string;
+  parameters: number;
+  value: number;
+  low: number | null;
+  high: number | null;
+  note: string;
+}
+
+export const SpreadFigure = () => (
+  <ClaimFigure number={1} empty="Here it shows how far methods are apart: it takes two methods on a model, each at a count of its own." />
+);
+export const ApartFigure = () => (
+  <ClaimFigure number={2} empty="Here it shows how far methods are from APET: it takes a method, and APET with as many parameters." />
+);
+
+/** The figures of a claim, whose test is of all runs that the table shows. */
+function ClaimFigure({ number, empty }: { number: number; empty: string }) {
+  const answer = useMemo<Answer | undefined>(() => {
+    if (found.value.length === 0) return undefined;
+    return records()?.answers(shown.value).claims.find((c) => c.number === number);
+  }, [edition.value, shown.value]);
+  const size = new Map(found.value.map((r) => [r.model, r.parameters]));
+  const points = (answer?.figures ?? []).flatMap(({ of: model, value, low, high, note }) =>
+    value === null ? [] : [{ model, parameters: size.get(model) ?? 0, value, low, high, note }],
+  );
+  if (!answer || points.length === 0) return <Empty>{empty}</Empty>;
+  const { verdict, reason, measure } = answer;
+  return (
+    <>
+      <ScaleFigure name={number === 1 ? "spread" : "distance"} label="points" points={points} on={[answer]} />
+      <p class="hint">
+        {measure} Claim {number} is {verdict.replace("_", " ")} by these runs. {reason}
+      </p>
+    </>
+  );
+}
+
+export function PlacementFigure() {
+  const found = useMemo(() => records()?.placements(shown.value), [edition.value, shown.value]);
+  const points = (found?.models ?? []).map((m) => ({
+    model: m.model,
+    parameters: m.parameters,
+    value: 100 * m.spread,
+    low: 100 * m.low,
+    high: 100 * m.high,
+    note: `${m.cells} tasks and counts, ${m.placements} placements x ${m.seeds} seeds`,
+  }));
+  if (points.length === 0)
+    return (
+      <Empty>
+        Here it shows how much it matters where APET's parameters are: it takes runs whose placements are crossed with their other
+        seeds.
+      </Empty>
+    );
+  const trend = found?.trend;
+  const signed = (x: number) => `${x < 0 ? "−" : "+"}${Math.abs(100 * x).toFixed(1)}`;
+  return (
+    <>
+      <ScaleFigure name="placements" label="points" points={points} on={[found]} />
+      <p class="hint">
+        Standard deviation of scores across placements, apart from what the other seeds do, with 95 % intervals.
+        {trend &&
+          ` Where a model is ten times as large it changes by ${signed(trend.slope)} points [${signed(trend.low)}, ${signed(trend.high)}], p = ${trend.p.toFixed(2)}.`}
+      </p>
+    </>
+  );
+}
+
+interface ScaleProps {
+  name: string;
+  label: string;
+  points: Point[];
+  on: unknown[];
+}
+
+/** Values with intervals against the models' size. */
+function ScaleFigure({ name, label, points, on }: ScaleProps) {
+  const models = modelsOf(points);
+  const shown = (p: Point) =>
+    `${p.value.toFixed(1)}${p.low !== null && p.high !== null ? ` [${p.low.toFixed(1)}, ${p.high.toFixed(1)}]` : ""}`;
+  return (
+    <PlotFigure
+      says={points.map((p) => `${p.model}: ${shown(p)} ${label}`).join("; ")}
+      height={HEIGHT}
+      on={on}
+      data={{ name, rows: points.map(({ ...p }) => p) }}
+      draw={(Plot, width) =>
+        Plot.plot({
+          ...frame(width),
+          x: { type: "log", label: "parameters of the model", tickFormat: (n: number) => compact(n), ticks: decades(points.map((p) => p.parameters)) },
+          y: { label, grid: true, nice: true, zero: true },
+          color: { ...colours(models), legend: true },
+          marks: [
+            Plot.line(points, { x: "parameters", y: "value", stroke: "var(--ink-2)", strokeOpacity: 0.4 }),
+            Plot.ruleX(
+              points.filter((p) => p.low !== null && p.high !== null),
+              { x: "parameters", y1: "low", y2: "high", stroke: "model", strokeWidth: 1.75 },
+            ),
+            Plot.dot(points, { x: "parameters", y: "value", fill: "model", r: 4.5 }),
+            Plot.tip(
+              points,
+              Plot.pointer({
+                x: "parameters",
+                y: "value",
+                title: (p: Point) => `${p.model}, ${count(p.parameters)} parameters\n${shown(p)} ${label}${p.note && `\n${p.note}`}`,
+              }),
+            ),
+          ],
+        })
+      }
+    />
+  );
+}

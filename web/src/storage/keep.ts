@@ -1,0 +1,294 @@
+// Brings a model's files into the store, models/NAME/, for the Worker's wasm to read there.
+// Each kept file is a beginning of the whole one, so every download is the rest of another.
+
+import { megabytes } from "../format";
+import { Unreachable, origin, type Answer, type Origin } from "./origin";
+import type { Kept, ModelSource, Transfer, WeightFile } from "../wasm/protocol";
+
+interface Work {
+  /** The shards that an index's text names. */
+  shards(index: string): string[];
+  /** Refuses a model by its config, its tokenizer and the headers of its weights. */
+  check(weights: WeightFile[]): Promise<void>;
+  report(transfer: Transfer): void;
+  signal: AbortSignal;
+}
+
+const CONFIG = "config.json";
+const TOKENIZER = "tokenizer.json";
+const WEIGHTS = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+const SOURCE = "source.json";
+
+/** Longer headers are not asked for: Rust says that they are none. */
+const HEADER_MOST = 100e6;
+const REPORT_EVERY_MS = 100;
+/** Cuts one after another without a byte between them, after which a download is given up. */
+const CUTS_IN_A_ROW = 3;
+const AFTER_CUT_MS = 500;
+
+/** Brings what is missing of a model, and gives its files of weights. Nothing but their
+ * headers is downloaded before `check` agrees. What is kept is used again: the server is
+ * only asked whether it is still the same, where it can be asked. */
+export async function keepModel(
+  model: string,
+  source: ModelSource,
+  { shards, check, report, signal }: Work,
+): Promise<WeightFile[]> {
+  const keeper = await Keeper.open(model, origin(model, source), "files" in source ? null : source, signal);
+  for (const file of [CONFIG, TOKENIZER]) await keeper.need(file);
+  let names = [WEIGHTS];
+  if (keeper.knows(INDEX) || !(await keeper.need(WEIGHTS, 8, INDEX))) {
+    await keeper.need(INDEX);
+    names = shards(new TextDecoder().decode(await keeper.read(INDEX)));
+  }
+  const weights: WeightFile[] = [];
+  for (const name of names) {
+    await keeper.need(name, 8);
+    const header = await keeper.read(name, 8);
+    const length = header.length < 8 ? 0 : Number(new DataView(header.buffer).getBigUint64(0, true));
+    if (length <= HEADER_MOST) await keeper.need(name, 8 + length);
+    weights.push({ name, size: keeper.size(name) });
+  }
+  await check(weights);
+  await keeper.checkRoom(weights);
+  const whole = sum(weights.map((w) => w.size));
+  let before = 0;
+  let begun: { time: number; at: number } | undefined;
+  let shown = 0;
+  for (const { name, size } of weights) {
+    await keeper.need(name, Infinity, undefined, (at) => {
+      const now = performance.now();
+      begun ??= { time: now, at: before + at };
+      if (now - shown < REPORT_EVERY_MS) return;
+      shown = now;
+      const rate = now > begun.time ? (1000 * (before + at - begun.at)) / (now - begun.time) : 0;
+      report({ model, at: before + at, total: whole, rate });
+    });
+    before += size;
+  }
+  return weights;
+}
+
+const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
+
+/** The connection ended before the file did. */
+class Cut extends Error {}
+
+class Keeper {
+  #looked = new Set<string>();
+
+  private constructor(
+    readonly model: string,
+    readonly from: Origin,
+    readonly folder: FileSystemDirectoryHandle,
+    readonly kept: Kept,
+    readonly signal: AbortSignal,
+  ) {}
+
+  static async open(model: string, from: Origin, source: Kept["source"], signal: AbortSignal): Promise<Keeper> {
+    const models = await store();
+    let folder = await models.getDirectoryHandle(model, { create: true });
+    let kept = await readKept(folder);
+    if (JSON.stringify(kept.source) !== JSON.stringify(source)) {
+      await models.removeEntry(model, { recursive: true }); // another model of that name
+      folder = await models.getDirectoryHandle(model, { create: true });
+      kept = { source, files: {} };
+    }
+    return new Keeper(model, from, folder, kept, signal);
+  }
+
+  knows = (file: string) => file in this.kept.files;
+
+  /** Bytes of the whole file. */
+  size(file: string): number {
+    const size = this.kept.files[file]?.size;
+    if (size === undefined) throw new Error(`${this.from.shown(file)}: the server does not say how long the file is.`);
+    return size;
+  }
+
+  /** The beginning of what is kept of a file. */
+  async read(file: string, to = Infinity): Promise<Uint8Array> {
+    return this.#with(file, (handle) => {
+      const bytes = new Uint8Array(Math.min(handle.getSize(), to));
+      handle.read(bytes, { at: 0 });
+      return bytes;
+    });
+  }
+
+  /** Refuses files that the browser has no room for. */
+  async checkRoom(files: WeightFile[]): Promise<void> {
+    let missing = 0;
+    for (const { name, size } of files) missing += size - (await this.#with(name, (handle) => handle.getSize()));
+    const { quota = Infinity, usage = 0 } = await room();
+    if (missing > quota - usage) throw await this.#full(missing);
+  }
+
+  /** Brings the beginning of a file. Where there is none, `other` may stand for it, else that is an error. */
+  async need(file: string, to = Infinity, other?: string, came?: (at: number) => void): Promise<boolean> {
+    if (!this.#looked.has(file)) await this.#look(file);
+    this.#looked.add(file);
+    const there = await this.#with(file, (handle) => this.#bring(file, to, handle, came));
+    if (there) return true;
+    await this.folder.removeEntry(file);
+    if (other) return false;
+    const what = file === INDEX ? `there is neither ${WEIGHTS} nor ${INDEX}` : "there is no such file";
+    throw new Error(
+      `${this.from.shown(file)}: ${what}; check the name, or that the model has config.json, tokenizer.json and safetensors.`,
+    );
+  }
+
+  /** Forgets what is kept of a file that is another one by now. */
+  async #look(file: string): Promise<void> {
+    const known = this.kept.files[file];
+    if (!known) return;
+    let answer: Answer | undefined;
+    try {
+      answer = await this.from.open(file, { from: 0, to: 1 }, this.signal);
+      await answer?.body.cancel();
+    } catch (error) {
+      if (error instanceof Unreachable) return;
+      throw error;
+    }
+    if (!answer || !same(answer, known)) await this.#note(file, undefined);
+  }
+
+  async #bring(
+    file: string,
+    to: number,
+    handle: FileSystemSyncAccessHandle,
+    came: ((at: number) => void) | undefined,
+  ): Promise<boolean> {
+    if (!this.knows(file)) handle.truncate(0);
+    const missing = () => handle.getSize() < Math.min(to, this.kept.files[file]?.size ?? Infinity);
+    let cuts = 0;
+    let begun = false;
+    while (missing()) {
+      const before = handle.getSize();
+      try {
+        const answer = await this.#open(file, before, to);
+        if (!answer) return false;
+        begun = true;
+        if (answer.from !== before) handle.truncate(0); // no ranges: all of it comes again
+        await this.#stream(file, to, handle, answer, came);
+      } catch (error) {
+        const cut = error instanceof Cut || (begun && error instanceof Unreachable);
+        cuts = handle.getSize() > before ? 1 : cuts + 1;
+        if (!cut || cuts >= CUTS_IN_A_ROW) throw error;
+        await new Promise((later) => setTimeout(later, AFTER_CUT_MS));
+        this.signal.throwIfAborted();
+      }
+    }
+    return true;
+  }
+
+  /** Opens a file's rest; one of another version is an error, because its header was not checked. */
+  async #open(file: string, at: number, to: number): Promise<Answer | undefined> {
+    const known = this.kept.files[file];
+    const part = { from: at, ...(to < Infinity && { to }), ...(known && { tag: known.tag }) };
+    const answer = await this.from.open(file, part, this.signal);
+    if (!answer) return undefined;
+    const { size, tag } = answer;
+    if (known && !same(answer, known)) {
+      await answer.body.cancel();
+      await this.#note(file, undefined);
+      throw new Error(`${this.from.shown(file)}: the file changed while it was downloaded; begin again.`);
+    }
+    if (answer.from !== at && answer.from !== 0) {
+      await answer.body.cancel();
+      throw new Error(`${this.from.shown(file)}: the server sent bytes from ${answer.from}, asked for from ${at}.`);
+    }
+    if (!known) await this.#note(file, { tag, ...(size !== undefined && { size }) });
+    return answer;
+  }
+
+  async #stream(
+    file: string,
+    to: number,
+    handle: FileSystemSyncAccessHandle,
+    answer: Answer,
+    came: ((at: number) => void) | undefined,
+  ): Promise<void> {
+    const reader = answer.body.getReader();
+    const size = this.kept.files[file]?.size;
+    let at = handle.getSize();
+    try {
+      while (at < to) {
+        const part = await reader.read();
+        this.signal.throwIfAborted();
+        if (part.done) break;
+        await this.#write(handle, part.value, at);
+        at += part.value.length;
+        came?.(at);
+      }
+    } catch (error) {
+      // What a connection, or a file that was moved, ends with; an error of ours has its own sentence.
+      if (this.signal.aborted || !(error instanceof TypeError || error instanceof DOMException)) throw error;
+      throw new Cut(`${this.from.shown(file)}: cut after ${megabytes(at)} MB (${error.message}); ${AGAIN}`);
+    } finally {
+      await reader.cancel().catch(() => {});
+      handle.flush();
+    }
+    if (size === undefined && at < to) await this.#note(file, { tag: answer.tag, size: at });
+    else if (size !== undefined && at > size) {
+      await this.#note(file, undefined);
+      throw new Error(`${this.from.shown(file)}: found ${at} bytes, expected ${size} as announced; begin again.`);
+    } else if (at < Math.min(to, size ?? 0))
+      throw new Cut(`${this.from.shown(file)}: cut after ${megabytes(at)} of ${megabytes(size ?? 0)} MB; ${AGAIN}`);
+  }
+
+  async #write(handle: FileSystemSyncAccessHandle, bytes: Uint8Array, at: number): Promise<void> {
+    let written = 0;
+    try {
+      written = handle.write(bytes, { at });
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
+    }
+    // Chromium gives an error's number as if so many bytes were written.
+    if (written !== bytes.length) throw await this.#full(bytes.length);
+  }
+
+  async #full(missing: number): Promise<Error> {
+    const { usage = 0 } = await room();
+    const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} MB are used`;
+    return new Error(`${this.model}: the browser gives this site no more room: ${sizes}; remove models or runs.`);
+  }
+
+  async #note(file: string, known: Kept["files"][string] | undefined): Promise<void> {
+    if (known) this.kept.files[file] = known;
+    else delete this.kept.files[file];
+    await this.#with(SOURCE, (handle) => {
+      handle.truncate(0);
+      handle.write(new TextEncoder().encode(JSON.stringify(this.kept)), { at: 0 });
+      handle.flush();
+    });
+  }
+
+  async #with<T>(file: string, work: (handle: FileSystemSyncAccessHandle) => T | Promise<T>): Promise<T> {
+    const entry = await this.folder.getFileHandle(file, { create: true });
+    const handle = await entry.createSyncAccessHandle();
+    try {
+      return await work(handle);
+    } finally {
+      handle.close();
+    }
+  }
+}
+
+const AGAIN = "what came is kept, get the model again to go on.";
+
+const same = (a: Answer, b: Kept["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
+
+/** What the browser says it has; WebKitGTK says nothing. */
+const room = async (): Promise<StorageEstimate> => (await (navigator.storage as Partial<StorageManager>).estimate?.()) ?? {};
+
+const store = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
+
+async function readKept(folder: FileSystemDirectoryHandle): Promise<Kept> {
+  try {
+    const file = await (await folder.getFileHandle(SOURCE)).getFile();
+    return JSON.parse(await file.text()) as Kept;
+  } catch {
+    return { source: null, files: {} }; // nothing yet, or ended in a write
+  }
+}
