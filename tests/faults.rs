@@ -121,7 +121,10 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
     assert_eq!(record.status(), Status::Done);
     assert_eq!(record.steps().len(), 20);
     assert_eq!(
-        (record.header.theta.nominal, record.header.theta.realised),
+        (
+            record.header.theta.requested_parameters,
+            record.header.theta.trainable_parameters
+        ),
         (300, 300)
     );
     assert!(record.id_is_true());
@@ -189,7 +192,7 @@ fn only_what_takes_part_is_tuned() {
     let (d, inner, blocks) = (64, 128, 2);
     let block = 4 * d * d + 3 * d * inner + 2 * d;
     let expected = 512 * d + 32 * 4 + blocks * block + d;
-    assert_eq!(header.theta.realised, expected);
+    assert_eq!(header.theta.trainable_parameters, expected);
     assert!(header.model.parameters > 2 * expected);
 }
 

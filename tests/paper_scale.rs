@@ -199,7 +199,10 @@ fn is_tuned(config: &Value, tokenizer: &str, parameters: u64) {
         // The record says what was there: all of it, and what was tuned of it.
         assert_eq!(whole.status(), Status::Done);
         assert_eq!(whole.header.model.parameters, parameters);
-        assert_eq!(plan["theta"]["realised"], whole.header.theta.realised);
+        assert_eq!(
+            plan["theta"]["trainable_parameters"],
+            whole.header.theta.trainable_parameters
+        );
         assert_eq!(whole.header.theta.head, 0);
         let (losses, _) = told(&whole);
         assert_eq!(losses.len(), 5);

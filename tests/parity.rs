@@ -111,7 +111,7 @@ fn a_theta_of_10_000_is_small_on_disk() {
     let plm = minilm(&Device::flex());
     let spec = RunSpec::new("minilm-l6", "sentences");
     let theta = Theta::new(&plm, &spec, 2, None).unwrap();
-    assert_eq!(theta.info().realised, 10_000);
+    assert_eq!(theta.info().trainable_parameters, 10_000);
     let text = apet_record::canonical_json(&spec).unwrap();
     let metadata = [("apet_spec".to_owned(), text)].into_iter().collect();
     let file = theta.to_safetensors(plm.outline(), &values(theta.values()), metadata);
@@ -274,7 +274,7 @@ fn minilm_learns_as_peft_does() {
         };
         let mut trainer = Trainer::new(&plm, &task, &spec, Some(&shira)).unwrap();
         let tuned = json["tuned_without_head"][name].as_u64().unwrap();
-        assert_eq!(trainer.theta().info().realised, tuned, "{name}");
+        assert_eq!(trainer.theta().info().trainable_parameters, tuned, "{name}");
 
         let mut flat = values(trainer.theta().values());
         for weight in trainer.theta().weights() {

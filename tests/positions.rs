@@ -48,10 +48,13 @@ fn positions_are_what_they_always_were() {
                 let info = layout
                     .unwrap_or_else(|e| panic!("{model} {method}: {e}"))
                     .info;
-                assert_eq!(info.nominal, info.realised, "{model} {method}");
+                assert_eq!(
+                    info.requested_parameters, info.trainable_parameters,
+                    "{model} {method}"
+                );
                 found.push(json!({
                     "spec": spec,
-                    "realised": info.realised,
+                    "trainable_parameters": info.trainable_parameters,
                     "weights": info.weights,
                     "positions_hash": info.positions_hash,
                 }));
@@ -76,7 +79,7 @@ fn positions_are_what_they_always_were() {
     let stored: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(stored.len(), found.len());
     for (stored, found) in stored.iter().zip(&found) {
-        for field in ["realised", "weights", "positions_hash"] {
+        for field in ["trainable_parameters", "weights", "positions_hash"] {
             assert_eq!(stored[field], found[field], "{field} of {}", found["spec"]);
         }
     }

@@ -507,19 +507,19 @@ fn budgets_are_those_of_the_papers_table() {
         let found = apet_record::Baseline::ALL.map(|b| apet_theta::closed_form(b, &outline));
         assert_eq!(found, expected, "{config}");
         // What the recipes really tune agrees, where the closed form counts all of it.
-        let realised = |method: Method| {
+        let count_of = |method: Method| {
             let mut spec = RunSpec::new("m", "none");
             spec.method = method;
             let layout = Layout::over(&outline, &spec, None, None, &Device::flex(), ALL);
-            layout.unwrap().info.realised
+            layout.unwrap().info.trainable_parameters
         };
-        assert_eq!(realised(Method::prompt()), expected[0]);
-        assert_eq!(realised(Method::adapter()), expected[2]);
+        assert_eq!(count_of(Method::prompt()), expected[0]);
+        assert_eq!(count_of(Method::adapter()), expected[2]);
         if outline.kind() != Kind::EncoderDecoder {
-            assert_eq!(realised(Method::Bitfit {}), expected[1]);
-            assert_eq!(realised(Method::lora()), expected[3]);
+            assert_eq!(count_of(Method::Bitfit {}), expected[1]);
+            assert_eq!(count_of(Method::lora()), expected[3]);
         }
-        let as_lora = realised(Method::Apet {
+        let as_lora = count_of(Method::Apet {
             count: Budget::As(apet_record::Baseline::Lora),
             pool: Pool::default(),
             select: Select::Element,
@@ -553,11 +553,11 @@ fn units_stay_at_or_below_the_count() {
                         continue;
                     }
                 };
-                assert!(info.realised <= count && info.realised > 0);
-                assert_eq!(info.nominal, count);
+                assert!(info.trainable_parameters <= count && info.trainable_parameters > 0);
+                assert_eq!(info.requested_parameters, count);
                 assert_eq!(
                     info.note.is_empty(),
-                    info.realised == count,
+                    info.trainable_parameters == count,
                     "{}",
                     info.note
                 );
@@ -647,22 +647,31 @@ fn descriptions_and_maps_add_up() {
             let layout = theta.layout();
             let is_unit = method.label().contains("unit");
             assert!(
-                theta.info().nominal == theta.info().realised || is_unit,
+                theta.info().requested_parameters == theta.info().trainable_parameters || is_unit,
                 "{}",
                 method.label()
             );
             let told = layout.describe(plm.outline());
             let counted: usize = theta.weights().iter().map(Weight::len).sum();
-            assert_eq!(told.realised as usize, counted);
-            assert_eq!(told.operations.values().sum::<u64>(), told.realised);
-            assert_eq!(told.structures.values().sum::<u64>(), told.realised);
+            assert_eq!(told.trainable_parameters as usize, counted);
+            assert_eq!(
+                told.operations.values().sum::<u64>(),
+                told.trainable_parameters
+            );
+            assert_eq!(
+                told.structures.values().sum::<u64>(),
+                told.trainable_parameters
+            );
             assert_eq!(
                 told.layers.iter().map(|(_, n)| n).sum::<u64>(),
-                told.realised
+                told.trainable_parameters
             );
             assert_eq!(told.sites.len(), told.weights);
             let map = layout.position_map(plm.outline(), 16);
-            assert_eq!(map.blocks.iter().map(|b| b.2).sum::<u64>(), told.realised);
+            assert_eq!(
+                map.blocks.iter().map(|b| b.2).sum::<u64>(),
+                told.trainable_parameters
+            );
             for grid in &map.grids {
                 assert!(grid.cells.iter().all(|&cells| cells <= 16));
                 let weight = told.sites.iter().filter(|s| s.at == grid.site);
@@ -693,7 +702,7 @@ fn a_model_of_7_billion_is_described_at_once() {
     let layout =
         |seed| Layout::over(&outline, &spec(seed), None, None, &Device::flex(), ALL).unwrap();
     let (first, again, other) = (layout(1), layout(1), layout(2));
-    assert_eq!(first.info.realised, 4096);
+    assert_eq!(first.info.trainable_parameters, 4096);
     assert_eq!(first.info.positions_hash, again.info.positions_hash);
     assert_ne!(first.info.positions_hash, other.info.positions_hash);
     let kept: u64 = first
@@ -705,7 +714,7 @@ fn a_model_of_7_billion_is_described_at_once() {
         })
         .sum();
     assert!(kept < 50 << 20, "{kept} bytes");
-    assert_eq!(first.describe(&outline).realised, 4096);
+    assert_eq!(first.describe(&outline).trainable_parameters, 4096);
 }
 
 /// A few rows with two labels.
@@ -838,7 +847,13 @@ fn informed_selectors_take_the_best() {
         );
         // Theta stands there, and is exact.
         let theta = Theta::new(&plm, &spec, 2, Some(&chosen)).unwrap();
-        assert_eq!((theta.info().realised, theta.info().nominal), (500, 500));
+        assert_eq!(
+            (
+                theta.info().trainable_parameters,
+                theta.info().requested_parameters
+            ),
+            (500, 500)
+        );
     }
 }
 
@@ -1322,7 +1337,10 @@ fn full_tuning_may_have_a_pool() {
     };
     let theta = theta(&plm, &Method::Full { pool: Some(pool) });
     let width = plm.outline().config.hidden();
-    assert_eq!(theta.info().realised, 4 * (width * width) as u64);
+    assert_eq!(
+        theta.info().trainable_parameters,
+        4 * (width * width) as u64
+    );
     let owned = theta.weights().iter().filter(|w| w.site().is_some());
     let of_pool = |w: &Weight| {
         matches!(w.structure, Structure::Owned)

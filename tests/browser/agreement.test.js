@@ -92,10 +92,10 @@ async function drawsTheSame(page, model) {
   const cases = all.filter(({ spec }) => spec.model === model);
   assert.ok(cases.length >= 8);
   const worker = page.workers().at(-1);
-  for (const { spec, realised, positions_hash } of cases) {
+  for (const { spec, trainable_parameters, positions_hash } of cases) {
     const asked = { call: "describe", args: [JSON.stringify(spec)] };
     const found = await worker?.evaluate(callInWorker, asked);
-    assert.deepEqual([found.realised, found.positions_hash], [realised, positions_hash], JSON.stringify(spec.method));
+    assert.deepEqual([found.trainable_parameters, found.positions_hash], [trainable_parameters, positions_hash], JSON.stringify(spec.method));
   }
 }
 

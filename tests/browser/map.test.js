@@ -60,7 +60,7 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await trainButton(page).click();
   await status(page, /^Done after 30 steps/);
   const records = await storedRecords(page);
-  const mine = records.find((lines) => lines[0]?.theta.pool === 12_288);
+  const mine = records.find((lines) => lines[0]?.theta.candidate_parameters === 12_288);
   assert.match(mine?.[0]?.spec.method.pool.sites, /query/);
   await page.getByRole("button", { name: "Remove the drawn pool" }).click();
   await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();

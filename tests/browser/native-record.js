@@ -40,7 +40,7 @@ export function nativeRecord({
   const lines = [
     {
       kind: "header",
-      record: "1.0",
+      record: "1.1",
       run,
       spec: {
         model,
@@ -68,7 +68,7 @@ export function nativeRecord({
         parameters_without_embeddings: 71_000,
         weights_hash: "00",
       },
-      theta: { method, nominal: count, realised: count, head: 130, weights: 30, pool: 66_000, positions_hash: "00" },
+      theta: { method, requested_parameters: count, trainable_parameters: count, head: 130, weights: 30, candidate_parameters: 66_000, positions_hash: "00" },
       task: {
         name: "sentences",
         labels: ["0", "1"],
@@ -88,7 +88,7 @@ export function nativeRecord({
       kind: "step",
       step: i + 1,
       loss: 0.7 * Math.exp(-i / 60),
-      rate: 0.001,
+      learning_rate: 0.001,
       grad_norm: 1,
       tokens: 160,
       ms: 20 * i,

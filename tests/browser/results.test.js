@@ -249,11 +249,11 @@ const hostile = [
   ["empty.jsonl", "", /no lines/],
   ["rubbish.jsonl", "\u0000\uFFFD not json\n", /line 1/],
   ["headless.jsonl", rest.join("\n"), /line 1.*header/],
-  ["future.jsonl", good.replace('"record":"1.0"', '"record":"9.0"'), /version "9\.0"/],
+  ["future.jsonl", good.replace('"record":"1.1"', '"record":"9.0"'), /version "9\.0"/],
   ["nan.jsonl", `${header}\n{"kind":"step","step":1,"loss":NaN}\n{"kind":"note","step":1,"text":"x"}\n`, /line 2/],
   ["deep.jsonl", `${header}\n${"[".repeat(100_000)}\n`, /line 2/],
   ["wide.jsonl", `{"kind":"${"x".repeat(5_000_000)}"}\n`, /line 1/],
-  ["negative.jsonl", good.replace('"realised":10000', '"realised":-1'), /realised/],
+  ["negative.jsonl", good.replace('"trainable_parameters":10000', '"trainable_parameters":-1'), /trainable_parameters/],
 ];
 
 test("records that mean harm get one sentence and change nothing", async () => {
@@ -279,7 +279,7 @@ test("archives and files that mean harm get one sentence and change nothing", as
   await openFile("good.jsonl", good);
   await rows(page).waitFor();
   const bomb = zipSync({ "runs/bomb.jsonl": new Uint8Array(300e6) }); // 300 kB that become 300 MB
-  const whole = zipSync({ "runs/a.jsonl": strToU8(good.replace('"record":"1.0"', '"record":"9.0"')) });
+  const whole = zipSync({ "runs/a.jsonl": strToU8(good.replace('"record":"1.1"', '"record":"9.0"')) });
   const names = ["../../runs/x.jsonl", "/etc/runs.jsonl", "runs/../../x.jsonl", "thetas/x.safetensors"];
   const elsewhere = zipSync(Object.fromEntries(names.map((name) => [name, strToU8("rubbish")])));
   for (const [name, bytes, says] of /** @type {[string, Uint8Array, RegExp][]} */ ([

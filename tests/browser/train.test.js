@@ -47,7 +47,7 @@ test("a new user trains, sees the curve fall, reloads, and compares with a nativ
   const losses = record.filter((line) => line.kind === "step").map((line) => line.loss);
   assert.equal(losses.length, 60);
   assert.ok(mean(losses.slice(-15)) < mean(losses.slice(0, 15)) / 4, `the loss falls: ${losses}`);
-  assert.equal(record[0]?.theta.realised, 20_000);
+  assert.equal(record[0]?.theta.trainable_parameters, 20_000);
   assert.equal(record[0]?.device.host, "browser");
   const threads = Math.min(availableParallelism(), 4);
   if (threads > 1) assert.equal(record[0]?.device.adapter, `wasm SIMD, ${threads} threads`);

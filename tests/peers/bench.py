@@ -62,7 +62,7 @@ def main():
     result = {
         "method": args.method,
         "random_weights": random,
-        "realised": tuned,
+        "trainable_parameters": tuned,
         "rows": args.batch,
         "length": args.seq,
         "threads": args.threads,

@@ -51,7 +51,7 @@ def of_apet(paths):
         rate = spec["optimizer"]["learning_rate"]
         settings = (rate, train["steps"], train["batch_size"], task["train_rows"], task["test_rows"])
         runs[task["name"], name, settings][spec["seeds"]["batches"]] = summary["test"]
-        counts[task["name"], name, settings] = header["theta"]["realised"]
+        counts[task["name"], name, settings] = header["theta"]["trainable_parameters"]
     return runs, counts
 
 

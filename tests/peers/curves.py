@@ -17,7 +17,7 @@ def points(lines):
     """[(tag, step, value)] of a record."""
     for line in lines:
         if line["kind"] == "step":
-            for tag, field in [("loss", "loss"), ("learning_rate", "rate"), ("grad_norm", "grad_norm")]:
+            for tag, field in [("loss", "loss"), ("learning_rate", "learning_rate"), ("grad_norm", "grad_norm")]:
                 yield f"train/{tag}", line["step"], line[field]
         elif line["kind"] == "eval":
             yield f"{line['split']}/{line['metric']}", line["step"], line["score"]

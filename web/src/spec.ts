@@ -73,11 +73,11 @@ export interface ModelInfo {
 
 export interface ThetaInfo {
   method: string;
-  nominal: number;
-  realised: number;
+  requested_parameters: number;
+  trainable_parameters: number;
   head: number;
   weights: number;
-  pool: number;
+  candidate_parameters: number;
   /** Why fewer are tuned than were asked for. */
   note?: string;
 }

@@ -123,7 +123,7 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
         spec.train.batch_size,
         spec.task.max_length,
         theta.method,
-        theta.realised,
+        theta.trainable_parameters,
         opened.info.adapter
     );
     println!("{:<10} {:9.1} ms", "first step", measured.first_step_ms);

@@ -201,14 +201,14 @@ impl Card<'_> {
                 info.method
             ),
         };
-        let nominal = match info.nominal == info.realised {
+        let requested = match info.requested_parameters == info.trainable_parameters {
             true => String::new(),
-            false => format!(" of {} asked for", info.nominal),
+            false => format!(" of {} asked for", info.requested_parameters),
         };
         let _ = write!(
             text,
-            "{} parameters{nominal} in {} weights are tuned, the head's {} not counted; the model has {}.\n\n{usage}\n",
-            info.realised,
+            "{} parameters{requested} in {} weights are tuned, the head's {} not counted; the model has {}.\n\n{usage}\n",
+            info.trainable_parameters,
             info.weights,
             info.head,
             self.plm.info().parameters

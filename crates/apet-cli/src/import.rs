@@ -77,7 +77,7 @@ fn adapter(store: &Store, folder: &Path, model: &str, output: &Path) -> Result<(
     println!(
         "{shown}: {}, {} parameters in {} weights, head {}: {}",
         info.method,
-        info.realised,
+        info.trainable_parameters,
         info.weights,
         info.head,
         output.display()

@@ -220,7 +220,7 @@ fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
     println!(
         "{}: {} tuned in {} tensors, and {} of the head",
         theta.method,
-        HumanCount(theta.realised),
+        HumanCount(theta.trainable_parameters),
         theta.weights,
         HumanCount(theta.head)
     );

@@ -280,7 +280,7 @@ fn show(record: &RunRecord, json: bool) -> Result<()> {
     }
     let percent = |share: f64| format!("{:.2} %", share * 100.0);
     let theta = &header.theta;
-    let share = theta.realised as f64 / header.model.parameters.max(1) as f64;
+    let share = theta.trainable_parameters as f64 / header.model.parameters.max(1) as f64;
     let mut rows = vec![
         ("run", header.run.clone()),
         (
@@ -305,7 +305,7 @@ fn show(record: &RunRecord, json: bool) -> Result<()> {
             format!(
                 "{}, {} tuned ({}), head {}",
                 theta.method,
-                theta.realised,
+                theta.trainable_parameters,
                 percent(share),
                 theta.head
             ),

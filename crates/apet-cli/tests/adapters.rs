@@ -446,6 +446,9 @@ fn chosen_places_survive_and_masks_are_kept() {
     for select in ["magnitude", "gradient", "snip"] {
         let words = [&common[..], &["--count", "40", "--select", select]].concat();
         let value: serde_json::Value = serde_json::from_str(&place.said(&words)).unwrap();
-        assert_eq!(value["header"]["theta"]["realised"], 40, "{select}");
+        assert_eq!(
+            value["header"]["theta"]["trainable_parameters"], 40,
+            "{select}"
+        );
     }
 }

@@ -69,7 +69,7 @@ fn a_paper_scale_run_is_planned_without_the_hardware() {
     let json: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
     let plan: Value = serde_json::from_str(&said(&json)).unwrap();
     let bytes = |what: &str| plan["bytes"][what].as_u64().unwrap();
-    assert_eq!(plan["theta"]["realised"], 4096);
+    assert_eq!(plan["theta"]["trainable_parameters"], 4096);
     // Theta and the head (4,096 x 2 + 2), two means of each.
     assert_eq!(bytes("optimizer"), 2 * 4 * (4096 + 4096 * 2 + 2));
     // Matrices in half precision, vectors not.

@@ -400,7 +400,7 @@ fn a_study_is_one_table_and_one_report() {
         (11, "meta-llama/Llama-3.2-3B")
     );
     assert_eq!(
-        (&theirs["method"][..], &theirs["tuned"][..]),
+        (&theirs["method"][..], &theirs["trainable_parameters"][..]),
         ("lora", "9175040")
     );
     let report = place.said(&["report", "study", "--with", &lora]);

@@ -58,17 +58,19 @@ pub struct ModelInfo {
 pub struct ThetaInfo {
     /// Method name.
     pub method: String,
-    /// Parameters asked for (APET) or given by the method's closed form.
-    pub nominal: u64,
-    /// Parameters that are tuned, the head not counted.
-    pub realised: u64,
+    /// Parameters that the spec requests (APET), or that the method's closed form gives.
+    #[serde(alias = "nominal")]
+    pub requested_parameters: u64,
+    /// Parameters that are trained, without the head.
+    #[serde(alias = "realised")]
+    pub trainable_parameters: u64,
     /// Parameters of the head.
     pub head: u64,
     /// L: how many tunable weights W_i theta consists of, the head not counted.
     pub weights: usize,
-    /// Parameters in the pool they were drawn from (APET); 0 elsewhere.
-    #[serde(default)]
-    pub pool: u64,
+    /// Parameters in the pool that they were drawn from (APET); 0 for other methods.
+    #[serde(default, alias = "pool")]
+    pub candidate_parameters: u64,
     /// Hash of every position, so that two runs can be compared; empty where there are none.
     #[serde(default)]
     pub positions_hash: String,

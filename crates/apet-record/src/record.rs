@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::Header;
 
 /// Version of the record's schema. Another major version is refused.
-pub const RECORD_VERSION: &str = "1.0";
+pub const RECORD_VERSION: &str = "1.1";
 
 pub(crate) type Extra = Map<String, Value>;
 
@@ -28,7 +28,8 @@ pub struct Step {
     /// Mean loss of the step's rows before the update, nats.
     pub loss: f64,
     /// Learning rate of the update.
-    pub rate: f64,
+    #[serde(alias = "rate")]
+    pub learning_rate: f64,
     /// Norm of theta's gradient before clipping.
     pub grad_norm: f64,
     /// Tokens of the step, padding not counted.
@@ -80,25 +81,34 @@ pub struct Landscape {
     pub rows: usize,
     /// Length of theta's way from its initial values to those of the best step.
     pub norm: f64,
-    /// `[place, loss]` on that way: 0 is where it began, 1 where it ended.
-    pub along: Vec<[f64; 2]>,
-    /// Of each random direction from its end: `[place in lengths of the way, loss]`.
-    pub aside: Vec<Vec<[f64; 2]>>,
+    /// `[position, loss]` on the line from theta's initial values (position 0) to its best ones (position 1).
+    #[serde(alias = "along")]
+    pub init_to_best_loss: Vec<[f64; 2]>,
+    /// For each random direction from the best values: `[position in lengths of that line, loss]`.
+    #[serde(alias = "aside")]
+    pub random_direction_loss: Vec<Vec<[f64; 2]>>,
     /// Fields of later minor versions.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
 impl Landscape {
-    /// The loss where theta's way ended.
+    /// The loss at theta's best values.
     pub fn end(&self) -> Option<f64> {
-        self.along.iter().find(|at| at[0] == 1.0).map(|at| at[1])
+        self.init_to_best_loss
+            .iter()
+            .find(|at| at[0] == 1.0)
+            .map(|at| at[1])
     }
 
     /// By how much the loss rises from theta's end over a random step as long as its way: the mean over directions. None
     /// without a direction.
     pub fn rise(&self) -> Option<f64> {
-        let last = self.aside.iter().flatten().filter(|at| at[0].abs() == 1.0);
+        let last = self
+            .random_direction_loss
+            .iter()
+            .flatten()
+            .filter(|at| at[0].abs() == 1.0);
         let losses: Vec<f64> = last.map(|at| at[1]).collect();
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;
         (!losses.is_empty()).then_some(mean - self.end()?)
@@ -464,7 +474,7 @@ mod tests {
                 Line::Step(Step {
                     step: 1,
                     loss: 0.7,
-                    rate: 1e-3,
+                    learning_rate: 1e-3,
                     grad_norm: 2.0,
                     tokens: 300,
                     ms: 12.0,
@@ -498,7 +508,7 @@ mod tests {
     #[test]
     fn what_a_later_version_wrote_survives() {
         let mut text = record().to_jsonl().replacen(
-            "\"record\":\"1.0\"",
+            "\"record\":\"1.1\"",
             "\"record\":\"1.7\",\"colour\":{\"a\":[1]}",
             1,
         );
@@ -507,6 +517,35 @@ mod tests {
         let written = read[0].to_jsonl();
         assert!(written.contains("\"colour\":{\"a\":[1]}") && written.contains("\"joules\":3.5"));
         assert_eq!(RunRecord::parse(&written).unwrap(), read);
+    }
+
+    #[test]
+    fn a_record_of_version_1_0_reads_as_one_of_1_1() {
+        let mut new = record();
+        new.lines.push(Line::Landscape(Landscape {
+            rows: 64,
+            norm: 2.5,
+            init_to_best_loss: vec![[0.0, 0.7], [1.0, 0.4]],
+            random_direction_loss: vec![vec![[-1.0, 0.6], [1.0, 0.5]]],
+            extra: Extra::new(),
+        }));
+        let names = [
+            ("requested_parameters", "nominal"),
+            ("trainable_parameters", "realised"),
+            ("candidate_parameters", "pool"),
+            ("init_to_best_loss", "along"),
+            ("random_direction_loss", "aside"),
+        ];
+        let mut old = new.to_jsonl();
+        for (new, old_name) in names {
+            assert_eq!(old.matches(&format!("\"{new}\":")).count(), 1, "{new}");
+            old = old.replace(&format!("\"{new}\":"), &format!("\"{old_name}\":"));
+        }
+        // A spec's own field of this name stays.
+        let step = "\"learning_rate\":0.001,\"loss\"";
+        assert_eq!(old.matches(step).count(), 1, "{old}");
+        old = old.replace(step, "\"rate\":0.001,\"loss\"");
+        assert_eq!(RunRecord::parse(&old).unwrap(), [new]);
     }
 
     #[test]
@@ -529,7 +568,7 @@ mod tests {
         assert!(problem("{\"kind\":\"step\",\"step\":1}\n").starts_with("line 1: step: "));
         let future = record()
             .to_jsonl()
-            .replacen("\"record\":\"1.0\"", "\"record\":\"2.0\"", 1);
+            .replacen("\"record\":\"1.1\"", "\"record\":\"2.0\"", 1);
         assert!(problem(&future).starts_with("line 1: record version \"2.0\""));
         let text = record().to_jsonl();
         let headless = text.split_once('\n').unwrap().1;

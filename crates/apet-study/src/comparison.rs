@@ -103,8 +103,8 @@ impl Comparison {
         let model = self.model(&spec);
         let theta = ThetaInfo {
             method: spec.method.label(),
-            nominal: self.train_info.num_trainable_params,
-            realised: self.train_info.num_trainable_params,
+            requested_parameters: self.train_info.num_trainable_params,
+            trainable_parameters: self.train_info.num_trainable_params,
             ..ThetaInfo::default()
         };
         let task = TaskInfo {

@@ -68,8 +68,8 @@ impl Run {
                     ..ModelInfo::default()
                 },
                 theta: ThetaInfo {
-                    nominal: self.count,
-                    realised: if self.method == "head" { 0 } else { self.count },
+                    requested_parameters: self.count,
+                    trainable_parameters: if self.method == "head" { 0 } else { self.count },
                     ..ThetaInfo::default()
                 },
                 task: TaskInfo {
@@ -94,7 +94,7 @@ impl Run {
             record.lines.push(Line::Step(Step {
                 step,
                 loss: (1.0 - 0.25 * step as f64).max(0.25),
-                rate: self.rate,
+                learning_rate: self.rate,
                 grad_norm: 1.0,
                 tokens: 100,
                 ms: 10.0,

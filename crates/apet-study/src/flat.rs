@@ -84,8 +84,8 @@ pub const COLUMNS: [Column; 38] = [
     whole("train_rows"),
     text("method"),
     text("theta"),
-    whole("tuned"),
-    whole("nominal"),
+    whole("trainable_parameters"),
+    whole("requested_parameters"),
     whole("head"),
     whole("placement_seed"),
     whole("batches_seed"),
@@ -102,8 +102,8 @@ pub const COLUMNS: [Column; 38] = [
     real("dev"),
     real("test"),
     whole("steps_to_90"),
-    real("way"),
-    real("rise"),
+    real("distance_from_init"),
+    real("random_direction_rise"),
     real("uniform_guess"),
     real("majority_guess"),
     real("seconds"),
@@ -132,8 +132,8 @@ pub fn flat(record: &RunRecord) -> Vec<Flat> {
         header.task.train_rows.into(),
         spec.method.name().into(),
         header.theta.method.as_str().into(),
-        header.theta.realised.into(),
-        header.theta.nominal.into(),
+        header.theta.trainable_parameters.into(),
+        header.theta.requested_parameters.into(),
         header.theta.head.into(),
         seeds.placement.into(),
         seeds.batches.into(),
@@ -223,7 +223,7 @@ mod tests {
             ..Run::default()
         }));
         assert_eq!(row[at("model")], "minilm-l6".into());
-        assert_eq!(row[at("tuned")], 10_000u64.into());
+        assert_eq!(row[at("trainable_parameters")], 10_000u64.into());
         assert_eq!(row[at("test")], 0.7.into());
         assert_eq!(row[at("peak_bytes")], Flat::Whole(None));
     }

@@ -111,8 +111,8 @@ mod tests {
             let mut record = RunRecord::parse(&run.text()).unwrap().remove(0);
             let landscape = Landscape {
                 norm,
-                along: vec![[0.0, 1.0], [1.0, 0.25]],
-                aside: vec![vec![[-1.0, 0.5], [1.0, 0.7]]],
+                init_to_best_loss: vec![[0.0, 1.0], [1.0, 0.25]],
+                random_direction_loss: vec![vec![[-1.0, 0.5], [1.0, 0.7]]],
                 ..Landscape::default()
             };
             let last = record.lines.len() - 1;

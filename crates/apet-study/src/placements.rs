@@ -153,7 +153,7 @@ pub(crate) fn placements<'a>(entries: impl Iterator<Item = &'a Entry>) -> Placem
         let model = (header.model.parameters, spec.model.clone());
         let cell = (
             spec.task.name.clone(),
-            header.theta.realised,
+            header.theta.trainable_parameters,
             entry.setting.clone(),
         );
         let scores = found.entry(model).or_default().entry(cell).or_default();

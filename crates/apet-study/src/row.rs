@@ -25,7 +25,7 @@ pub struct Row {
     /// Parameters that were tuned, the head not counted.
     pub count: u64,
     /// Parameters that were asked for.
-    pub nominal: u64,
+    pub requested_parameters: u64,
     /// The seed, or `placement/batches/init` where they differ.
     pub seeds: String,
     /// How it ended.
@@ -79,8 +79,8 @@ impl Row {
             parameters: header.model.parameters,
             task: header.spec.task.name.clone(),
             method: header.spec.method.name().into(),
-            count: header.theta.realised,
-            nominal: header.theta.nominal,
+            count: header.theta.trainable_parameters,
+            requested_parameters: header.theta.requested_parameters,
             seeds: seeds(&header.spec.seeds),
             status: record.status(),
             message: summary.map(|s| s.message.clone()).unwrap_or_default(),
@@ -119,7 +119,7 @@ fn name(record: &RunRecord) -> String {
     match &spec.method {
         Method::Head {} => format!("{model} {task} head seed {seeds}"),
         method => {
-            let (method, count) = (method.label(), header.theta.realised);
+            let (method, count) = (method.label(), header.theta.trainable_parameters);
             format!("{model} {task} {method} {count} seed {seeds}")
         }
     }

@@ -317,8 +317,14 @@ fn check(number: usize, record: &RunRecord) -> Result<(), StudyError> {
     }
     let counts = [
         ("model.parameters", header.model.parameters),
-        ("theta.nominal", header.theta.nominal),
-        ("theta.realised", header.theta.realised),
+        (
+            "theta.requested_parameters",
+            header.theta.requested_parameters,
+        ),
+        (
+            "theta.trainable_parameters",
+            header.theta.trainable_parameters,
+        ),
     ];
     for (field, count) in counts {
         if count > MAX_SEED {
@@ -477,8 +483,11 @@ mod tests {
             "record 2: run: found \"../../etc\", expected 16 hexadecimal digits"
         );
         assert_eq!(
-            problem(good.replace("\"realised\":10000", "\"realised\":18446744073709551615")),
-            "record 2: theta.realised: found 18446744073709551615, expected at most 2^53 - 1"
+            problem(good.replace(
+                "\"trainable_parameters\":10000",
+                "\"trainable_parameters\":18446744073709551615"
+            )),
+            "record 2: theta.trainable_parameters: found 18446744073709551615, expected at most 2^53 - 1"
         );
         assert_eq!(
             problem(good.replace("\"max_length\":128", "\"max_length\":1")),

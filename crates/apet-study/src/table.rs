@@ -28,8 +28,10 @@ struct Row {
     metric: Metric,
     train_rows: usize,
     theta: String,
-    tuned: u64,
-    nominal: u64,
+    #[serde(alias = "tuned")]
+    trainable_parameters: u64,
+    #[serde(alias = "nominal")]
+    requested_parameters: u64,
     head: u64,
     status: Status,
     steps: Option<usize>,
@@ -112,8 +114,8 @@ impl Row {
                 },
                 theta: ThetaInfo {
                     method: self.theta,
-                    nominal: self.nominal,
-                    realised: self.tuned,
+                    requested_parameters: self.requested_parameters,
+                    trainable_parameters: self.trainable_parameters,
                     head: self.head,
                     ..ThetaInfo::default()
                 },

@@ -17,9 +17,9 @@ pub struct Description {
     /// L: how many weights W_i.
     pub weights: usize,
     /// Parameters asked for.
-    pub nominal: u64,
+    pub requested_parameters: u64,
     /// Parameters that are tuned.
-    pub realised: u64,
+    pub trainable_parameters: u64,
     /// Parameters of the head.
     pub head: u64,
     /// Parameters by operation: ADD, CONCAT, PLUG, where there are any.
@@ -100,8 +100,8 @@ impl Layout {
         }
         Description {
             weights: self.info.weights,
-            nominal: self.info.nominal,
-            realised: self.info.realised,
+            requested_parameters: self.info.requested_parameters,
+            trainable_parameters: self.info.trainable_parameters,
             head: self.info.head,
             operations,
             structures,

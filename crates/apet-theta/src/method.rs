@@ -86,7 +86,7 @@ impl Ground<'_> {
 pub(crate) struct Recipe {
     pub(crate) weights: Vec<Weight>,
     /// Parameters that were asked for, or that a method has by its form.
-    pub(crate) nominal: u64,
+    pub(crate) requested_parameters: u64,
     /// Scalars of the pool they were drawn from; 0 where none were drawn.
     pub(crate) pool: u64,
     /// Why fewer are tuned than asked for; empty where they are not.
@@ -282,7 +282,7 @@ pub(crate) fn recipe(method: &Method, ground: &Ground<'_>) -> Result<Recipe, Spe
     for (number, part) in method.parts().iter().enumerate() {
         let before = recipe.offset as u64;
         add(part, number, ground, &mut recipe)?;
-        recipe.nominal += match part {
+        recipe.requested_parameters += match part {
             Method::Apet { count, .. } => budget::count(*count, ground.outline),
             _ => recipe.offset as u64 - before,
         };

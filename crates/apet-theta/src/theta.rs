@@ -138,11 +138,11 @@ impl Layout {
         };
         let info = ThetaInfo {
             method: method.into(),
-            nominal: recipe.nominal,
-            realised: count(false),
+            requested_parameters: recipe.requested_parameters,
+            trainable_parameters: count(false),
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),
-            pool: recipe.pool,
+            candidate_parameters: recipe.pool,
             positions_hash: positions_hash(&weights, outline),
             note: recipe.note,
             extra: Default::default(),

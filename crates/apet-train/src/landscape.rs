@@ -60,8 +60,8 @@ pub async fn landscape(
     }
     Ok(Landscape {
         norm,
-        along,
-        aside,
+        init_to_best_loss: along,
+        random_direction_loss: aside,
         ..Landscape::default()
     })
 }
@@ -125,13 +125,13 @@ mod tests {
         assert_eq!(asked, ALONG.len() + 50 * ASIDE.len());
         assert!((found.norm - 20.0).abs() < 1e-9);
         let whole = of(&begin);
-        for [share, loss] in &found.along {
+        for [share, loss] in &found.init_to_best_loss {
             let expected = whole * (1.0 - share).powi(2);
             assert!((loss - expected).abs() < 1e-3 * whole, "{share}: {loss}");
         }
         // A direction's loss is the square of the place; over many directions that of the mean curvature.
         let mut at_one = Vec::new();
-        for of_direction in &found.aside {
+        for of_direction in &found.random_direction_loss {
             let [back, half_back, half, one] = &of_direction[..] else {
                 unreachable!("four places");
             };

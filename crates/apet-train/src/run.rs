@@ -416,7 +416,7 @@ impl<'h, H: Host> Recorder<'h, H> {
             self.line(Line::Step(Step {
                 step,
                 loss: f64::from(figure[0]),
-                rate,
+                learning_rate: rate,
                 grad_norm: f64::from(figure[1]),
                 tokens: result.tokens,
                 ms,

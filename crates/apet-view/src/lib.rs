@@ -226,7 +226,7 @@ mod tests {
     const RECORD: &str = concat!(
         r#"{"kind":"header","record":"1.0","run":"0123456789abcdef","spec":{"model":"m","task":{"name":"t"}},"#,
         r#""model":{"name":"m","family":"bert","layers":1,"hidden":8,"parameters":99,"parameters_without_embeddings":9,"weights_hash":""},"#,
-        r#""theta":{"method":"apet","nominal":3,"realised":3,"head":18,"weights":2},"#,
+        r#""theta":{"method":"apet","requested_parameters":3,"trainable_parameters":3,"head":18,"weights":2},"#,
         r#""task":{"name":"t","labels":["a","b"],"train_rows":1,"dev_rows":1,"test_rows":1,"uniform_guess":0.5,"majority_guess":0.5},"#,
         r#""device":{"name":"cpu","host":"native"},"software":{"apet":"0","burn":"0","target":"x"}}"#,
         "\n",

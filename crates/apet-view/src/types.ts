@@ -15,7 +15,7 @@ export interface Row {
   task: string;
   method: string;
   count: number;
-  nominal: number;
+  requested_parameters: number;
   /** The seed, or "placement/batches/init" where they differ. */
   seeds: string;
   status: "done" | "stopped" | "diverged" | "unfinished";

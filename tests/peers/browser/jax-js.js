@@ -14,12 +14,12 @@ async function run() {
   defaultDevice(device);
   let tuned = {};
   const frozen = {};
-  let realised = 0;
+  let trainable_parameters = 0;
   for (const [name, { shape, data }] of Object.entries(parameters(method, asked.initial))) {
     const array = np.array(data).reshape(shape);
     if (tunes(method, name)) {
       tuned[name] = array;
-      if (!name.startsWith("head.")) realised += data.length;
+      if (!name.startsWith("head.")) trainable_parameters += data.length;
     } else frozen[name] = array;
   }
   const { ids, labels } = batch();
@@ -90,5 +90,5 @@ async function run() {
     }
     return (await value.data())[0];
   };
-  return { ...(await measure(step, asked)), realised };
+  return { ...(await measure(step, asked)), trainable_parameters };
 }

@@ -18,13 +18,13 @@ async function run() {
   await tf.ready();
   const all = {};
   const tuned = [];
-  let realised = 0;
+  let trainable_parameters = 0;
   for (const [name, { shape, data }] of Object.entries(parameters(method, asked.initial))) {
     const tensor = tf.tensor(data, shape);
     all[name] = tunes(method, name) ? tf.variable(tensor, true, name) : tensor;
     if (!tunes(method, name)) continue;
     tuned.push(all[name]);
-    if (!name.startsWith("head.")) realised += data.length;
+    if (!name.startsWith("head.")) trainable_parameters += data.length;
   }
   const { ids, labels } = batch();
   const tokens = tf.tensor1d(ids, "int32");
@@ -74,5 +74,5 @@ async function run() {
     value.dispose();
     return number;
   };
-  return { ...(await measure(step, asked)), realised };
+  return { ...(await measure(step, asked)), trainable_parameters };
 }

@@ -134,7 +134,10 @@ fn agree(ours: &Value, theirs: &Value) -> Result<()> {
         let all = of["losses"].as_array().into_iter().flatten();
         all.filter_map(Value::as_f64).collect()
     };
-    let counts = [&ours["theta"]["realised"], &theirs["realised"]];
+    let counts = [
+        &ours["theta"]["trainable_parameters"],
+        &theirs["trainable_parameters"],
+    ];
     ensure!(
         counts[0] == counts[1],
         "they tune {}, we {}",

@@ -65,7 +65,7 @@ const METHODS: [(&str, &[&str], &str); 4] = [
 struct Side {
     medians: Vec<f64>,
     all: Vec<f64>,
-    realised: u64,
+    trainable_parameters: u64,
 }
 
 impl Side {
@@ -76,10 +76,10 @@ impl Side {
         let all: Vec<f64> = all.iter().filter_map(Value::as_f64).collect();
         self.medians.push(middle(&all));
         self.all.extend(all);
-        let realised = result["theta"]
-            .get("realised")
-            .unwrap_or(&result["realised"]);
-        self.realised = realised.as_u64().unwrap_or_default();
+        let trainable_parameters = result["theta"]
+            .get("trainable_parameters")
+            .unwrap_or(&result["trainable_parameters"]);
+        self.trainable_parameters = trainable_parameters.as_u64().unwrap_or_default();
         let losses = result["losses"].as_array().context("no losses")?;
         let ends = [losses.first(), losses.last()].map(|loss| loss.and_then(Value::as_f64));
         let [Some(first), Some(last)] = ends else {
@@ -191,7 +191,7 @@ fn native(rounds: usize) -> Result<Vec<Value>> {
             let ratio = middle(&ours.medians) / middle(&theirs.medians);
             table.push(format!(
                 "| {} | {name} | {} | {a} | {} | {b} | {ratio:.2} ({least:.2} to {most:.2}) |",
-                shape.name, ours.realised, theirs.realised
+                shape.name, ours.trainable_parameters, theirs.trainable_parameters
             ));
         }
     }

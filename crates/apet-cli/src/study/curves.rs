@@ -28,7 +28,7 @@ pub(super) fn points(record: &RunRecord) -> Result<Vec<Point>> {
                 time = begun + step.ms / 1000.0;
                 let scalars = vec![
                     ("loss", step.loss),
-                    ("learning_rate", step.rate),
+                    ("learning_rate", step.learning_rate),
                     ("grad_norm", step.grad_norm),
                 ];
                 (step.step, "train", scalars)
@@ -72,7 +72,7 @@ pub(super) fn name(record: &RunRecord) -> String {
         spec.model,
         spec.task.name,
         spec.method.label(),
-        header.theta.realised,
+        header.theta.trainable_parameters,
         seeds.placement,
         seeds.batches,
         seeds.init,

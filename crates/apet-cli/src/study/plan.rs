@@ -144,7 +144,7 @@ fn cost(outline: &Outline, task: &Task, spec: &RunSpec) -> Result<Cost> {
     let planned = apet_train::Plan::new(outline, spec, task.labels.len())?;
     let scored = (task.dev.len(), task.test.len());
     Ok(Cost {
-        tuned: planned.theta.realised,
+        tuned: planned.theta.trainable_parameters,
         bytes: planned.peak(),
         operations: planned.operations(spec, task.labels.len(), scored),
     })

@@ -305,7 +305,11 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
         let (_, cells) = models
             .entry(header.spec.task.name.clone())
             .or_insert((guess, Cells::new()));
-        let key = (way, header.theta.realised, entry.setting.clone());
+        let key = (
+            way,
+            header.theta.trainable_parameters,
+            entry.setting.clone(),
+        );
         cells.entry(key).or_default().push(score);
     }
     let scene = |(guess, cells): (f64, Cells)| {

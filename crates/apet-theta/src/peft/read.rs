@@ -122,7 +122,7 @@ impl Theta {
         if layout.is_empty() {
             return Err(config_error("the adapter has no tensor".into()));
         }
-        layout.info.nominal = layout.info.realised;
+        layout.info.requested_parameters = layout.info.trainable_parameters;
         let mut theta = Self::of(plm, 0, layout);
         let data = TensorData::new(found.values, [theta.layout().len()]);
         theta.set_values(Tensor::from_data(data, (device, DType::F32)));

@@ -452,7 +452,7 @@ impl Parts<'_> {
     fn sparse(&self) -> Result<Written, FileError> {
         // Every layer gets as many values as LoRA of one rank would have there.
         let mut layers = Vec::new();
-        let (mut rank, mut nominal) = (0, 0);
+        let (mut rank, mut values) = (0, 0);
         for (module, parts) in self.changed() {
             let width = self.site(parts[0].0).shape[1];
             let mut at: BTreeMap<u64, f32> = BTreeMap::new();
@@ -468,7 +468,7 @@ impl Parts<'_> {
                     }
                 }
             }
-            nominal += at.len();
+            values += at.len();
             let rows = self.rows(&module);
             rank = rank.max(at.len().div_ceil(rows + width));
             layers.push((self.path(&module), rows, width, at));
@@ -508,7 +508,7 @@ impl Parts<'_> {
             }),
             tensors,
             note: format!(
-                "SHIRA keeps the same rank in every layer: {nominal} tuned values are stored as {padded}, the others are 0 at places that are not tuned."
+                "SHIRA keeps the same rank in every layer: {values} tuned values are stored as {padded}, the others are 0 at places that are not tuned."
             ),
         })
     }

@@ -150,8 +150,8 @@ function Counts() {
   const facts = [
     [
       "Tuned",
-      theta && count(theta.realised),
-      theta && model && `${share(theta.realised, model.parameters)} of ${compact(model.parameters)}`,
+      theta && count(theta.trainable_parameters),
+      theta && model && `${share(theta.trainable_parameters, model.parameters)} of ${compact(model.parameters)}`,
     ],
     ["Head", theta && count(theta.head), task && `${task.labels.length} classes`],
     ["Rows", task && count(task.train_rows), task && `${count(task.dev_rows)} dev, ${count(task.test_rows)} test`],
@@ -190,7 +190,7 @@ const timeHint = (device: string | undefined) =>
 function pool(): string {
   const p = plan.value;
   if (!p) return "";
-  const where = p.theta && p.theta.pool > 0 ? `Drawn from a pool of ${count(p.theta.pool)} parameters. ` : "";
+  const where = p.theta && p.theta.candidate_parameters > 0 ? `Drawn from a pool of ${count(p.theta.candidate_parameters)} parameters. ` : "";
   const note = p.theta?.note ? `${p.theta.note}. ` : "";
   return `${where}${note}${p.model.layers} layers, hidden size ${p.model.hidden}.`;
 }
