@@ -1,7 +1,7 @@
 // What the page's host offers: models, tasks, and what to begin with (api/index.json).
 
 import { signal } from "@preact/signals";
-import type { ModelUrls } from "../wasm/protocol";
+import type { ModelUrls } from "./sources";
 
 export interface ModelEntry {
   name: string;

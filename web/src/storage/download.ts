@@ -2,7 +2,7 @@
 
 import { megabytes } from "../format";
 import { shown } from "./origin";
-import type { Source } from "../wasm/protocol";
+import type { Source } from "./sources";
 
 type Report = (line: string) => void;
 

@@ -3,7 +3,7 @@
 
 import { megabytes } from "../format";
 import { Unreachable, origin, type Answer, type Origin } from "./origin";
-import type { Kept, ModelSource, Transfer, WeightFile } from "../wasm/protocol";
+import type { Kept, ModelSource, Transfer, WeightFile } from "./sources";
 
 interface Work {
   /** The shards that an index's text names. */

@@ -1,6 +1,6 @@
 // Where a model's files come from: a server, or the user. Each is read from an offset on.
 
-import type { ModelSource, ModelUrls } from "../wasm/protocol";
+import type { ModelSource, ModelUrls } from "./sources";
 
 /** A part of a file. */
 export interface Part {

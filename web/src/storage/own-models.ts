@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import { address, models } from "./catalogue";
-import type { Kept, ModelSource, ModelUrls } from "../wasm/protocol";
+import type { Kept, ModelSource, ModelUrls } from "./sources";
 import * as store from "./opfs";
 
 /** A model that can be chosen. */

@@ -1,7 +1,7 @@
 // The user's own data as tasks: kept in this browser, sent nowhere.
 
 import { signal } from "@preact/signals";
-import type { SplitSources } from "../wasm/protocol";
+import type { SplitSources } from "./sources";
 import * as store from "./opfs";
 
 export interface OwnTask {

@@ -1,6 +1,7 @@
 // One Worker's life, seen from the page.
 
-import type { CallName, Calls, Reply, Request, RunEvent, Transfer } from "./protocol";
+import type { CallName, Calls, Reply, Request, RunEvent } from "./protocol";
+import type { Transfer } from "../storage/sources";
 
 /** The Worker can not go on: a trap, a lost device, or its end without a word. */
 export class Fault extends Error {}

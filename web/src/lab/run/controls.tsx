@@ -7,7 +7,8 @@ import { offered } from "../../storage/own-models";
 import { asked, device, invalid, ready, spec } from "../choices";
 import { live, spent } from "./live";
 import { PositionMap } from "../positions/position-map";
-import type { Spent, Transfer } from "../../wasm/protocol";
+import type { Spent } from "../../wasm/protocol";
+import type { Transfer } from "../../storage/sources";
 import { speeds } from "./speed";
 import { job, stopThere, there, trainThere } from "./there";
 import {

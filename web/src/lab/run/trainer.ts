@@ -10,7 +10,8 @@ import * as store from "../../storage/runs";
 import { findKeptModels, offered } from "../../storage/own-models";
 import { ownTasks, sourcesOf } from "../../storage/own-tasks";
 import { begin, currentRun, live, liveText, spend, take } from "./live";
-import type { Adapter, Calls, Device, DeviceName, RunEvent, SplitSources, Surroundings, Transfer, WeightFile } from "../../wasm/protocol";
+import type { Adapter, Calls, Device, DeviceName, RunEvent, Surroundings } from "../../wasm/protocol";
+import type { SplitSources, Transfer, WeightFile } from "../../storage/sources";
 import { Fault, Session } from "../../wasm/session";
 
 /** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
