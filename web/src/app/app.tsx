@@ -4,6 +4,7 @@ import { computed } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { droppedFiles, type Dropped } from "./drop";
 import { takeStart } from "../lab/form/begin-with";
+import { ExperimentResults } from "./experiment-results";
 import { LabView } from "../lab/lab-view";
 import { takeModelFiles } from "../lab/form/models-dialog";
 import { takeOwnFiles } from "../lab/form/task-fields";
@@ -11,7 +12,9 @@ import { BUSY, busy, phase, problem } from "../lab/run/trainer";
 import { alone } from "../results/figures/choice";
 import { ResultsView } from "../results/results-view";
 import { Messages } from "./messages";
-import { addFiles, rows, tell } from "../records/records";
+import { addFiles } from "../records/open";
+import { rows } from "../records/records";
+import { tell } from "../records/messages";
 import { go, part, type Part } from "../route";
 import { areModel } from "../storage/own-models";
 
@@ -52,7 +55,7 @@ export function App() {
       <main>
         <Messages />
         <div hidden={part.value !== "lab"}>
-          <LabView />
+          <LabView ExperimentResults={ExperimentResults} />
         </div>
         <div hidden={part.value !== "results"}>
           <ResultsView />

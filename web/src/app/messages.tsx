@@ -1,6 +1,6 @@
 // What a user should know, one sentence each.
 
-import { dismiss, messages } from "../records/records";
+import { dismiss, messages } from "../records/messages";
 
 export function Messages() {
   return (

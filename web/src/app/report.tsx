@@ -3,7 +3,8 @@
 import { render } from "preact";
 import { Claims } from "../results/figures/claims";
 import { Messages } from "./messages";
-import { addRecord, edition, records, startRecords, tell } from "../records/records";
+import { addRecord, edition, records, startRecords } from "../records/records";
+import { tell } from "../records/messages";
 import { ResultsView } from "../results/results-view";
 
 /** As `apet report` puts it into the file. */

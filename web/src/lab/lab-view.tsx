@@ -1,5 +1,6 @@
 // The Lab: choose on the left, watch on the right.
 
+import type { ComponentType } from "preact";
 import { catalogue } from "../storage/catalogue";
 import { methodTitle, count } from "../format";
 import { interrupted } from "../records/records";
@@ -13,7 +14,8 @@ import { goOn } from "./run/resume";
 import { TryIt } from "./predict/try-it";
 import { busy } from "./run/trainer";
 
-export function LabView() {
+/** `ExperimentResults` shows what came of the experiment. */
+export function LabView({ ExperimentResults }: { ExperimentResults: ComponentType }) {
   if (ownsStore.value === false) {
     return (
       <p class="sentence" role="status">
@@ -31,7 +33,7 @@ export function LabView() {
             {catalogue.value}
           </p>
         )}
-        <ExperimentView />
+        <ExperimentView Found={ExperimentResults} />
         <Interrupted />
         <Controls />
         <Charts />

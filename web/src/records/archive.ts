@@ -6,12 +6,11 @@
 //
 // Of a run that was made in a tab and natively, too, one has its host behind its name.
 
-import { strFromU8, strToU8, zipSync, type Zippable } from "fflate";
+import { strFromU8 } from "fflate";
 import { readTheta, recordName } from "../storage/runs";
 import { unpack } from "../storage/unpack";
-import { save } from "../results/figures/export";
-import { found, shown } from "../results/table/found";
-import { addRecord, keyOf, records, tell } from "./records";
+import { tell } from "./messages";
+import { addRecord, keyOf } from "./records";
 import type { Row } from "../wasm/view";
 
 /** Thetas that archives brought, by the key of their runs. */
@@ -20,22 +19,6 @@ const brought = new Map<string, Blob>();
 /** What a run tuned, from this tab's store or from an archive. */
 export async function thetaOf(row: Row): Promise<Blob | undefined> {
   return (row.source === "tab" ? await readTheta(recordName(row)) : undefined) ?? brought.get(row.key);
-}
-
-/** Saves the runs that the table shows. */
-export async function saveArchive(): Promise<void> {
-  const view = records();
-  if (!view) return;
-  const files: Zippable = { "report.md": strToU8(view.report("Runs", "Runs of the page's table.", shown.value)) };
-  for (const row of found.value) {
-    const name = `runs/${recordName(row)}.jsonl` in files ? `${recordName(row)}-${row.host}` : recordName(row);
-    files[`runs/${name}.jsonl`] = strToU8(view.record(row.key));
-    const theta = await thetaOf(row);
-    // Numbers do not pack: they are stored as they are.
-    if (theta) files[`thetas/${name}.safetensors`] = [new Uint8Array(await theta.arrayBuffer()), { level: 0 }];
-  }
-  // Its own Workers come from blobs, which the page's policy does not let in.
-  save("apet-runs.zip", "application/zip", zipSync(files, { level: 6 }) as Uint8Array<ArrayBuffer>);
 }
 
 /** Opens an archive: its records are shown, its thetas kept as long as the page. */

@@ -2,8 +2,10 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { inAddress } from "../route";
-import { saveArchive } from "../records/archive";
-import { addAddress, addFiles, deleted, rows, undoDelete } from "../records/records";
+import { saveArchive } from "./save-all";
+import { addAddress, addFiles } from "../records/open";
+import { deleted, rows } from "../records/records";
+import { undoDelete } from "../records/deletion";
 import { lab } from "../records/lab";
 import { Copy } from "./copy";
 import { alone } from "./figures/choice";

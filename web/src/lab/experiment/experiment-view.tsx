@@ -1,12 +1,10 @@
 // The scaling experiment: what it asks, its button, how far it is, and what came of it.
 
+import type { ComponentType } from "preact";
 import { catalogue } from "../../storage/catalogue";
 import { count, list, megabytes, methodTitle } from "../../format";
 import { presets } from "../../records/records";
-import { ScoreMultiples } from "../../results/figures/score-figure";
-import type { Group } from "../../wasm/view";
 import type { Spec } from "../../spec";
-import { AnswersView } from "./answers";
 import { device } from "../choices";
 import {
   bytesToGet,
@@ -15,7 +13,6 @@ import {
   ending,
   experiment,
   experimentModels,
-  experimentTasks,
   failure,
   left,
   missing,
@@ -34,7 +31,8 @@ const TITLES: Record<string, string> = {
   counts: "Counts",
 };
 
-export function ExperimentView() {
+/** `Found` shows what came of its runs. */
+export function ExperimentView({ Found }: { Found: ComponentType }) {
   // Its place is kept until the wasm of Results says what there is to look at.
   if (!experiment.value) return <section class="experiment to-come" aria-label="Scaling experiment" aria-busy="true" />;
   const done = doneRuns.value.length;
@@ -56,7 +54,7 @@ export function ExperimentView() {
       <Start />
       {(queued.value || (done > 0 && done < all)) && <Progress done={done} all={all} />}
       {failure.value && <p class="problem">It stopped at a run that failed: {failure.value}</p>}
-      {done > 0 && <Found done={done} all={all} />}
+      {done > 0 && <Found />}
     </section>
   );
 }
@@ -116,29 +114,4 @@ function timeLeft(): string {
 function runName({ model, method, seeds }: Spec): string {
   const tuned = method.name !== "apet" ? "" : typeof method.count === "number" ? count(method.count) : method.count;
   return [[methodTitle(method.name), tuned].filter(Boolean).join(" "), model, `seed ${seeds.init}`].join(" · ");
-}
-
-/** Figures and answers. They can be folded away: they are long, and the Lab is below. */
-function Found({ done, all }: { done: number; all: number }) {
-  const planned = new Set(plannedRuns.value.map((r) => r.run));
-  const ofExperiment = (group: Group) => group.runs.some((key) => planned.has(key.split("@")[0] ?? ""));
-  return (
-    <details class="found" open>
-      <summary>
-        <h3>
-          What the runs say, {count(done)} of {count(all)} done
-        </h3>
-      </summary>
-      {experimentTasks.value.map((task) => (
-        <ScoreMultiples
-          key={task}
-          task={task}
-          models={experimentModels.value}
-          shows={ofExperiment}
-          on={[chosenName.value, doneRuns.value.join()]}
-        />
-      ))}
-      <AnswersView />
-    </details>
-  );
 }

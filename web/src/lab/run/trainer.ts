@@ -4,7 +4,8 @@
 import { learn } from "./speed";
 import { computed, effect, signal } from "@preact/signals";
 import { address, tasks } from "../../storage/catalogue";
-import { addRecord, dropTabRecord, finishDelete, refresh } from "../../records/records";
+import { addRecord, dropTabRecord, refresh } from "../../records/records";
+import { finishDelete } from "../../records/deletion";
 import type { ModelInfo, Spec, TaskInfo } from "../../spec";
 import * as store from "../../storage/runs";
 import { findKeptModels, offered } from "../../storage/own-models";

@@ -4,7 +4,8 @@ import { methodTitle } from "../../format";
 import { inAddress } from "../../route";
 import { expression } from "../table/filter";
 import { filter, found, shown } from "../table/found";
-import { opened, rows } from "../../records/records";
+import { opened } from "../../records/selection";
+import { rows } from "../../records/records";
 
 /** A figure's height, pixels. */
 export const HEIGHT = 300;

@@ -1,13 +1,5 @@
 // What can be taken from the page: a figure as SVG or PNG, its data as CSV.
 
-export function save(name: string, type: string, what: BlobPart): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([what], { type }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
-
 /** Rows as CSV (RFC 4180); the columns are those of the first row. */
 export function csv(rows: Record<string, unknown>[]): string {
   const names = Object.keys(rows[0] ?? {});

@@ -3,7 +3,8 @@
 import { signal } from "@preact/signals";
 import { HEIGHT } from "./choice";
 import { longName } from "../table/found";
-import { edition, records, rows, selected } from "../../records/records";
+import { edition, records, rows } from "../../records/records";
+import { selected } from "../../records/selection";
 import { PlotFigure } from "./plot";
 
 const smoothing = signal(0);

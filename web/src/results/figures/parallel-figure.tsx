@@ -4,7 +4,7 @@ import { compact, duration, methodTitle, percent } from "../../format";
 import { colours, Empty, HEIGHT, modelsOf } from "./choice";
 import { found } from "../table/found";
 import { PlotFigure } from "./plot";
-import { opened } from "../../records/records";
+import { opened } from "../../records/selection";
 import type { Row } from "../../wasm/view";
 
 /** More lines can not be told apart. */

@@ -2,7 +2,8 @@
 
 import type * as Plot from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { asPng, asSvg, csv, save } from "./export";
+import { asPng, asSvg, csv } from "./export";
+import { save } from "../../storage/save";
 
 type PlotLibrary = typeof Plot;
 let library: Promise<PlotLibrary> | undefined;

@@ -1,19 +1,19 @@
 // One run: where it came from, its curves, its notes, its exact spec, and what can be done with it.
 
-import { strToU8, zipSync, type Zippable } from "fflate";
-import { useEffect, useRef, useState } from "preact/hooks";
-import type { Adapter } from "../../wasm/protocol";
-import { count, duration, loss, megabytes, METHODS, methodTitle, percent, score, when } from "../../format";
+import { useEffect, useRef } from "preact/hooks";
+import { count, duration, megabytes, METHODS, methodTitle, score, when } from "../../format";
+import { deleteRow } from "../../records/deletion";
+import { lab } from "../../records/lab";
+import { records, rows } from "../../records/records";
+import { opened } from "../../records/selection";
 import { readLine } from "../../spec";
 import { recordName } from "../../storage/runs";
-import { thetaOf } from "../../records/archive";
-import { save } from "../figures/export";
+import { save } from "../../storage/save";
+import type { Row } from "../../wasm/view";
 import { Copy } from "../copy";
 import { longName, mark, marks } from "../table/found";
-import { PlotFigure } from "../figures/plot";
-import { lab } from "../../records/lab";
-import { deleteRow, download, edition, opened, records, rows } from "../../records/records";
-import type { Row } from "../../wasm/view";
+import { Curves } from "./curves";
+import { Theta } from "./theta";
 
 export function RunDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -159,45 +159,6 @@ function Page({ row, close }: { row: Row; close(): void }) {
   );
 }
 
-/** Loss and dev score of a run over its steps. */
-function Curves({ row }: { row: Row }) {
-  const [curve] = records()?.curves([row.key], 0) ?? [];
-  if (!curve || (curve.points.length === 0 && curve.dev.length === 0)) return null;
-  const last = curve.points.at(-1);
-  const best = Math.max(...curve.dev.map((p) => p.value));
-  const panels = [
-    { title: "Training loss, nats", points: curve.points, says: `falls to ${loss(last?.value)}`, format: "~g" },
-    { title: "Score on dev", points: curve.dev, says: `at best ${percent(best)}`, format: "~%" },
-  ].filter((panel) => panel.points.length > 0);
-  return (
-    <div class="curves">
-      {panels.map(({ title, points, says, format }) => (
-        <div key={title}>
-          <h3>{title}</h3>
-          <PlotFigure
-            says={`${title} ${says}`}
-            height={140}
-            on={[row.key, points.length]}
-            draw={(Plot, width) =>
-              Plot.plot({
-                width,
-                height: 140,
-                marginLeft: 44,
-                x: { label: "step", ticks: 4, tickFormat: "~s" },
-                y: { label: null, grid: true, nice: true, ticks: 4, tickFormat: format },
-                marks: [
-                  Plot.lineY(points, { x: "step", y: "value", stroke: "var(--series-1)", marker: points.length < 30 ? "dot" : "none" }),
-                  Plot.tip(points, Plot.pointerX({ x: "step", y: "value" })),
-                ],
-              })
-            }
-          />
-        </div>
-      ))}
-    </div>
-  );
-}
-
 /** The line that makes the run again on a machine of one's own. */
 function Repeat({ name }: { name: string }) {
   const line = `apet run --spec ${name}.jsonl`;
@@ -206,81 +167,6 @@ function Repeat({ name }: { name: string }) {
       <span>Again, natively, from its record:</span> <code>{line}</code> <Copy title="Copy" text={() => line} />
     </p>
   );
-}
-
-/** What a run tuned, of this tab or of an archive: it can be saved, and gone on from. */
-function Theta({ row, close }: { row: Row; close(): void }) {
-  const name = recordName(row);
-  const [theta, setTheta] = useState<Blob | undefined>(undefined);
-  const [word, setWord] = useState("");
-  useEffect(() => {
-    setTheta(undefined);
-    setWord("");
-  }, [row.key]);
-  // An archive that is opened meanwhile may bring it.
-  useEffect(() => void thetaOf(row).then(setTheta), [row.key, row.source, edition.value]);
-  if (!theta) return null;
-  const said = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
-  const bytes = async () => new Uint8Array(await theta.arrayBuffer());
-  const adapter = async () => {
-    setWord(`Getting ${row.model} for it…`);
-    try {
-      const of = records()?.spec(row.key) ?? "{}";
-      const found = await lab.value?.adapter(of, await bytes());
-      if (found) save(`${name}.peft.zip`, "application/zip", packed(row, found));
-      setWord(found?.note ?? "");
-    } catch (error) {
-      said(error);
-    }
-  };
-  const begin = async () => {
-    try {
-      await lab.value?.startFrom(name, await bytes());
-      close();
-    } catch (error) {
-      said(error);
-    }
-  };
-  return (
-    <section class="theta" aria-labelledby="theta-title">
-      <h3 id="theta-title">Theta, what it tuned</h3>
-      <div class="buttons">
-        <button type="button" onClick={() => save(`${name}.theta.safetensors`, "application/octet-stream", theta)}>
-          Download theta
-        </button>
-        {lab.value && (
-          <>
-            <button type="button" disabled={lab.value.isBusy()} onClick={() => void adapter()}>
-              Download as peft adapter
-            </button>
-            <button type="button" disabled={lab.value.isBusy()} onClick={() => void begin()}>
-              Go on from it
-            </button>
-          </>
-        )}
-      </div>
-      <p class="hint one" role="status">
-        {word}
-      </p>
-    </section>
-  );
-}
-
-/** An adapter as peft saves it, in one file. */
-function packed(row: Row, { config, weights, head, note }: Adapter): Uint8Array<ArrayBuffer> {
-  const lines = [
-    `# ${longName(row)}`,
-    `An adapter of Hugging Face peft for ${row.model}, tuned by APET Lab in run ${row.run}: unpack it and give the folder to \`PeftModel.from_pretrained\`.`,
-    note,
-    head && "No class of transformers has the classification head, so it stands in `head.safetensors`: `scores = pooled @ weight.T + bias`.",
-  ];
-  const files: Zippable = {
-    "README.md": strToU8(`${lines.filter(Boolean).join("\n\n")}\n`),
-    "adapter_config.json": strToU8(config),
-    "adapter_model.safetensors": [weights, { level: 0 }],
-  };
-  if (head) files["head.safetensors"] = [head, { level: 0 }];
-  return zipSync(files) as Uint8Array<ArrayBuffer>;
 }
 
 /** With what a run ran, from its header. */
@@ -300,4 +186,10 @@ function pretty(json: string): string {
   } catch {
     return json;
   }
+}
+
+function download(row: Row): void {
+  const text = records()?.record(row.key);
+  if (text === undefined) return;
+  save(`${recordName(row)}.jsonl`, "application/jsonl", text);
 }

@@ -2,7 +2,8 @@
 
 import { useRef } from "preact/hooks";
 import { longName } from "./found";
-import { records, rows, selected } from "../../records/records";
+import { records, rows } from "../../records/records";
+import { selected } from "../../records/selection";
 
 /** Every field of a spec by its path: `optimizer.learning_rate`. */
 function flat(value: unknown, path: string, into: Map<string, string>): Map<string, string> {

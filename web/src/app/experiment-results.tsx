@@ -1,12 +1,48 @@
-// What the experiment's runs say of the paper's claims.
+// What the experiment's runs say: their scores by model, and the paper's claims.
 
 import { useMemo } from "preact/hooks";
-import { Claims } from "../../results/figures/claims";
-import { records } from "../../records/records";
-import type { Spread } from "../../wasm/view";
-import { doneRuns, isWhole, plannedRuns } from "./experiment";
+import { count } from "../format";
+import {
+  chosenName,
+  doneRuns,
+  experimentModels,
+  experimentTasks,
+  isWhole,
+  plannedRuns,
+} from "../lab/experiment/experiment";
+import { records } from "../records/records";
+import { Claims } from "../results/figures/claims";
+import { ScoreMultiples } from "../results/figures/score-figure";
+import type { Group, Spread } from "../wasm/view";
 
-export function AnswersView() {
+/** Figures and answers. They can be folded away: they are long, and the Lab is below. */
+export function ExperimentResults() {
+  const done = doneRuns.value.length;
+  const all = plannedRuns.value.length;
+  const planned = new Set(plannedRuns.value.map((r) => r.run));
+  const ofExperiment = (group: Group) => group.runs.some((key) => planned.has(key.split("@")[0] ?? ""));
+  return (
+    <details class="found" open>
+      <summary>
+        <h3>
+          What the runs say, {count(done)} of {count(all)} done
+        </h3>
+      </summary>
+      {experimentTasks.value.map((task) => (
+        <ScoreMultiples
+          key={task}
+          task={task}
+          models={experimentModels.value}
+          shows={ofExperiment}
+          on={[chosenName.value, doneRuns.value.join()]}
+        />
+      ))}
+      <AnswersView />
+    </details>
+  );
+}
+
+function AnswersView() {
   // A thousand draws behind each interval: only when a run is done.
   const claims = useMemo(
     () => records()?.answers(plannedRuns.value.map((r) => r.run)).claims ?? [],

@@ -1,0 +1,59 @@
+// Opens records: of this browser, of files and of addresses.
+
+import * as store from "../storage/runs";
+import { openArchive } from "./archive";
+import { finishDelete, finishEarlierDelete } from "./deletion";
+import { tell } from "./messages";
+import { addRecord } from "./records";
+
+const LARGEST_FILE = 256 * 1024 * 1024;
+
+export async function addFiles(files: File[]): Promise<void> {
+  await finishDelete(); // what is opened again is there again
+  for (const file of files) {
+    if (/\.csv$/i.test(file.name)) {
+      tell(`${file.name}: a CSV table has not all that a run's record has; open the .parquet or the .zip of apet collect.`);
+      continue;
+    }
+    if (/\.zip$/i.test(file.name)) {
+      await openArchive(file);
+      continue;
+    }
+    if (/\.parquet$/i.test(file.name)) {
+      await addTable(file);
+      continue;
+    }
+    if (file.size > LARGEST_FILE)
+      tell(`${file.name}: ${Math.round(file.size / 1e6)} MB, expected a record of at most ${Math.round(LARGEST_FILE / 1e6)} MB.`);
+    else addRecord(file.name, await file.text());
+  }
+}
+
+/** Opens a table of `apet collect`. What reads it comes only then. */
+async function addTable(file: File): Promise<void> {
+  try {
+    const { rowsOf } = await import("./parquet");
+    addRecord(file.name, await rowsOf(file));
+  } catch (error) {
+    tell(`${file.name}: can not be read as Parquet (${error instanceof Error ? error.message : String(error)}).`);
+  }
+}
+
+/** Opens the records at an address, where this page's policy lets it. */
+export async function addAddress(address: string): Promise<boolean> {
+  try {
+    const response = await fetch(new URL(address, location.href));
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    return addRecord(address, await response.text());
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    tell(`${address}: ${why}; the page opens records of its own server and of the Hugging Face hub.`);
+    return false;
+  }
+}
+
+/** Reads the records this browser keeps. */
+export async function readTabRecords(): Promise<void> {
+  await finishEarlierDelete();
+  for await (const text of store.records()) addRecord("tab", text);
+}
