@@ -8,7 +8,7 @@ import { ExperimentResults } from "./experiment-results";
 import { LabView } from "../lab/lab-view";
 import { takeModelFiles } from "../lab/form/models-dialog";
 import { takeOwnFiles } from "../lab/form/task-fields";
-import { BUSY, busy, phase, problem } from "../lab/run/trainer";
+import { BUSY, busy, phase, problem } from "../lab/run/state";
 import { alone } from "../results/figures/choice";
 import { ResultsView } from "../results/results-view";
 import { Messages } from "./messages";

@@ -6,7 +6,7 @@ import { App, isAlone } from "./app";
 import { readCatalogue } from "../storage/catalogue";
 import { actions } from "../lab/actions";
 import { findThere } from "../lab/run/there";
-import { findWebgpu } from "../lab/run/trainer";
+import { findWebgpu } from "../lab/run/main-worker";
 import { lab } from "../records/lab";
 import { readTabRecords } from "../records/open";
 import { startRecords } from "../records/records";

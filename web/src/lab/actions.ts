@@ -6,7 +6,9 @@ import { adopt, device, spec } from "./choices";
 import { currentRun } from "./run/live";
 import { canGoOn, goOn } from "./run/resume";
 import { beginWith } from "./form/begin-with";
-import { adapterOf, busy, prepare } from "./run/trainer";
+import { adapterOf } from "./run/questions";
+import { busy } from "./run/state";
+import { prepare } from "./run/main-worker";
 
 export const actions: LabActions = {
   isBusy: () => busy.value,

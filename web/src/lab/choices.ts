@@ -6,7 +6,7 @@ import { METHODS } from "../format";
 import { inAddress } from "../route";
 import type { Method, MethodName, Pool, Spec } from "../spec";
 import type { DeviceName } from "../wasm/protocol";
-import { busy, webgpu } from "./run/trainer";
+import { busy, webgpu } from "./run/state";
 
 /** Where APET's parameters are drawn from where nothing is said. */
 export const POOL: Pool["modules"] = ["attention", "ffn", "norm", "bias"];

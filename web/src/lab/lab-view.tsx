@@ -12,7 +12,7 @@ import { Form } from "./form/form";
 import { live } from "./run/live";
 import { goOn } from "./run/resume";
 import { TryIt } from "./predict/try-it";
-import { busy } from "./run/trainer";
+import { busy } from "./run/state";
 
 /** `ExperimentResults` shows what came of the experiment. */
 export function LabView({ ExperimentResults }: { ExperimentResults: ComponentType }) {

@@ -22,7 +22,7 @@ import {
   stop,
 } from "./experiment";
 import { Choice } from "../form/fields";
-import { busy, queued } from "../run/trainer";
+import { busy, queued } from "../run/state";
 
 const TITLES: Record<string, string> = {
   demo: "Everything",

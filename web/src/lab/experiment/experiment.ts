@@ -11,7 +11,8 @@ import { ownTasks } from "../../storage/own-tasks";
 import { adopt, spec } from "../choices";
 import type { DeviceName } from "../../wasm/protocol";
 import { canGoOn, goOn } from "../run/resume";
-import { busy, phase, problem, queued, stop as stopRun, train } from "../run/trainer";
+import { busy, phase, problem, queued } from "../run/state";
+import { stop as stopRun, train } from "../run/trainer";
 
 /** A run of the experiment. */
 export interface PlannedRun {

@@ -4,7 +4,8 @@ import { useRef } from "preact/hooks";
 import { go } from "../../route";
 import { adopt, change, spec } from "../choices";
 import { unpack } from "../../storage/unpack";
-import { BUSY, busy, problem, startWith, startWithAdapter } from "../run/trainer";
+import { BUSY, busy, problem } from "../run/state";
+import { startWith, startWithAdapter } from "../run/questions";
 
 /** A theta file is a safetensors file whose header says so; nothing else of APET Lab is. */
 async function isTheta(file: File): Promise<boolean> {

@@ -11,7 +11,7 @@ import { MethodFields } from "./method-fields";
 import { ModelsDialog, chooseModel } from "./models-dialog";
 import { TaskFields } from "./task-fields";
 import { there } from "../run/there";
-import { busy, unfit, webgpu } from "../run/trainer";
+import { busy, unfit, webgpu } from "../run/state";
 
 export function Form() {
   return (

@@ -5,7 +5,7 @@ import { METHODS } from "../../format";
 import { BeginWith } from "./begin-with";
 import { change, chooseMethod, spec } from "../choices";
 import { Check, CountField, Field, NumberField, SelectField } from "./fields";
-import { plan } from "../run/trainer";
+import { plan } from "../run/state";
 
 const NAMES = Object.keys(METHODS) as MethodName[];
 const MODULE_TITLES: Record<Module, string> = {

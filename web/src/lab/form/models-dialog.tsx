@@ -5,7 +5,7 @@ import { megabytes } from "../../format";
 import { addAddress, addFiles, keptModels, removeKeptModel, type KeptModel } from "../../storage/own-models";
 import { asked, change, spec } from "../choices";
 import { Field } from "./fields";
-import { held, phase, problem, unfit } from "../run/trainer";
+import { held, phase, problem, unfit } from "../run/state";
 
 export function ModelsDialog({ open, close }: { open: boolean; close(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);

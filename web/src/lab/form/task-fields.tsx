@@ -6,7 +6,7 @@ import type { TaskSpec } from "../../spec";
 import { addOwnTask, ownTasks, removeOwnTask } from "../../storage/own-tasks";
 import { change, spec } from "../choices";
 import { SelectField } from "./fields";
-import { problem, unfit } from "../run/trainer";
+import { problem, unfit } from "../run/state";
 
 const TEXT_NAMES = ["text", "sentence", "review", "content", "comment", "tweet", "title"];
 const LABEL_NAMES = ["label", "class", "category", "sentiment", "target", "y"];

@@ -10,7 +10,8 @@ import { readTheta, recordName } from "../../storage/runs";
 import { change, POOL, spec } from "../choices";
 import { live } from "../run/live";
 import type { PositionBlock, PositionGrid } from "../../wasm/protocol";
-import { busy, describe, moved, plan, positions } from "../run/trainer";
+import { busy, plan } from "../run/state";
+import { describe, moved, positions } from "../run/questions";
 
 const TITLES: Record<string, string> = {
   query: "Query",

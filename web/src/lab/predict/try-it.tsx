@@ -8,7 +8,8 @@ import { readLine } from "../../spec";
 import { readTheta, recordName } from "../../storage/runs";
 import { spec } from "../choices";
 import type { Asking } from "../../wasm/protocol";
-import { ask, busy, plan } from "../run/trainer";
+import { ask } from "../run/questions";
+import { busy, plan } from "../run/state";
 
 /** Runs that are asked at once. */
 const MOST = 6;

@@ -11,25 +11,9 @@ import type { Spent } from "../../wasm/protocol";
 import type { Transfer } from "../../storage/sources";
 import { speeds } from "./speed";
 import { job, stopThere, there, trainThere } from "./there";
-import {
-  busy,
-  cancelDownload,
-  held,
-  notice,
-  pause,
-  phase,
-  plan,
-  prepare,
-  problem,
-  progress,
-  queued,
-  resume,
-  stop,
-  train,
-  transfer,
-  unfit,
-  type Plan,
-} from "./trainer";
+import { busy, held, notice, phase, plan, problem, progress, queued, transfer, unfit, type Plan } from "./state";
+import { cancelDownload, prepare } from "./main-worker";
+import { pause, resume, stop, train } from "./trainer";
 
 const SETTLE_MS = 250;
 /** A model this large is fetched without being asked for only from this machine. */

@@ -7,7 +7,7 @@ import { addRecord, SERVER } from "../../records/records";
 import type { Spec } from "../../spec";
 import { begin } from "./live";
 import { ownTasks } from "../../storage/own-tasks";
-import { busy, phase, problem, progress } from "./trainer";
+import { busy, phase, problem, progress } from "./state";
 
 /** The chosen device of that machine; empty where this tab trains. */
 export const there = signal("");
