@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use apet_plm::{Config, Dtype, Outline, Random, Weights};
+use apet_plm::{Config, Dtype, ModelArchitecture, Random, Weights};
 use apet_record::{RunRecord, Status};
 use serde_json::{Map, Value, json};
 
@@ -34,8 +34,9 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
     let from = format!("{fixtures}/{tokenizer}/tokenizer.json");
     fs::copy(from, folder.join("tokenizer.json")).unwrap();
-    let outline = Outline::of("random", Config::read("config.json", &text).unwrap());
-    let weights = Random::of(&outline, Dtype::Bf16);
+    let architecture =
+        ModelArchitecture::new("random", Config::read("config.json", &text).unwrap());
+    let weights = Random::new(&architecture, Dtype::Bf16);
     let mut shards: Vec<Vec<&str>> = vec![Vec::new()];
     let mut size = 0;
     for name in weights.names() {

@@ -114,7 +114,7 @@ fn a_theta_of_10_000_is_small_on_disk() {
     assert_eq!(theta.info().trainable_parameters, 10_000);
     let text = apet_record::canonical_json(&spec).unwrap();
     let metadata = [("apet_spec".to_owned(), text)].into_iter().collect();
-    let file = theta.to_safetensors(plm.outline(), &values(theta.values()), metadata);
+    let file = theta.to_safetensors(plm.architecture(), &values(theta.values()), metadata);
     let size = file.unwrap().len();
     println!("{size} bytes");
     assert!(size < 100_000, "{size} bytes");

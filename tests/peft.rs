@@ -11,7 +11,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use apet_plm::{Dtype, Encoded, Kind, Plm, PlmFiles, Prompted, ReadAt, Safetensors, Tap, Weights};
+use apet_plm::{
+    Dtype, Encoded, Kind, LayerHooks, Plm, PlmFiles, Prompted, ReadAt, Safetensors, Weights,
+};
 use apet_record::{Method, Objective, Pool, Pooling, RunSpec, Select, Stream};
 use apet_theta::{Layout, Merged, Theta};
 use burn::{
@@ -136,7 +138,7 @@ fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
         .collect();
     let batch = plm.batch(&encoded.iter().collect::<Vec<_>>());
     match task {
-        "CAUSAL_LM" => values(plm.logits(&batch, &tap as &dyn Tap).unwrap()),
+        "CAUSAL_LM" => values(plm.logits(&batch, &tap as &dyn LayerHooks).unwrap()),
         "SEQ_CLS" => {
             let states = plm.states(&batch, &tap);
             values(tap.head(plm.pool(&batch, states, Pooling::Pooler, &tap)))
@@ -270,10 +272,10 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
             let mut spec = RunSpec::new(model, "none");
             spec.method = Theta::peft_method(&config).map_err(|e| e.to_string())?;
             (spec.objective, spec.head.pooling) = Theta::peft_purpose(&config).unwrap();
-            let layout = Layout::new(plm.outline(), &spec, 3, None, plm.device());
+            let layout = Layout::new(plm.architecture(), &spec, 3, None, plm.device());
             let planned = Theta::of(&plm, 3, layout.map_err(|e| e.to_string())?);
             let theta = Theta::from_peft(&plm, &config, &weights).unwrap();
-            let same = theta.check_same(&planned, plm.outline());
+            let same = theta.check_same(&planned, plm.architecture());
             same.map(|()| spec.method).map_err(|e| e.to_string())
         };
         match go_on() {
@@ -404,7 +406,7 @@ fn damaged_files_cause_no_panic() {
         let theta = theta.unwrap();
         let at = values(theta.values());
         let own = theta
-            .to_safetensors(plm.outline(), &at, HashMap::new())
+            .to_safetensors(plm.architecture(), &at, HashMap::new())
             .unwrap();
         for _ in 0..150 {
             let config = damage(&config);
@@ -512,11 +514,12 @@ fn adapters_written_here_are_read_back() {
             // As a run has it: the pooler is part of the pool only where it is used.
             let pooling_of_run = pooling.unwrap_or(Pooling::Mean);
             let used = |site: &apet_plm::Site| {
-                plm.kind() != Kind::Encoder || plm.outline().in_classification(site, pooling_of_run)
+                plm.kind() != Kind::Encoder
+                    || plm.architecture().in_classification(site, pooling_of_run)
             };
             let classes = pooling.map(|_| 3);
             let layout = Layout::over(
-                plm.outline(),
+                plm.architecture(),
                 &spec,
                 classes,
                 None,
@@ -569,7 +572,7 @@ fn last_dimension(plm: &Plm, task: &str) -> usize {
     match task {
         "SEQ_CLS" => 3,
         "FEATURE_EXTRACTION" => plm.info().hidden,
-        _ => plm.outline().config.vocabulary(),
+        _ => plm.architecture().config.vocabulary(),
     }
 }
 
@@ -653,7 +656,8 @@ fn merged_models_are_the_tuned_ones() {
                 spec.method = method.clone();
                 let classes = pooling.map(|_| 3);
                 let all = apet_theta::ALL;
-                let layout = Layout::over(plm.outline(), &spec, classes, None, plm.device(), all);
+                let layout =
+                    Layout::over(plm.architecture(), &spec, classes, None, plm.device(), all);
                 let mut theta = Theta::of(&plm, 3, layout.unwrap());
                 let at = shaken(&theta, 0.05);
                 with(&mut theta, &at);
@@ -673,7 +677,7 @@ fn merged_models_are_the_tuned_ones() {
                     let mut nothing = RunSpec::new(model, "none");
                     nothing.method = Method::Head {};
                     let layout = Layout::over(
-                        tuned.outline(),
+                        tuned.architecture(),
                         &nothing,
                         Some(2),
                         None,
@@ -744,7 +748,7 @@ fn what_peft_can_not_hold_is_refused() {
         let mut spec = RunSpec::new(model, "none");
         spec.method = method;
         let layout = Layout::over(
-            plm.outline(),
+            plm.architecture(),
             &spec,
             None,
             None,

@@ -9,7 +9,7 @@
 #[path = "support/counting.rs"]
 mod counting;
 
-use apet_plm::{Config, Outline, Plm, PlmFiles, Random};
+use apet_plm::{Config, ModelArchitecture, Plm, PlmFiles, Random};
 use apet_record::{Dtype, Method, Objective, RunSpec};
 use apet_tasks::{Answer, Example, Task};
 use apet_train::{Plan, Trainer};
@@ -71,8 +71,8 @@ fn task(rows: usize, length: usize) -> Task {
 /// Bytes of two steps and an evaluation as planned, and as they were.
 fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     let text = config(family, widths);
-    let outline = Outline::of("m", Config::read("config.json", &text).unwrap());
-    let planned = Plan::new(&outline, spec, 2).unwrap().peak();
+    let architecture = ModelArchitecture::new("m", Config::read("config.json", &text).unwrap());
+    let planned = Plan::new(&architecture, spec, 2).unwrap().peak();
     let tokenizer = match family {
         "bert" | "mpnet" => "bert-tiny",
         "t5" => "t5-tiny",
@@ -80,7 +80,7 @@ fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     };
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
     let tokenizer = std::fs::read(format!("{fixtures}/{tokenizer}/tokenizer.json")).unwrap();
-    let weights = Random::of(&outline, spec.dtype);
+    let weights = Random::new(&architecture, spec.dtype);
     let rows = spec.train.batch_size;
     let task = task(rows, spec.task.max_length);
     let before = counting::watch();

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use apet_plm::{Config, Outline};
+use apet_plm::{Config, ModelArchitecture};
 use apet_record::RunSpec;
 use apet_theta::Layout;
 use burn::tensor::Device;
@@ -40,11 +40,12 @@ fn positions_are_what_they_always_were() {
     let mut found = Vec::new();
     for model in ["bert-tiny", "bloom-tiny", "t5-tiny", "llama-tiny"] {
         let config = std::fs::read_to_string(fixtures.join(model).join("config.json")).unwrap();
-        let outline = Outline::of(model, Config::read("config.json", &config).unwrap());
+        let architecture =
+            ModelArchitecture::new(model, Config::read("config.json", &config).unwrap());
         for method in METHODS {
             for seed in [0, 1] {
                 let spec = spec(model, method, seed);
-                let layout = Layout::new(&outline, &spec, 2, None, &Device::flex());
+                let layout = Layout::new(&architecture, &spec, 2, None, &Device::flex());
                 let info = layout
                     .unwrap_or_else(|e| panic!("{model} {method}: {e}"))
                     .info;

@@ -12,7 +12,7 @@ mod counting;
 
 use std::time::{Duration, Instant};
 
-use apet_plm::{Config, Outline, Plm, PlmFiles, Random};
+use apet_plm::{Config, ModelArchitecture, Plm, PlmFiles, Random};
 use apet_record::{Layers, Method, Pool, RunSpec};
 use apet_train::{Trainer, random_rows};
 use burn::tensor::Device;
@@ -70,12 +70,12 @@ fn measure(plm: &Plm, methods: &[(Method, bool)]) -> Vec<(Duration, usize)> {
 /// One test, so that nothing else runs or allocates meanwhile.
 #[test]
 fn few_parameters_cost_less_than_all() {
-    let outline = Outline::of("m", Config::read("config.json", CONFIG).unwrap());
+    let architecture = ModelArchitecture::new("m", Config::read("config.json", CONFIG).unwrap());
     let files = PlmFiles {
         name: "m",
         config: CONFIG,
         tokenizer: TOKENIZER.as_bytes(),
-        weights: &Random::of(&outline, Default::default()),
+        weights: &Random::new(&architecture, Default::default()),
     };
     let model = counting::watch();
     let plm = Plm::load(files, Default::default(), &Device::flex()).unwrap();

@@ -10,13 +10,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use apet_plm::{
-    Config, Dtype, Encoded, Frozen, Kind, Outline, Plm, PlmFiles, Prompted, Safetensors, Tap,
+    Config, Dtype, Encoded, Frozen, Kind, LayerHooks, ModelArchitecture, Plm, PlmFiles, Prompted,
+    Safetensors,
 };
 use apet_record::{
     Budget, Layers, Method, Objective, Part, Pool, Pooling, RunSpec, Seeds, Select, Stream, Unit,
 };
 use apet_tasks::{Answer, Example, Task};
-use apet_theta::{ALL, At, Layout, Leaves, Structure, Theta, Weight};
+use apet_theta::{ALL, AttachPoint, Layout, Leaves, Structure, Theta, Weight};
 use apet_train::{Help, Helpers, Share, Together, Trainer};
 use burn::{
     Tensor,
@@ -121,7 +122,7 @@ fn theta(plm: &Plm, method: &Method) -> Theta {
     spec.method = method.clone();
     spec.seeds.placement = 7;
     spec.seeds.init = 7;
-    let layout = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+    let layout = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
     Theta::of(
         plm,
         7,
@@ -138,7 +139,7 @@ fn rows() -> [Prompted; 2] {
 }
 
 /// What the model says with a tap: scores at targets, or pooled states of an encoder.
-fn output(plm: &Plm, tap: &dyn Tap) -> Tensor<2> {
+fn output(plm: &Plm, tap: &dyn LayerHooks) -> Tensor<2> {
     let rows = rows();
     if plm.kind() != Kind::Encoder {
         let rows: Vec<&Prompted> = rows.iter().collect();
@@ -264,7 +265,8 @@ fn what_is_added_equals_dense_weights() {
                 Err(e) => {
                     let text = e.to_string();
                     let no_tensor = tuned.weights().iter().any(|w| {
-                        matches!(w.at, At::Place(_)) || matches!(w.structure, Structure::Bias)
+                        matches!(w.at, AttachPoint::InsertionPoint(_))
+                            || matches!(w.structure, Structure::Bias)
                     });
                     assert!(
                         no_tensor && text.contains("no tensor of the model"),
@@ -414,7 +416,7 @@ fn files_keep_every_bit() {
             let at = shaken(&before, 0.05);
             before.set_values(tensor(&at));
             let file = before
-                .to_safetensors(plm.outline(), &at, HashMap::new())
+                .to_safetensors(plm.architecture(), &at, HashMap::new())
                 .unwrap();
             let after = Theta::read(&plm, &file).unwrap();
             assert_eq!(before.info(), after.info());
@@ -439,7 +441,7 @@ fn other_files_are_refused() {
     let theta = theta(&plm, &Method::lora());
     let at = values(theta.values());
     let file = theta
-        .to_safetensors(plm.outline(), &at, HashMap::new())
+        .to_safetensors(plm.architecture(), &at, HashMap::new())
         .unwrap();
     let refusal = |plm: &Plm, bytes: &[u8]| Theta::read(plm, bytes).unwrap_err().to_string();
     let text = refusal(&other, &file);
@@ -452,7 +454,7 @@ fn other_files_are_refused() {
         assert!(text.contains("expected a theta file of APET Lab"), "{text}");
     }
     let text = theta
-        .to_safetensors(plm.outline(), &at[1..], HashMap::new())
+        .to_safetensors(plm.architecture(), &at[1..], HashMap::new())
         .unwrap_err();
     assert!(text.to_string().starts_with("found "), "{text}");
 }
@@ -503,19 +505,20 @@ fn budgets_are_those_of_the_papers_table() {
         (bert(24, 1024), [102_400, 272_384, 2_409_600, 786_432]),
     ];
     for (config, expected) in table {
-        let outline = Outline::of("m", Config::read("config.json", &config).unwrap());
-        let found = apet_record::Baseline::ALL.map(|b| apet_theta::closed_form(b, &outline));
+        let architecture =
+            ModelArchitecture::new("m", Config::read("config.json", &config).unwrap());
+        let found = apet_record::Baseline::ALL.map(|b| apet_theta::closed_form(b, &architecture));
         assert_eq!(found, expected, "{config}");
         // What the recipes really tune agrees, where the closed form counts all of it.
         let count_of = |method: Method| {
             let mut spec = RunSpec::new("m", "none");
             spec.method = method;
-            let layout = Layout::over(&outline, &spec, None, None, &Device::flex(), ALL);
+            let layout = Layout::over(&architecture, &spec, None, None, &Device::flex(), ALL);
             layout.unwrap().info.trainable_parameters
         };
         assert_eq!(count_of(Method::prompt()), expected[0]);
         assert_eq!(count_of(Method::adapter()), expected[2]);
-        if outline.kind() != Kind::EncoderDecoder {
+        if architecture.kind() != Kind::EncoderDecoder {
             assert_eq!(count_of(Method::Bitfit {}), expected[1]);
             assert_eq!(count_of(Method::lora()), expected[3]);
         }
@@ -544,7 +547,7 @@ fn units_stay_at_or_below_the_count() {
                         units: units.to_vec(),
                     },
                 );
-                let layout = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+                let layout = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
                 let info = match layout {
                     Ok(layout) => layout.info,
                     Err(e) => {
@@ -570,7 +573,7 @@ fn units_stay_at_or_below_the_count() {
             units: all.to_vec(),
         },
     );
-    let refused = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+    let refused = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
     let text = refused.unwrap_err().to_string();
     assert!(
         text.starts_with("method.count: found 3, the smallest unit has "),
@@ -586,7 +589,7 @@ fn a_tensor_is_owned_once() {
     spec.method = Method::Combined {
         parts: vec![Method::LayerNorm {}, Method::Bitfit {}],
     };
-    let refused = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+    let refused = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
     let text = refused.unwrap_err().to_string();
     assert!(
         text.starts_with("method.parts: bert.embeddings.LayerNorm.bias is tuned as a whole by two"),
@@ -606,7 +609,7 @@ fn pools_are_narrowed_by_part_name_and_block() {
                 pool,
                 select: Select::Rows {},
             };
-            let layout = Layout::over(plm.outline(), &spec, None, None, plm.device(), ALL);
+            let layout = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
             layout
                 .unwrap()
                 .weights
@@ -651,7 +654,7 @@ fn descriptions_and_maps_add_up() {
                 "{}",
                 method.label()
             );
-            let told = layout.describe(plm.outline());
+            let told = layout.describe(plm.architecture());
             let counted: usize = theta.weights().iter().map(Weight::len).sum();
             assert_eq!(told.trainable_parameters as usize, counted);
             assert_eq!(
@@ -667,7 +670,7 @@ fn descriptions_and_maps_add_up() {
                 told.trainable_parameters
             );
             assert_eq!(told.sites.len(), told.weights);
-            let map = layout.position_map(plm.outline(), 16);
+            let map = layout.position_map(plm.architecture(), 16);
             assert_eq!(
                 map.blocks.iter().map(|b| b.2).sum::<u64>(),
                 told.trainable_parameters
@@ -692,7 +695,8 @@ fn descriptions_and_maps_add_up() {
 fn a_model_of_7_billion_is_described_at_once() {
     let config =
         r#"{"model_type":"bloom","vocab_size":250880,"hidden_size":4096,"n_layer":30,"n_head":32}"#;
-    let outline = Outline::of("bloom-7b1", Config::read("config.json", config).unwrap());
+    let architecture =
+        ModelArchitecture::new("bloom-7b1", Config::read("config.json", config).unwrap());
     let spec = |seed| {
         let mut spec = RunSpec::new("bloom-7b1", "none");
         spec.method = apet(4096, Select::Element);
@@ -700,7 +704,7 @@ fn a_model_of_7_billion_is_described_at_once() {
         spec
     };
     let layout =
-        |seed| Layout::over(&outline, &spec(seed), None, None, &Device::flex(), ALL).unwrap();
+        |seed| Layout::over(&architecture, &spec(seed), None, None, &Device::flex(), ALL).unwrap();
     let (first, again, other) = (layout(1), layout(1), layout(2));
     assert_eq!(first.info.trainable_parameters, 4096);
     assert_eq!(first.info.positions_hash, again.info.positions_hash);
@@ -714,7 +718,7 @@ fn a_model_of_7_billion_is_described_at_once() {
         })
         .sum();
     assert!(kept < 50 << 20, "{kept} bytes");
-    assert_eq!(first.describe(&outline).trainable_parameters, 4096);
+    assert_eq!(first.describe(&architecture).trainable_parameters, 4096);
 }
 
 /// A few rows with two labels.
@@ -1336,7 +1340,7 @@ fn full_tuning_may_have_a_pool() {
         ..Pool::default()
     };
     let theta = theta(&plm, &Method::Full { pool: Some(pool) });
-    let width = plm.outline().config.hidden();
+    let width = plm.architecture().config.hidden();
     assert_eq!(
         theta.info().trainable_parameters,
         4 * (width * width) as u64

@@ -188,11 +188,11 @@ impl Everything {
         spec.head.pooling = pooling;
         // A language model's own loss uses every site, a pooler only where it is asked for.
         let used = |site: &Site| {
-            plm.kind() != Kind::Encoder || plm.outline().in_classification(site, pooling)
+            plm.kind() != Kind::Encoder || plm.architecture().in_classification(site, pooling)
         };
         let used: Used<'_> = (&used, &|_| true);
         let layout = Layout::over(
-            plm.outline(),
+            plm.architecture(),
             &spec,
             Some(classes),
             None,

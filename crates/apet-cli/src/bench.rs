@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     device, memory, model,
-    models::{config_of, outline},
+    models::{architecture, config_of},
     run::Settings,
     store::Store,
 };
@@ -168,7 +168,7 @@ fn load(store: &Store, name: &str, spec: &RunSpec, opened: &device::Opened) -> R
         return Ok((model::load(store, name, spec.dtype, opened)?, false));
     }
     opened.keeps(spec.dtype)?;
-    let weights = Random::of(&outline(store, name)?, spec.dtype);
+    let weights = Random::new(&architecture(store, name)?, spec.dtype);
     let files = PlmFiles {
         name,
         config: &config_of(store, name)?,

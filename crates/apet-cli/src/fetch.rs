@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::{Config, Outline};
+use apet_plm::{Config, ModelArchitecture};
 use apet_record::RunSpec;
 use apet_tasks::{Format, find_splits, load, sentences};
 use serde::{Deserialize, Serialize};
@@ -228,8 +228,10 @@ fn take(
 
 /// Refuses the config of another model than the published one.
 fn of_shape(file: &str, config: &Config, model: &Published) -> Result<()> {
-    let found = Outline::of(&model.name, config.clone()).parameters().0;
-    let expected = model.outline()?.parameters().0;
+    let found = ModelArchitecture::new(&model.name, config.clone())
+        .parameters()
+        .0;
+    let expected = model.architecture()?.parameters().0;
     ensure!(
         found == expected,
         "{file}: found a model of {found} parameters, expected {expected} for {}",

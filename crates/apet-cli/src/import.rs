@@ -71,7 +71,7 @@ fn adapter(store: &Store, folder: &Path, model: &str, output: &Path) -> Result<(
         ("apet_source".to_owned(), theta.info().method.clone()),
     ]);
     let values = theta::values(&theta)?;
-    let file = theta.to_safetensors(plm.outline(), &values, metadata)?;
+    let file = theta.to_safetensors(plm.architecture(), &values, metadata)?;
     write_atomic(output, |out| Ok(out.write_all(&file)?))?;
     let info = theta.info();
     println!(

@@ -3,7 +3,7 @@
 pub(crate) mod catalogue;
 
 use anyhow::{Context, Result, ensure};
-use apet_plm::{Config, Outline};
+use apet_plm::{Config, ModelArchitecture};
 use apet_record::{Dtype, Method, RunSpec};
 use apet_train::Plan;
 use indicatif::{HumanBytes, HumanCount};
@@ -58,13 +58,13 @@ fn memory() -> (u64, u64) {
 }
 
 /// The largest numbers a model's weights fit in, with APET's defaults on batches of 16 x 128.
-fn fits(outline: &Outline, available: u64) -> &'static str {
+fn fits(architecture: &ModelArchitecture, available: u64) -> &'static str {
     // The count hardly matters, and drawing places in the largest models would.
-    let mut spec = RunSpec::new(&outline.name, "any");
+    let mut spec = RunSpec::new(&architecture.name, "any");
     spec.method = Method::Head {};
     let peak = |dtype| {
         spec.dtype = dtype;
-        Plan::new(outline, &spec, 2).map_or(u64::MAX, |plan| plan.peak())
+        Plan::new(architecture, &spec, 2).map_or(u64::MAX, |plan| plan.peak())
     };
     let fitting = [Dtype::F32, Dtype::Bf16].map(peak);
     match fitting.map(|peak| peak <= available) {
@@ -77,25 +77,35 @@ fn fits(outline: &Outline, available: u64) -> &'static str {
 fn table(store: &Store, as_json: bool) -> Result<()> {
     let (total, available) = memory();
     let there = store.models();
-    let row = |outline: &Outline, licence: &str, hub: &str, in_store: bool| {
-        let (all, without) = outline.parameters();
+    let row = |architecture: &ModelArchitecture, licence: &str, hub: &str, in_store: bool| {
+        let (all, without) = architecture.parameters();
         json!({
-            "name": outline.name, "family": outline.config.family(),
-            "blocks": outline.config.layers(), "hidden": outline.config.hidden(),
+            "name": architecture.name, "family": architecture.config.family(),
+            "blocks": architecture.config.layers(), "hidden": architecture.config.hidden(),
             "parameters": all, "parameters_without_embeddings": without,
-            "bytes": outline.bytes(Dtype::F32), "licence": licence, "hub": hub,
-            "fits": fits(outline, available), "in_store": in_store,
+            "bytes": architecture.bytes(Dtype::F32), "licence": licence, "hub": hub,
+            "fits": fits(architecture, available), "in_store": in_store,
         })
     };
     let mut rows = Vec::new();
     for (name, config) in builtin::models() {
-        let outline = Outline::of(&name, Config::read("config.json", &config)?);
-        rows.push(row(&outline, "MIT or Apache-2.0", "comes with apet", true));
+        let architecture = ModelArchitecture::new(&name, Config::read("config.json", &config)?);
+        rows.push(row(
+            &architecture,
+            "MIT or Apache-2.0",
+            "comes with apet",
+            true,
+        ));
     }
     rows.sort_by_key(|row| row["parameters"].as_u64());
     for model in catalogue()? {
         let in_store = there.contains(&model.name);
-        rows.push(row(&model.outline()?, &model.licence, &model.hub, in_store));
+        rows.push(row(
+            &model.architecture()?,
+            &model.licence,
+            &model.hub,
+            in_store,
+        ));
     }
     if as_json {
         let memory = json!({"total": total, "available": available});
@@ -164,20 +174,20 @@ pub(crate) fn config_of(store: &Store, name: &str) -> Result<String> {
     Ok(config(store, name)?.1)
 }
 
-/// The same as an outline.
+/// The same as a [`ModelArchitecture`].
 ///
 /// # Errors
 /// When it is in none of them, or is not supported.
-pub(crate) fn outline(store: &Store, name: &str) -> Result<Outline> {
+pub(crate) fn architecture(store: &Store, name: &str) -> Result<ModelArchitecture> {
     let (file, text) = config(store, name)?;
-    Ok(Outline::of(name, Config::read(&file, &text)?))
+    Ok(ModelArchitecture::new(name, Config::read(&file, &text)?))
 }
 
 /// What to say before a run on the processor that will take more memory than there is;
 /// nothing where it fits, or where that can not be known.
 pub(crate) fn shortage(store: &Store, spec: &RunSpec, labels: usize) -> Option<String> {
-    let outline = outline(store, &spec.model).ok()?;
-    let peak = Plan::new(&outline, spec, labels).ok()?.peak();
+    let architecture = architecture(store, &spec.model).ok()?;
+    let peak = Plan::new(&architecture, spec, labels).ok()?.peak();
     let (_, available) = memory();
     (peak > available).then(|| {
         format!(
@@ -190,10 +200,10 @@ pub(crate) fn shortage(store: &Store, spec: &RunSpec, labels: usize) -> Option<S
 }
 
 fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
-    let outline = outline(store, name)?;
+    let architecture = architecture(store, name)?;
     let mut spec = RunSpec::new(name, "any");
     args.settings.change(&mut spec)?;
-    let plan = Plan::new(&outline, &spec, args.labels)?;
+    let plan = Plan::new(&architecture, &spec, args.labels)?;
     let (total, available) = memory();
     if args.json {
         let value = json!({
@@ -208,7 +218,7 @@ fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
         println!("{value}");
         return Ok(());
     }
-    let (config, theta) = (&outline.config, &plan.theta);
+    let (config, theta) = (&architecture.config, &plan.theta);
     println!(
         "{name}: {} parameters, {} without embeddings ({}, {} blocks of width {})",
         HumanCount(plan.parameters.0),

@@ -14,7 +14,9 @@ use std::sync::{
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::{Config, Dtype, Outline, Plm, PlmFiles, Random, TensorInfo, Weights, floats};
+use apet_plm::{
+    Config, Dtype, ModelArchitecture, Plm, PlmFiles, Random, TensorInfo, Weights, floats,
+};
 use apet_record::{Objective, Pooling};
 use apet_theta::Merged;
 use apet_train::{Pretrainer, Recipe};
@@ -186,9 +188,9 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
     let mut config = rung.config.clone();
     config.insert("vocab_size".into(), place.ladder.vocabulary.into());
     let config = serde_json::to_string_pretty(&config)?;
-    let outline = Outline::of(&rung.name, Config::read("config", &config)?);
+    let architecture = ModelArchitecture::new(&rung.name, Config::read("config", &config)?);
     let opened = device::open(&args.device)?;
-    let random = Random::of(&outline, Dtype::F32);
+    let random = Random::new(&architecture, Dtype::F32);
     let files = PlmFiles {
         name: &rung.name,
         config: &config,
@@ -276,7 +278,7 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
         let values = values.map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let whole = (Objective::LabelWords, Pooling::Mean);
         let merged = Merged::new(
-            Box::new(Random::of(&outline, Dtype::F32)),
+            Box::new(Random::new(&architecture, Dtype::F32)),
             pretrainer.theta(),
             &plm,
             &values,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::{Frozen, Kind, Plm, Tap};
+use apet_plm::{Frozen, Kind, LayerHooks, Plm};
 use apet_record::{Objective, Pooling, RunRecord, RunSpec};
 use apet_theta::{Leaves, Theta};
 
@@ -159,7 +159,7 @@ impl Constant {
     }
 
     /// What it does in a forward pass.
-    pub(crate) fn tap(&self) -> Box<dyn Tap + '_> {
+    pub(crate) fn tap(&self) -> Box<dyn LayerHooks + '_> {
         match &self.0 {
             Some((theta, constants)) => Box::new(theta.tap(constants)),
             None => Box::new(Frozen),

@@ -4,7 +4,7 @@
 use apet_kernels::attention;
 use burn::{Tensor, tensor::Device};
 
-use crate::{Batch, Table, Tap};
+use crate::{Batch, LayerHooks, Table};
 
 /// Splits `[rows * length, heads * width]` into `[rows, heads, length, width]`.
 pub(crate) fn split(x: Tensor<2>, rows: usize, heads: usize) -> Tensor<4> {
@@ -121,7 +121,7 @@ impl Buckets {
 
     /// The bias of every pair of a query and a key, from a table `[buckets, heads]`:
     /// `[1, heads, length, keys]`, or one for every row where they differ.
-    pub(crate) fn bias(self, table: &Table, batch: &Batch, tap: &dyn Tap) -> Tensor<4> {
+    pub(crate) fn bias(self, table: &Table, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<4> {
         let (length, keys) = (batch.length(), batch.keys());
         let pair = |at: usize| {
             let query = batch.past() + at / keys;
@@ -129,7 +129,7 @@ impl Buckets {
         };
         let buckets: Vec<i32> = (0..length * keys).map(pair).collect();
         let heads = table.rows.value.dims()[1];
-        let shared = tap.embed_shared(table, ints(buckets, batch.device()));
+        let shared = hooks.embed_shared(table, ints(buckets, batch.device()));
         let parts = shared.dims()[0];
         let bias = shared
             .reshape([parts, length, keys, heads])

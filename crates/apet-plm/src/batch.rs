@@ -5,7 +5,7 @@ use burn::{
     tensor::{DType, Device, Int, TensorData},
 };
 
-use crate::{Encoded, INPUT, Tap};
+use crate::{Encoded, INPUT, LayerHooks};
 
 /// What attention scores of what must not be seen are lowered by; exp of it is 0 in f32.
 pub(crate) const MASKED: f32 = -1e9;
@@ -95,13 +95,14 @@ impl Batch {
 
     /// The embedded input x `[rows * own tokens, width]` with the virtual tokens that this
     /// batch stands behind.
-    pub(crate) fn concat(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+    pub(crate) fn concat(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         if self.ahead == 0 {
             return x;
         }
         let [_, width] = x.dims();
         let own = x.reshape([self.rows, self.length - self.ahead, width]);
-        tap.concat(INPUT, own)
+        hooks
+            .concat(INPUT, own)
             .reshape([self.rows * self.length, width])
     }
 

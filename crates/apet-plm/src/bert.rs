@@ -7,10 +7,10 @@ use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, Linear, Norm, PlaceId, Table, Tap,
+    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{attend, split},
-    loader::{At, Loader},
+    loader::{Loader, SiteRole},
     model::Encoder,
     pass::{Blocks, Step},
 };
@@ -35,11 +35,11 @@ pub(crate) struct Block {
     key: Linear,
     value: Linear,
     attention_output: Linear,
-    after_attention: PlaceId,
+    after_attention: InsertionPointId,
     attention_norm: Norm,
     intermediate: Linear,
     output: Linear,
-    after_ffn: PlaceId,
+    after_ffn: InsertionPointId,
     output_norm: Norm,
 }
 
@@ -75,41 +75,46 @@ impl Bert {
             blocks: (0..config.num_hidden_layers)
                 .map(|i| Block::load(l, i, &sizes, &NAMES))
                 .collect(),
-            pooler: l
-                .has("pooler.dense.weight")
-                .then(|| l.linear("pooler.dense", [d, d], At::outside(Part::Pooler), true)),
+            pooler: l.has("pooler.dense.weight").then(|| {
+                l.linear(
+                    "pooler.dense",
+                    [d, d],
+                    SiteRole::outside(Part::Pooler),
+                    true,
+                )
+            }),
         }
     }
 }
 
 impl Blocks for Bert {
-    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
+    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let words = batch.concat(hooks.embed(&self.words, batch.ids()), hooks);
         let x = words
-            + tap.embed(&self.positions, batch.positions(0))
-            + tap.embed(&self.token_types, batch.types());
-        tap.norm(&self.norm, x)
+            + hooks.embed(&self.positions, batch.positions(0))
+            + hooks.embed(&self.token_types, batch.types());
+        hooks.norm(&self.norm, x)
     }
 
     fn count(&self) -> usize {
         self.blocks.len()
     }
 
-    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
         let bias = batch.attention_bias();
-        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, tap))
+        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, hooks))
     }
 }
 
 impl Encoder for Bert {
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        tap.project(&self.words, x)
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        hooks.project(&self.words, x)
     }
 
     /// tanh(W x + b) over the first token's state.
-    fn pooler(&self, first: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+    fn pooler(&self, first: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         match &self.pooler {
-            Some(pooler) => tap.linear(pooler, first).tanh(),
+            Some(pooler) => hooks.linear(pooler, first).tanh(),
             None => first,
         }
     }
@@ -137,7 +142,7 @@ impl Block {
     pub(crate) fn load(l: &mut Loader<'_>, i: usize, sizes: &Sizes, names: &[&str; 5]) -> Self {
         let (d, inner, eps) = (sizes.hidden, sizes.inner, sizes.epsilon);
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
-        let at = |part: Part| At::block(part, i);
+        let at = |part: Part| SiteRole::block(part, i);
         let behind =
             |l: &mut Loader<'_>, after| l.behind(&format!("encoder.layer.{i}"), after, d, i);
         let mut linear =
@@ -164,25 +169,30 @@ impl Block {
     }
 
     /// x `[tokens, hidden]`, shape kept; `bias` is added to attention scores.
-    pub(crate) fn forward(&self, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
-        let context = self.attention(x.clone(), bias, tap);
-        let attended = tap.linear(&self.attention_output, context);
-        let attended = tap.plug(self.after_attention, attended);
-        let x = tap.norm(&self.attention_norm, attended + x);
-        let inner = activate(self.activation, tap.linear(&self.intermediate, x.clone()));
-        let outer = tap.plug(self.after_ffn, tap.linear(&self.output, inner));
-        tap.norm(&self.output_norm, outer + x)
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        bias: &Tensor<4>,
+        hooks: &dyn LayerHooks,
+    ) -> Tensor<2> {
+        let context = self.attention(x.clone(), bias, hooks);
+        let attended = hooks.linear(&self.attention_output, context);
+        let attended = hooks.plug(self.after_attention, attended);
+        let x = hooks.norm(&self.attention_norm, attended + x);
+        let inner = activate(self.activation, hooks.linear(&self.intermediate, x.clone()));
+        let outer = hooks.plug(self.after_ffn, hooks.linear(&self.output, inner));
+        hooks.norm(&self.output_norm, outer + x)
     }
 
     /// Multi-head attention before its output layer: x `[tokens, hidden]`, shape kept.
-    fn attention(&self, x: Tensor<2>, bias: &Tensor<4>, tap: &dyn Tap) -> Tensor<2> {
+    fn attention(&self, x: Tensor<2>, bias: &Tensor<4>, hooks: &dyn LayerHooks) -> Tensor<2> {
         let [rows, ..] = bias.dims();
         let split = |x: Tensor<2>| split(x, rows, self.heads);
         let width = x.dims()[1] / self.heads;
         let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&self.query, x.clone()));
-        let key = split(tap.linear(&self.key, x.clone()));
-        let value = split(tap.linear(&self.value, x));
+        let query = split(hooks.linear(&self.query, x.clone()));
+        let key = split(hooks.linear(&self.key, x.clone()));
+        let value = split(hooks.linear(&self.value, x));
         attend(query, key, value, bias.clone(), scale)
     }
 }

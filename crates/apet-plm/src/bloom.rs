@@ -12,9 +12,9 @@ use burn::{
 };
 
 use crate::{
-    Batch, Linear, Norm, PlaceId, Rows, Table, Tap,
+    Batch, InsertionPointId, LayerHooks, Linear, Norm, Rows, Table,
     attention::{Cache, attend, split},
-    loader::{At, Loader},
+    loader::{Loader, SiteRole},
     model::Decoder,
     pass::{Blocks, Step},
 };
@@ -38,11 +38,11 @@ struct Block {
     key: Linear,
     value: Linear,
     dense: Linear,
-    after_attention: PlaceId,
+    after_attention: InsertionPointId,
     attention_norm: Norm,
     wide: Linear,
     narrow: Linear,
-    after_ffn: PlaceId,
+    after_ffn: InsertionPointId,
 }
 
 /// The tied head, where a checkpoint has it in words.
@@ -72,21 +72,21 @@ impl Bloom {
         x: Tensor<2>,
         bias: &Tensor<4>,
         cache: Option<&mut Cache>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let block = &self.blocks[number];
         let rest = |before: Tensor<2>, normed: &Tensor<2>| match self.residual_after_norm {
             true => normed.clone(),
             false => before,
         };
-        let normed = tap.norm(&block.input_norm, x.clone());
+        let normed = hooks.norm(&block.input_norm, x.clone());
         let x = rest(x, &normed);
-        let attended = self.attention(number, normed, bias, cache, tap);
-        let x = tap.plug(block.after_attention, attended) + x;
-        let normed = tap.norm(&block.attention_norm, x.clone());
+        let attended = self.attention(number, normed, bias, cache, hooks);
+        let x = hooks.plug(block.after_attention, attended) + x;
+        let normed = hooks.norm(&block.attention_norm, x.clone());
         let x = rest(x, &normed);
-        let inner = gelu_tanh(tap.linear(&block.wide, normed));
-        tap.plug(block.after_ffn, tap.linear(&block.narrow, inner)) + x
+        let inner = gelu_tanh(hooks.linear(&block.wide, normed));
+        hooks.plug(block.after_ffn, hooks.linear(&block.narrow, inner)) + x
     }
 
     /// Multi-head attention with its output layer: x `[tokens, hidden]`, shape kept.
@@ -96,20 +96,20 @@ impl Bloom {
         x: Tensor<2>,
         bias: &Tensor<4>,
         cache: Option<&mut Cache>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let block = &self.blocks[number];
         let [rows, ..] = bias.dims();
         let split = |x: Tensor<2>| split(x, rows, self.heads);
         let width = x.dims()[1] / self.heads;
         let scale = (width as f64).powf(-0.5);
-        let query = split(tap.linear(&block.query, x.clone()));
-        let mut key = split(tap.linear(&block.key, x.clone()));
-        let mut value = split(tap.linear(&block.value, x));
+        let query = split(hooks.linear(&block.query, x.clone()));
+        let mut key = split(hooks.linear(&block.key, x.clone()));
+        let mut value = split(hooks.linear(&block.value, x));
         if let Some(cache) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(&block.dense, attend(query, key, value, bias.clone(), scale))
+        hooks.linear(&block.dense, attend(query, key, value, bias.clone(), scale))
     }
 
     /// What keeps each token from later ones and from padding, and ALiBi:
@@ -139,21 +139,21 @@ fn slopes(heads: usize) -> Vec<f32> {
 }
 
 impl Blocks for Bloom {
-    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        tap.norm(&self.words_norm, words)
+    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let words = batch.concat(hooks.embed(&self.words, batch.ids()), hooks);
+        hooks.norm(&self.words_norm, words)
     }
 
     fn count(&self) -> usize {
         self.blocks.len()
     }
 
-    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
         let bias = self.bias(batch);
         Box::new(move |number, x, cache| {
-            let x = self.forward(number, x, &bias, cache, tap);
+            let x = self.forward(number, x, &bias, cache, hooks);
             match number + 1 == self.blocks.len() {
-                true => tap.norm(&self.norm, x),
+                true => hooks.norm(&self.norm, x),
                 false => x,
             }
         })
@@ -161,8 +161,8 @@ impl Blocks for Bloom {
 }
 
 impl Decoder for Bloom {
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        tap.project(&self.words, x)
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        hooks.project(&self.words, x)
     }
 }
 
@@ -171,7 +171,7 @@ impl Block {
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
         let width = d / config.n_head;
         let name = |part: &str| format!("h.{i}.{part}");
-        let at = |part: Part| At::block(part, i);
+        let at = |part: Part| SiteRole::block(part, i);
         let behind = |l: &mut Loader<'_>, after| l.behind(&format!("h.{i}"), after, d, i);
         // The rows of each head: its query, its key, its value.
         let part = |name: &'static str, place: usize, part, l: &mut Loader<'_>| {

@@ -4,7 +4,7 @@
 
 use apet_checkpoint::{Config, config::Activation};
 
-use crate::Outline;
+use crate::ModelArchitecture;
 
 /// Which tokens something is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Shape {
     }
 }
 
-impl Outline {
+impl ModelArchitecture {
     /// What each block keeps, in the order of the forward pass.
     pub fn footprints(&self) -> Vec<Footprint> {
         let shape = self.shape();

@@ -7,7 +7,7 @@ use burn::{
 };
 
 use crate::{
-    Batch, Cache, Encoded, INPUT, Pass, Plm, PlmError, Tap, model::Network, pass::through,
+    Batch, Cache, Encoded, INPUT, LayerHooks, Pass, Plm, PlmError, model::Network, pass::run_blocks,
 };
 
 /// A text and what should follow it, in token ids.
@@ -51,10 +51,10 @@ pub struct Asked<'a> {
 
 impl Asked<'_> {
     /// The targets' scores, from the pass's last states.
-    pub fn score(&self, states: Tensor<2>, tap: &dyn Tap) -> TargetLogits {
+    pub fn score(&self, states: Tensor<2>, hooks: &dyn LayerHooks) -> TargetLogits {
         let states = states.select(0, self.places.clone());
         TargetLogits {
-            logits: self.plm.network.logits(states, tap),
+            logits: self.plm.network.logits(states, hooks),
             targets: self.targets.clone(),
             counts: self.counts.clone(),
         }
@@ -70,18 +70,18 @@ impl Plm {
     pub fn target_logits(
         &self,
         rows: &[&Prompted],
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Result<TargetLogits, PlmError> {
-        let asked = self.ask(rows, tap)?;
-        let states = asked.pass.whole(tap);
-        Ok(asked.score(states, tap))
+        let asked = self.ask(rows, hooks)?;
+        let states = asked.pass.whole(hooks);
+        Ok(asked.score(states, hooks))
     }
 
     /// The rows on their way through the model, and where their targets stand.
     ///
     /// # Errors
     /// As [`Plm::target_logits`].
-    pub fn ask(&self, rows: &[&Prompted], tap: &dyn Tap) -> Result<Asked<'_>, PlmError> {
+    pub fn ask(&self, rows: &[&Prompted], hooks: &dyn LayerHooks) -> Result<Asked<'_>, PlmError> {
         let targets: Vec<i32> = rows
             .iter()
             .flat_map(|row| self.scored(row))
@@ -90,7 +90,7 @@ impl Plm {
         if targets.is_empty() {
             return Err(self.problem("found no target to score"));
         }
-        let ahead = tap.virtual_tokens(INPUT);
+        let ahead = hooks.virtual_tokens(INPUT);
         let (pass, places) = match &self.network {
             Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
             Network::Decoder(_) => {
@@ -138,12 +138,12 @@ impl Plm {
     ///
     /// # Errors
     /// When the model is no decoder.
-    pub fn logits(&self, batch: &Batch, tap: &dyn Tap) -> Result<Tensor<2>, PlmError> {
+    pub fn logits(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Result<Tensor<2>, PlmError> {
         match &self.network {
             Network::Decoder(decoder) => {
-                let batch = batch.behind(tap.virtual_tokens(INPUT));
-                let x = through(&**decoder, &batch, None, tap, &mut |_| {});
-                Ok(decoder.logits(x, tap))
+                let batch = batch.behind(hooks.virtual_tokens(INPUT));
+                let x = run_blocks(&**decoder, &batch, None, hooks, &mut |_| {});
+                Ok(decoder.logits(x, hooks))
             }
             _ => Err(self.problem("only a decoder scores every token of a text")),
         }
@@ -156,9 +156,9 @@ impl Plm {
     pub async fn log_likelihoods(
         &self,
         rows: &[&Prompted],
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Result<Vec<f64>, PlmError> {
-        let scored = self.target_logits(rows, tap)?;
+        let scored = self.target_logits(rows, hooks)?;
         let counts = scored.counts.clone();
         let losses = self.read(scored.losses()).await?;
         let mut rest = losses.iter();
@@ -176,22 +176,22 @@ impl Plm {
         prompts: &[&[u32]],
         most: usize,
         ends: &[u32],
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Result<Vec<Vec<u32>>, PlmError> {
         if prompts.iter().any(|prompt| prompt.is_empty()) {
             return Err(self.problem("a prompt has no token to go on from"));
         }
         let mut written = Written::new(prompts.len(), ends);
         let sources = self.sources(prompts.iter().copied());
-        let sources = sources.behind(tap.virtual_tokens(INPUT));
+        let sources = sources.behind(hooks.virtual_tokens(INPUT));
         match &self.network {
             Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
             Network::Decoder(decoder) => {
                 let mut cache = Cache::default();
                 let mut batch = sources;
                 for _ in 0..most {
-                    let x = through(&**decoder, &batch, Some(&mut cache), tap, &mut |_| {});
-                    let logits = decoder.logits(last(x, &batch), tap);
+                    let x = run_blocks(&**decoder, &batch, Some(&mut cache), hooks, &mut |_| {});
+                    let logits = decoder.logits(last(x, &batch), hooks);
                     let ids = self.likeliest(logits).await?;
                     if written.push(&ids) {
                         break;
@@ -201,14 +201,14 @@ impl Plm {
             }
             Network::EncoderDecoder(t5) => {
                 let source = sources;
-                let states = through(&**t5, &source, None, tap, &mut |_| {});
+                let states = run_blocks(&**t5, &source, None, hooks, &mut |_| {});
                 let writing = t5.writing(&source, &states);
                 let mut cache = Cache::default();
                 let start = encoded(vec![t5.start()]);
                 let mut batch = self.batch(&vec![&start; prompts.len()]);
                 for _ in 0..most {
-                    let x = through(&writing, &batch, Some(&mut cache), tap, &mut |_| {});
-                    let ids = self.likeliest(t5.logits(x, tap)).await?;
+                    let x = run_blocks(&writing, &batch, Some(&mut cache), hooks, &mut |_| {});
+                    let ids = self.likeliest(t5.logits(x, hooks)).await?;
                     if written.push(&ids) {
                         break;
                     }

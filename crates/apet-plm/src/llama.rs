@@ -13,10 +13,10 @@ use burn::{
 };
 
 use crate::{
-    Batch, Linear, Norm, PlaceId, Table, Tap,
+    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{Cache, attend, split},
-    loader::{At, Loader},
+    loader::{Loader, SiteRole},
     model::Decoder,
     pass::{Blocks, Step},
 };
@@ -42,12 +42,12 @@ struct Block {
     key: Linear,
     value: Linear,
     output: Linear,
-    after_attention: PlaceId,
+    after_attention: InsertionPointId,
     attention_norm: Norm,
     gate: Linear,
     up: Linear,
     down: Linear,
-    after_ffn: PlaceId,
+    after_ffn: InsertionPointId,
 }
 
 /// Cosine and sine of every token's angles, `[rows, 1, length, width / 2]`.
@@ -92,16 +92,16 @@ impl Llama {
         bias: &Tensor<4>,
         angles: &Angles,
         cache: Option<&mut Cache>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let block = &self.blocks[number];
-        let normed = tap.norm(&block.input_norm, x.clone());
-        let attended = self.attention(number, normed, bias, angles, cache, tap);
-        let x = tap.plug(block.after_attention, attended) + x;
-        let normed = tap.norm(&block.attention_norm, x.clone());
-        let gate = activate(self.activation, tap.linear(&block.gate, normed.clone()));
-        let inner = gate * tap.linear(&block.up, normed);
-        tap.plug(block.after_ffn, tap.linear(&block.down, inner)) + x
+        let normed = hooks.norm(&block.input_norm, x.clone());
+        let attended = self.attention(number, normed, bias, angles, cache, hooks);
+        let x = hooks.plug(block.after_attention, attended) + x;
+        let normed = hooks.norm(&block.attention_norm, x.clone());
+        let gate = activate(self.activation, hooks.linear(&block.gate, normed.clone()));
+        let inner = gate * hooks.linear(&block.up, normed);
+        hooks.plug(block.after_ffn, hooks.linear(&block.down, inner)) + x
     }
 
     /// Grouped-query attention with its output layer: x `[tokens, hidden]`, shape kept.
@@ -112,20 +112,20 @@ impl Llama {
         bias: &Tensor<4>,
         angles: &Angles,
         cache: Option<&mut Cache>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let block = &self.blocks[number];
         let [rows, ..] = bias.dims();
         let scale = ((2 * self.turns.len()) as f64).powf(-0.5);
-        let query = tap.linear(&block.query, x.clone());
+        let query = hooks.linear(&block.query, x.clone());
         let query = angles.turn(split(query, rows, self.heads));
-        let key = tap.linear(&block.key, x.clone());
+        let key = hooks.linear(&block.key, x.clone());
         let mut key = angles.turn(split(key, rows, self.key_heads));
-        let mut value = split(tap.linear(&block.value, x), rows, self.key_heads);
+        let mut value = split(hooks.linear(&block.value, x), rows, self.key_heads);
         if let Some(cache) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(
+        hooks.linear(
             &block.output,
             attend(query, key, value, bias.clone(), scale),
         )
@@ -165,20 +165,20 @@ impl Angles {
 }
 
 impl Blocks for Llama {
-    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        batch.concat(tap.embed(&self.words, batch.ids()), tap)
+    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        batch.concat(hooks.embed(&self.words, batch.ids()), hooks)
     }
 
     fn count(&self) -> usize {
         self.blocks.len()
     }
 
-    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
         let (bias, angles) = (batch.causal_bias(), self.angles(batch));
         Box::new(move |number, x, cache| {
-            let x = self.forward(number, x, &bias, &angles, cache, tap);
+            let x = self.forward(number, x, &bias, &angles, cache, hooks);
             match number + 1 == self.blocks.len() {
-                true => tap.norm(&self.norm, x),
+                true => hooks.norm(&self.norm, x),
                 false => x,
             }
         })
@@ -186,8 +186,8 @@ impl Blocks for Llama {
 }
 
 impl Decoder for Llama {
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        tap.project(self.head.as_ref().unwrap_or(&self.words), x)
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        hooks.project(self.head.as_ref().unwrap_or(&self.words), x)
     }
 }
 
@@ -203,7 +203,7 @@ impl Block {
         // Qwen2 has biases on these three, without saying so.
         let inputs = config.attention_bias || config.model_type == "qwen2";
         let name = |part: &str| format!("layers.{i}.{part}");
-        let at = |part: Part| At::block(part, i);
+        let at = |part: Part| SiteRole::block(part, i);
         let behind = |l: &mut Loader<'_>, after| l.behind(&format!("layers.{i}"), after, d, i);
         let mlp = config.mlp_bias;
         Self {

@@ -8,7 +8,7 @@ use burn::{
 };
 use half::{bf16, f16};
 
-use crate::{Linear, Norm, Param, Place, PlaceId, Rows, Site, Table};
+use crate::{InsertionPoint, InsertionPointId, Linear, Norm, Param, Rows, Site, Table};
 
 /// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
 const STAGING: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub(crate) struct Loader<'a> {
     staging: Vec<u8>,
     hash: blake3::Hasher,
     sites: Vec<Site>,
-    places: Vec<Place>,
+    insertion_points: Vec<InsertionPoint>,
     values: Vec<Tensor<1>>,
     problems: Vec<String>,
     problems_in_all: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Loader<'a> {
 /// What a model consists of, once loaded.
 pub(crate) struct Loaded {
     pub(crate) sites: Vec<Site>,
-    pub(crate) places: Vec<Place>,
+    pub(crate) insertion_points: Vec<InsertionPoint>,
     /// The frozen value of each site, flat.
     pub(crate) values: Vec<Tensor<1>>,
     /// BLAKE3 of the tensors' bytes as they were read, hexadecimal.
@@ -47,13 +47,13 @@ pub(crate) struct Loaded {
 
 /// Where a tensor belongs: what it is to its block, and the block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At {
+pub(crate) struct SiteRole {
     part: Part,
     layer: Option<usize>,
     cross: bool,
 }
 
-impl At {
+impl SiteRole {
     pub(crate) fn block(part: Part, number: usize) -> Self {
         Self {
             part,
@@ -91,7 +91,7 @@ impl<'a> Loader<'a> {
             staging: Vec::new(),
             hash: blake3::Hasher::new(),
             sites: Vec::new(),
-            places: Vec::new(),
+            insertion_points: Vec::new(),
             values: Vec::new(),
             problems: Vec::new(),
             problems_in_all: 0,
@@ -119,7 +119,7 @@ impl<'a> Loader<'a> {
         &mut self,
         name: &str,
         [outputs, inputs]: [usize; 2],
-        at: At,
+        at: SiteRole,
         bias: bool,
     ) -> Linear {
         let weight = self.param(&format!("{name}.weight"), None, [outputs, inputs], at);
@@ -134,7 +134,7 @@ impl<'a> Loader<'a> {
         part: &'static str,
         rows: Rows,
         [outputs, inputs]: [usize; 2],
-        at: At,
+        at: SiteRole,
     ) -> Linear {
         let part = Some((part, rows));
         Linear {
@@ -151,9 +151,9 @@ impl<'a> Loader<'a> {
         epsilon: f64,
         layer: Option<usize>,
     ) -> Norm {
-        let at = At {
+        let at = SiteRole {
             layer,
-            ..At::outside(Part::Norm)
+            ..SiteRole::outside(Part::Norm)
         };
         Norm {
             scale: self.param(&format!("{name}.weight"), None, [width], at),
@@ -171,9 +171,9 @@ impl<'a> Loader<'a> {
         epsilon: f64,
         layer: Option<usize>,
     ) -> Norm {
-        let at = At {
+        let at = SiteRole {
             layer,
-            ..At::outside(Part::Norm)
+            ..SiteRole::outside(Part::Norm)
         };
         Norm {
             scale: self.param(&format!("{name}.weight"), None, [width], at),
@@ -185,7 +185,7 @@ impl<'a> Loader<'a> {
 
     /// An embedding table `name.weight`, `[rows, width]`.
     pub(crate) fn table(&mut self, name: &str, shape: [usize; 2]) -> Table {
-        let at = At::outside(Part::Embedding);
+        let at = SiteRole::outside(Part::Embedding);
         Table {
             rows: self.param(&format!("{name}.weight"), None, shape, at),
         }
@@ -194,47 +194,47 @@ impl<'a> Loader<'a> {
     /// A language-model head of its own, `lm_head.weight` `[rows, width]`: its name has no prefix.
     pub(crate) fn lm_head(&mut self, shape: [usize; 2]) -> Table {
         let prefix = std::mem::take(&mut self.prefix);
-        let at = At::outside(Part::LmHead);
+        let at = SiteRole::outside(Part::LmHead);
         let rows = self.param("lm_head.weight", None, shape, at);
         self.prefix = prefix;
         Table { rows }
     }
 
-    /// The place before the embedded input: every family has it first.
-    pub(crate) fn input(&mut self, width: usize) -> PlaceId {
-        self.place("prompt".into(), width, None, None)
+    /// The insertion point before the embedded input: every family has it first.
+    pub(crate) fn input(&mut self, width: usize) -> InsertionPointId {
+        self.insertion_point("prompt".into(), width, None, None)
     }
 
-    /// The place behind a sub-layer of block `layer`, under the block's name.
+    /// The insertion point after a sub-layer of block `layer`, under the block's name.
     pub(crate) fn behind(
         &mut self,
         block: &str,
         after: SubLayer,
         width: usize,
         layer: usize,
-    ) -> PlaceId {
+    ) -> InsertionPointId {
         let name = match after {
             SubLayer::Attention => "after_attention",
             SubLayer::Ffn => "after_ffn",
         };
         let name = format!("{}{block}.{name}", self.prefix);
-        self.place(name, width, Some(after), Some(layer))
+        self.insertion_point(name, width, Some(after), Some(layer))
     }
 
-    fn place(
+    fn insertion_point(
         &mut self,
         name: String,
         width: usize,
         after: Option<SubLayer>,
         layer: Option<usize>,
-    ) -> PlaceId {
-        self.places.push(Place {
+    ) -> InsertionPointId {
+        self.insertion_points.push(InsertionPoint {
             name,
             width,
             after,
             layer,
         });
-        self.places.len() - 1
+        self.insertion_points.len() - 1
     }
 
     /// Whether the checkpoint has a tensor of this name; as if, where there is none.
@@ -249,7 +249,7 @@ impl<'a> Loader<'a> {
         name: &str,
         part: Option<(&str, Rows)>,
         shape: [usize; D],
-        at: At,
+        at: SiteRole,
     ) -> Param<D> {
         let tensor = format!("{}{name}", self.prefix);
         let rows = part.map(|(_, rows)| rows);
@@ -358,8 +358,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Ends with what stands where, without values.
-    pub(crate) fn outline(self) -> (Vec<Site>, Vec<Place>) {
-        (self.sites, self.places)
+    pub(crate) fn architecture(self) -> (Vec<Site>, Vec<InsertionPoint>) {
+        (self.sites, self.insertion_points)
     }
 
     /// Ends loading.
@@ -387,7 +387,7 @@ impl<'a> Loader<'a> {
         if self.problems_in_all == 0 {
             return Ok(Loaded {
                 sites: self.sites,
-                places: self.places,
+                insertion_points: self.insertion_points,
                 values: self.values,
                 hash: self.hash.finalize().to_hex().to_string(),
             });

@@ -7,7 +7,7 @@ use apet_record::{ModelInfo, Pooling};
 use burn::{Tensor, tensor::Device};
 
 use crate::{
-    Batch, INPUT, Kind, Outline, Padding, Site, SiteId, Tap, bert,
+    Batch, INPUT, Kind, LayerHooks, ModelArchitecture, Padding, Site, SiteId, bert,
     bert::Bert,
     bloom,
     bloom::Bloom,
@@ -15,7 +15,7 @@ use crate::{
     loader::Loader,
     mpnet,
     mpnet::Mpnet,
-    pass::{Blocks, Pass, through},
+    pass::{Blocks, Pass, run_blocks},
     t5::T5,
 };
 
@@ -43,10 +43,10 @@ impl PlmFiles<'_> {
 pub(crate) trait Encoder: Blocks {
     /// Scores of every token of the vocabulary by its row of the table: `[tokens, hidden]` to
     /// `[tokens, vocabulary]`.
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2>;
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2>;
 
     /// Its pooler over the first token's state, `[rows, hidden]`.
-    fn pooler(&self, first: Tensor<2>, _tap: &dyn Tap) -> Tensor<2> {
+    fn pooler(&self, first: Tensor<2>, _hooks: &dyn LayerHooks) -> Tensor<2> {
         first
     }
 }
@@ -54,7 +54,7 @@ pub(crate) trait Encoder: Blocks {
 /// A network in which a token sees what is before it.
 pub(crate) trait Decoder: Blocks {
     /// Scores of every token of the vocabulary: `[tokens, hidden]` to `[tokens, vocabulary]`.
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2>;
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2>;
 }
 
 /// What a model is made of.
@@ -69,7 +69,7 @@ pub(crate) enum Network {
 #[derive(Debug)]
 pub struct Plm {
     info: ModelInfo,
-    outline: Outline,
+    architecture: ModelArchitecture,
     values: Vec<Tensor<1>>,
     pub(crate) network: Network,
     tokenizer: Tokenizer,
@@ -82,11 +82,11 @@ pub struct Plm {
 
 impl Network {
     /// Scores of every token of the vocabulary, `[tokens, hidden]` to `[tokens, vocabulary]`.
-    pub(crate) fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+    pub(crate) fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         match self {
-            Self::Encoder(encoder) => encoder.logits(x, tap),
-            Self::Decoder(decoder) => decoder.logits(x, tap),
-            Self::EncoderDecoder(t5) => t5.logits(x, tap),
+            Self::Encoder(encoder) => encoder.logits(x, hooks),
+            Self::Decoder(decoder) => decoder.logits(x, hooks),
+            Self::EncoderDecoder(t5) => t5.logits(x, hooks),
         }
     }
 
@@ -141,18 +141,18 @@ impl Plm {
         let (network, unused) = Network::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
         let tokenizer = files.tokenizer(&config)?;
-        let outline = Outline {
+        let architecture = ModelArchitecture {
             name: files.name.to_owned(),
             config,
             sites: loaded.sites,
-            places: loaded.places,
+            insertion_points: loaded.insertion_points,
         };
-        let (parameters, parameters_without_embeddings) = outline.parameters();
+        let (parameters, parameters_without_embeddings) = architecture.parameters();
         let info = ModelInfo {
             name: files.name.to_owned(),
-            family: outline.config.family().to_owned(),
-            layers: outline.config.layers(),
-            hidden: outline.config.hidden(),
+            family: architecture.config.family().to_owned(),
+            layers: architecture.config.layers(),
+            hidden: architecture.config.hidden(),
             parameters,
             parameters_without_embeddings,
             weights_hash: loaded.hash,
@@ -160,7 +160,7 @@ impl Plm {
         };
         Ok(Self {
             info,
-            outline,
+            architecture,
             values: loaded.values,
             network,
             // Padding is masked: any token does.
@@ -177,18 +177,18 @@ impl Plm {
     ///
     /// # Errors
     /// As [`Plm::load`].
-    pub fn check(files: PlmFiles<'_>) -> Result<Outline, PlmError> {
+    pub fn check(files: PlmFiles<'_>) -> Result<ModelArchitecture, PlmError> {
         let config = Config::read(&format!("{}/config.json", files.name), files.config)?;
         let device = Device::flex(); // nothing is put there
         let mut loader = Loader::check(files.weights, &device);
         let (_, unused) = Network::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
         files.tokenizer(&config)?;
-        Ok(Outline {
+        Ok(ModelArchitecture {
             name: files.name.to_owned(),
             config,
             sites: loaded.sites,
-            places: loaded.places,
+            insertion_points: loaded.insertion_points,
         })
     }
 
@@ -198,13 +198,13 @@ impl Plm {
     }
 
     /// Its config and its sites.
-    pub fn outline(&self) -> &Outline {
-        &self.outline
+    pub fn architecture(&self) -> &ModelArchitecture {
+        &self.architecture
     }
 
     /// What it can do.
     pub fn kind(&self) -> Kind {
-        self.outline.kind()
+        self.architecture.kind()
     }
 
     /// Numbers that its matrices are kept in.
@@ -212,9 +212,9 @@ impl Plm {
         self.dtype
     }
 
-    /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.
+    /// Every tensor of the model, in the order of the forward pass. A site's index here is its id.
     pub fn sites(&self) -> &[Site] {
-        &self.outline.sites
+        &self.architecture.sites
     }
 
     /// The frozen value of a site, flattened in row-major order.
@@ -239,7 +239,7 @@ impl Plm {
 
     /// Longest sequence the model has positions for; as good as endless for relative positions.
     pub fn max_length(&self) -> usize {
-        self.outline.config.max_length()
+        self.architecture.config.max_length()
     }
 
     /// Sequences padded on the side that this model wants.
@@ -253,20 +253,20 @@ impl Plm {
 
     /// The model's states for a batch, `[rows, length, hidden]`: the encoder's of T5. Virtual
     /// tokens stand before the batch's own.
-    pub fn states(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<3> {
-        let x = self.forward(batch, tap, &mut |_| {});
+    pub fn states(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<3> {
+        let x = self.forward(batch, hooks, &mut |_| {});
         three(x, batch.rows())
     }
 
     /// The way of [`Plm::states`] in pieces.
-    pub fn pass(&self, batch: &Batch, tap: &dyn Tap) -> Pass<'_> {
-        Pass::new(self, batch.behind(tap.virtual_tokens(INPUT)), None)
+    pub fn pass(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Pass<'_> {
+        Pass::new(self, batch.behind(hooks.virtual_tokens(INPUT)), None)
     }
 
     /// Scores of every token of the vocabulary for some last states, `[tokens, hidden]` to
     /// `[tokens, vocabulary]`: by its head, or, in an encoder, by the rows of its token table.
-    pub fn token_scores(&self, states: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        self.network.logits(states, tap)
+    pub fn token_scores(&self, states: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        self.network.logits(states, hooks)
     }
 
     /// A pass's last states as [`Plm::pool`] takes them, `[rows, length, hidden]`.
@@ -276,17 +276,22 @@ impl Plm {
 
     /// All states as transformers' `hidden_states`, each `[rows, length, hidden]`; the last
     /// one is the model's output.
-    pub fn hidden_states(&self, batch: &Batch, tap: &dyn Tap) -> Vec<Tensor<3>> {
+    pub fn hidden_states(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Vec<Tensor<3>> {
         let mut states = Vec::new();
-        self.forward(batch, tap, &mut |x| {
+        self.forward(batch, hooks, &mut |x| {
             states.push(three(x.clone(), batch.rows()))
         });
         states
     }
 
-    fn forward(&self, batch: &Batch, tap: &dyn Tap, see: &mut dyn FnMut(&Tensor<2>)) -> Tensor<2> {
-        let batch = &batch.behind(tap.virtual_tokens(INPUT));
-        through(self.network.reading(), batch, None, tap, see)
+    fn forward(
+        &self,
+        batch: &Batch,
+        hooks: &dyn LayerHooks,
+        see: &mut dyn FnMut(&Tensor<2>),
+    ) -> Tensor<2> {
+        let batch = &batch.behind(hooks.virtual_tokens(INPUT));
+        run_blocks(self.network.reading(), batch, None, hooks, see)
     }
 
     /// One vector a sequence, `[rows, hidden]`. `last` may have virtual tokens before the
@@ -296,13 +301,13 @@ impl Plm {
         batch: &Batch,
         last: Tensor<3>,
         pooling: Pooling,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let [rows, length, hidden] = last.dims();
         let batch = batch.behind(length - batch.length());
         let first = |last: Tensor<3>| last.slice([0..rows, 0..1]).reshape([rows, hidden]);
         match (pooling, &self.network) {
-            (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), tap),
+            (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), hooks),
             (Pooling::First | Pooling::Pooler, _) => first(last),
             (Pooling::Mean, _) => {
                 let weights = batch.mean_weights().reshape([rows, length, 1]);

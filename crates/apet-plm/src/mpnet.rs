@@ -6,7 +6,7 @@ use apet_checkpoint::config::{self, FARTHEST, FIRST_POSITION};
 use burn::Tensor;
 
 use crate::{
-    Batch, Norm, Table, Tap,
+    Batch, LayerHooks, Norm, Table,
     attention::Buckets,
     bert::{Block, Sizes},
     loader::Loader,
@@ -80,24 +80,24 @@ impl Mpnet {
 }
 
 impl Blocks for Mpnet {
-    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        let words = batch.concat(tap.embed(&self.words, batch.ids()), tap);
-        let x = words + tap.embed(&self.positions, batch.positions(FIRST_POSITION));
-        tap.norm(&self.norm, x)
+    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let words = batch.concat(hooks.embed(&self.words, batch.ids()), hooks);
+        let x = words + hooks.embed(&self.positions, batch.positions(FIRST_POSITION));
+        hooks.norm(&self.norm, x)
     }
 
     fn count(&self) -> usize {
         self.blocks.len()
     }
 
-    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a> {
-        let bias = self.buckets.bias(&self.relative, batch, tap) + batch.attention_bias();
-        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, tap))
+    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
+        let bias = self.buckets.bias(&self.relative, batch, hooks) + batch.attention_bias();
+        Box::new(move |number, x, _| self.blocks[number].forward(x, &bias, hooks))
     }
 }
 
 impl Encoder for Mpnet {
-    fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        tap.project(&self.words, x)
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        hooks.project(&self.words, x)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use burn::Tensor;
 
-use crate::{Batch, Cache, Plm, Tap, model::Network, t5::T5};
+use crate::{Batch, Cache, LayerHooks, Plm, model::Network, t5::T5};
 
 /// One block: its number, and the states that go in, `[rows * length, hidden]`, to those that come
 /// out. With a cache, the batch stands behind the tokens that the cache has seen.
@@ -14,27 +14,27 @@ pub(crate) type Step<'a> = Box<dyn Fn(usize, Tensor<2>, Option<&mut Cache>) -> T
 /// A stack of blocks over embedded tokens.
 pub(crate) trait Blocks: Debug {
     /// What goes into the first block, `[rows * length, hidden]`.
-    fn embed(&self, batch: &Batch, tap: &dyn Tap) -> Tensor<2>;
+    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2>;
 
     /// How many blocks there are.
     fn count(&self) -> usize;
 
     /// The blocks, ready for a batch: what they all read beside the states (masks, relative
     /// positions) is made once. What stands behind the last block is part of it.
-    fn block<'a>(&'a self, batch: &Batch, tap: &'a dyn Tap) -> Step<'a>;
+    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a>;
 }
 
 /// All blocks, one after another. `see` gets what goes into each, and what comes out of the last:
 /// transformers' `hidden_states`.
-pub(crate) fn through(
+pub(crate) fn run_blocks(
     blocks: &dyn Blocks,
     batch: &Batch,
     mut cache: Option<&mut Cache>,
-    tap: &dyn Tap,
+    hooks: &dyn LayerHooks,
     see: &mut dyn FnMut(&Tensor<2>),
 ) -> Tensor<2> {
-    let mut x = blocks.embed(batch, tap);
-    let block = blocks.block(batch, tap);
+    let mut x = blocks.embed(batch, hooks);
+    let block = blocks.block(batch, hooks);
     for number in 0..blocks.count() {
         see(&x);
         x = block(number, x, cache.as_deref_mut());
@@ -45,7 +45,7 @@ pub(crate) fn through(
 
 /// What goes from one piece of a pass to the next.
 #[derive(Clone, Debug)]
-pub struct Flow {
+pub struct ForwardState {
     /// States of every token, `[rows * length, hidden]`.
     pub states: Tensor<2>,
     /// Beside the states of T5's decoder: what its encoder gave, `[rows * length, hidden]`.
@@ -94,41 +94,52 @@ impl<'a> Pass<'a> {
     }
 
     /// One piece, from what the one before it gave; the first one needs nothing.
-    pub fn piece(&self, number: usize, before: Option<Flow>, tap: &dyn Tap) -> Flow {
+    pub fn piece(
+        &self,
+        number: usize,
+        before: Option<ForwardState>,
+        hooks: &dyn LayerHooks,
+    ) -> ForwardState {
         let (reading, read) = (self.network.reading(), self.read_pieces());
         match (before, &self.target) {
-            (Some(flow), Some((t5, target))) if number >= read => {
+            (Some(state), Some((t5, target))) if number >= read => {
                 // What the encoder gave becomes what the decoder looks at.
-                let encoded = flow.encoded.unwrap_or_else(|| flow.states.clone());
+                let encoded = state.encoded.unwrap_or_else(|| state.states.clone());
                 let writing = t5.writing(&self.source, &encoded);
                 let states = match number - read {
-                    0 => writing.embed(target, tap),
-                    block => writing.block(target, tap)(block - 1, flow.states, None),
+                    0 => writing.embed(target, hooks),
+                    block => writing.block(target, hooks)(block - 1, state.states, None),
                 };
-                Flow {
+                ForwardState {
                     states,
                     encoded: Some(encoded),
                 }
             }
-            (Some(flow), _) if number > 0 => Flow {
-                states: reading.block(&self.source, tap)(number - 1, flow.states, None),
+            (Some(state), _) if number > 0 => ForwardState {
+                states: reading.block(&self.source, hooks)(number - 1, state.states, None),
                 encoded: None,
             },
-            _ => Flow {
-                states: reading.embed(&self.source, tap),
+            _ => ForwardState {
+                states: reading.embed(&self.source, hooks),
                 encoded: None,
             },
         }
     }
 
     /// All pieces at once: the last states, `[rows * length, hidden]`.
-    pub fn whole(&self, tap: &dyn Tap) -> Tensor<2> {
-        let states = through(self.network.reading(), &self.source, None, tap, &mut |_| {});
+    pub fn whole(&self, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let states = run_blocks(
+            self.network.reading(),
+            &self.source,
+            None,
+            hooks,
+            &mut |_| {},
+        );
         match &self.target {
             None => states,
             Some((t5, target)) => {
                 let writing = t5.writing(&self.source, &states);
-                through(&writing, target, None, tap, &mut |_| {})
+                run_blocks(&writing, target, None, hooks, &mut |_| {})
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use apet_checkpoint::{Dtype, TensorInfo, Weights};
 
-use crate::Outline;
+use crate::ModelArchitecture;
 
 /// Numbers like a pretrained model's: matrices and tables around ±0.01 to 0.03, scales of
 /// norms 1, biases 0. The same name and place always has the same number.
@@ -17,9 +17,9 @@ pub struct Random {
 
 impl Random {
     /// The tensors of a model; parts of a fused tensor make one.
-    pub fn of(outline: &Outline, dtype: Dtype) -> Self {
+    pub fn new(architecture: &ModelArchitecture, dtype: Dtype) -> Self {
         let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for site in outline.sites.clone() {
+        for site in architecture.sites.clone() {
             match shapes.get_mut(&site.tensor) {
                 Some(shape) => shape[0] += site.shape[0],
                 None => {

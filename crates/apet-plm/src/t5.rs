@@ -9,10 +9,10 @@ use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, Linear, Norm, PlaceId, Table, Tap,
+    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{Buckets, Cache, attend, split},
-    loader::{At, Loader},
+    loader::{Loader, SiteRole},
     pass::{Blocks, Step},
 };
 
@@ -43,14 +43,14 @@ struct Stack {
 struct Block {
     attention_norm: Norm,
     attention: Attention,
-    after_attention: PlaceId,
+    after_attention: InsertionPointId,
     /// In the decoder: attention to the encoder's states.
     cross: Option<(Norm, Attention)>,
     ffn_norm: Norm,
     wide: Linear,
     gate: Option<Linear>,
     narrow: Linear,
-    after_ffn: PlaceId,
+    after_ffn: InsertionPointId,
 }
 
 #[derive(Debug)]
@@ -119,21 +119,27 @@ impl T5 {
     }
 
     /// A block up to its feed-forward layer, and behind the last one the stack's norm.
-    fn rest(&self, stack: &Stack, number: usize, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        let x = self.feed_forward(&stack.blocks[number], x, tap);
+    fn rest(
+        &self,
+        stack: &Stack,
+        number: usize,
+        x: Tensor<2>,
+        hooks: &dyn LayerHooks,
+    ) -> Tensor<2> {
+        let x = self.feed_forward(&stack.blocks[number], x, hooks);
         match number + 1 == stack.blocks.len() {
-            true => tap.norm(&stack.norm, x),
+            true => hooks.norm(&stack.norm, x),
             false => x,
         }
     }
 
     /// Scores of every token of the vocabulary: x `[tokens, hidden]` to `[tokens, vocabulary]`.
-    pub(crate) fn logits(&self, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
+    pub(crate) fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         let x = match self.scale {
             Some(scale) => x * scale,
             None => x,
         };
-        tap.project(self.head.as_ref().unwrap_or(&self.words), x)
+        hooks.project(self.head.as_ref().unwrap_or(&self.words), x)
     }
 
     /// Self-attention with its output layer: x `[tokens, hidden]`, shape kept. T5 does not
@@ -144,17 +150,17 @@ impl T5 {
         x: Tensor<2>,
         bias: &Tensor<4>,
         cache: Option<(usize, &mut Cache)>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let rows = x.dims()[0] / bias.dims()[2];
         let split = |x: Tensor<2>| split(x, rows, self.heads);
-        let query = split(tap.linear(&attention.query, x.clone()));
-        let mut key = split(tap.linear(&attention.key, x.clone()));
-        let mut value = split(tap.linear(&attention.value, x));
+        let query = split(hooks.linear(&attention.query, x.clone()));
+        let mut key = split(hooks.linear(&attention.key, x.clone()));
+        let mut value = split(hooks.linear(&attention.value, x));
         if let Some((number, cache)) = cache {
             (key, value) = cache.extend(number, key, value);
         }
-        tap.linear(
+        hooks.linear(
             &attention.output,
             attend(query, key, value, bias.clone(), 1.0),
         )
@@ -168,54 +174,54 @@ impl T5 {
         encoded: &Tensor<2>,
         bias: &Tensor<4>,
         cache: Option<(usize, &mut Cache)>,
-        tap: &dyn Tap,
+        hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let [rows, ..] = bias.dims();
         let split = |x: Tensor<2>| split(x, rows, self.heads);
-        let query = split(tap.linear(&attention.query, x));
+        let query = split(hooks.linear(&attention.query, x));
         let make = || {
-            let of = |layer| split(tap.linear(layer, encoded.clone()));
+            let of = |layer| split(hooks.linear(layer, encoded.clone()));
             (of(&attention.key), of(&attention.value))
         };
         let (key, value) = match cache {
             Some((number, cache)) => cache.once(number, make),
             None => make(),
         };
-        tap.linear(
+        hooks.linear(
             &attention.output,
             attend(query, key, value, bias.clone(), 1.0),
         )
     }
 
-    fn feed_forward(&self, block: &Block, x: Tensor<2>, tap: &dyn Tap) -> Tensor<2> {
-        let normed = tap.norm(&block.ffn_norm, x.clone());
+    fn feed_forward(&self, block: &Block, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let normed = hooks.norm(&block.ffn_norm, x.clone());
         let activation = self.ffn.activation;
-        let mut inner = activate(activation, tap.linear(&block.wide, normed.clone()));
+        let mut inner = activate(activation, hooks.linear(&block.wide, normed.clone()));
         if let Some(gate) = &block.gate {
-            inner = inner * tap.linear(gate, normed);
+            inner = inner * hooks.linear(gate, normed);
         }
-        tap.plug(block.after_ffn, tap.linear(&block.narrow, inner)) + x
+        hooks.plug(block.after_ffn, hooks.linear(&block.narrow, inner)) + x
     }
 }
 
 impl Blocks for T5 {
-    fn embed(&self, source: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        source.concat(tap.embed(&self.words, source.ids()), tap)
+    fn embed(&self, source: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        source.concat(hooks.embed(&self.words, source.ids()), hooks)
     }
 
     fn count(&self) -> usize {
         self.encoder.blocks.len()
     }
 
-    fn block<'a>(&'a self, source: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+    fn block<'a>(&'a self, source: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
         let stack = &self.encoder;
-        let bias = stack.buckets.bias(&stack.relative, source, tap) + source.attention_bias();
+        let bias = stack.buckets.bias(&stack.relative, source, hooks) + source.attention_bias();
         Box::new(move |number, x, _| {
             let block = &stack.blocks[number];
-            let normed = tap.norm(&block.attention_norm, x.clone());
-            let attended = self.attention(&block.attention, normed, &bias, None, tap);
-            let x = tap.plug(block.after_attention, attended) + x;
-            self.rest(stack, number, x, tap)
+            let normed = hooks.norm(&block.attention_norm, x.clone());
+            let attended = self.attention(&block.attention, normed, &bias, None, hooks);
+            let x = hooks.plug(block.after_attention, attended) + x;
+            self.rest(stack, number, x, hooks)
         })
     }
 }
@@ -229,30 +235,30 @@ pub(crate) struct Writing<'t> {
 }
 
 impl Blocks for Writing<'_> {
-    fn embed(&self, target: &Batch, tap: &dyn Tap) -> Tensor<2> {
-        tap.embed(&self.t5.words, target.ids())
+    fn embed(&self, target: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
+        hooks.embed(&self.t5.words, target.ids())
     }
 
     fn count(&self) -> usize {
         self.t5.decoder.blocks.len()
     }
 
-    fn block<'a>(&'a self, target: &Batch, tap: &'a dyn Tap) -> Step<'a> {
+    fn block<'a>(&'a self, target: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
         let (t5, stack) = (self.t5, &self.t5.decoder);
-        let bias = stack.buckets.bias(&stack.relative, target, tap) + target.causal_bias();
+        let bias = stack.buckets.bias(&stack.relative, target, hooks) + target.causal_bias();
         let cross_bias = self.source.attention_bias();
         Box::new(move |number, x, mut cache| {
             let block = &stack.blocks[number];
-            let normed = tap.norm(&block.attention_norm, x.clone());
+            let normed = hooks.norm(&block.attention_norm, x.clone());
             let own = cache.as_deref_mut().map(|cache| (number, cache));
-            let attended = t5.attention(&block.attention, normed, &bias, own, tap);
-            let mut x = tap.plug(block.after_attention, attended) + x;
+            let attended = t5.attention(&block.attention, normed, &bias, own, hooks);
+            let mut x = hooks.plug(block.after_attention, attended) + x;
             if let Some((norm, attention)) = &block.cross {
-                let normed = tap.norm(norm, x.clone());
+                let normed = hooks.norm(norm, x.clone());
                 let kept = cache.map(|cache| (number, cache));
-                x = t5.cross(attention, normed, self.encoded, &cross_bias, kept, tap) + x;
+                x = t5.cross(attention, normed, self.encoded, &cross_bias, kept, hooks) + x;
             }
-            t5.rest(stack, number, x, tap)
+            t5.rest(stack, number, x, hooks)
         })
     }
 }
@@ -301,7 +307,7 @@ impl Block {
         config: &config::T5,
     ) -> Self {
         let (d, inner) = (config.d_model, config.d_ff);
-        let at = |part: Part| At::block(part, number);
+        let at = |part: Part| SiteRole::block(part, number);
         // `name` is that of the block's list of sub-layers.
         let block = name.trim_end_matches(".layer");
         let behind = |l: &mut Loader<'_>, after| l.behind(block, after, d, number);

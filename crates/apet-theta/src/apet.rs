@@ -1,6 +1,6 @@
 //! APET's selectors: which parameters of a pool are tuned (paper, section 2).
 
-use apet_plm::{Place, PlaceId, Site, SiteId};
+use apet_plm::{InsertionPoint, InsertionPointId, Site, SiteId};
 use apet_record::{Budget, Method, Pool as PoolSpec, Select, SpecError, Stream, Unit};
 
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) fn add(
     ground: &Ground<'_>,
     recipe: &mut Recipe,
 ) -> Result<(), SpecError> {
-    let count = budget::count(count, ground.outline);
+    let count = budget::count(count, ground.architecture);
     let mut stream = Stream::new(&purpose(number), ground.placement);
     recipe.pool += match select {
         Select::Unit { units } => draw_units(units, count, pool, ground, &mut stream, recipe)?,
@@ -28,14 +28,14 @@ pub(crate) fn add(
             alpha,
             targets,
         } => {
-            let filter = Filter::new(&ground.outline.sites, pool)?;
+            let filter = Filter::new(&ground.architecture.sites, pool)?;
             let mut layers = ground.linear(targets, "method.select.targets")?;
             layers.retain(|(_, site)| filter.has(&site.name, site.layer));
             let scale = (*rank, alpha / *rank as f64);
             draw_scalars(&layers, scale, count, ground, &mut stream, recipe)?
         }
         _ => {
-            let pool = Pool::new(&ground.outline.sites, ground.site, pool)?;
+            let pool = Pool::new(&ground.architecture.sites, ground.site, pool)?;
             let (placed, size) = match (select, ground.chosen) {
                 (Select::Rows {}, _) => lines(&pool, Axis::Rows, count, &mut stream)?,
                 (Select::Columns {}, _) => lines(&pool, Axis::Columns, count, &mut stream)?,
@@ -46,7 +46,7 @@ pub(crate) fn add(
                 (_, Some(chosen)) => (chosen.clone(), pool.size()),
             };
             for (id, positions) in placed {
-                recipe.sparse(id, &ground.outline.sites[id], positions, ground.device);
+                recipe.sparse(id, &ground.architecture.sites[id], positions, ground.device);
             }
             size
         }
@@ -199,7 +199,7 @@ fn draw_scalars(
         return Err(too_many(count, size, "the factors have"));
     }
     for (id, drawn) in split(parts(), &stream.sample(size, count)) {
-        let site = &ground.outline.sites[id];
+        let site = &ground.architecture.sites[id];
         let in_a = of_a(site);
         let at = drawn.partition_point(|&p| p < in_a);
         let (a, b) = drawn.split_at(at);
@@ -213,7 +213,7 @@ fn draw_scalars(
 #[derive(Clone, Copy)]
 enum Candidate<'a> {
     Lora(SiteId, &'a Site, usize),
-    Adapter(PlaceId, &'a Place, usize),
+    Adapter(InsertionPointId, &'a InsertionPoint, usize),
     Tensor(SiteId, &'a Site),
 }
 
@@ -238,7 +238,7 @@ fn draw_units(
     stream: &mut Stream,
     recipe: &mut Recipe,
 ) -> Result<u64, SpecError> {
-    let filter = Filter::new(&ground.outline.sites, spec)?;
+    let filter = Filter::new(&ground.architecture.sites, spec)?;
     let (mut modules, mut tensors) = (Vec::new(), Vec::new());
     let (
         Method::Lora {
@@ -269,8 +269,8 @@ fn draw_units(
         modules.extend(places.map(|(id, place, _)| Candidate::Adapter(id, place, bottleneck)));
     }
     if units.contains(&Unit::Tensor) {
-        let pool = Pool::new(&ground.outline.sites, ground.site, spec)?;
-        let sites = &ground.outline.sites;
+        let pool = Pool::new(&ground.architecture.sites, ground.site, spec)?;
+        let sites = &ground.architecture.sites;
         tensors.extend(
             pool.sites()
                 .iter()

@@ -6,7 +6,7 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
 };
 
-use apet_plm::{Outline, Plm, Site, SiteId};
+use apet_plm::{ModelArchitecture, Plm, Site, SiteId};
 use apet_record::{
     Budget, Method, Objective, Pool as PoolSpec, RunSpec, Select, SpecError, Stream,
 };
@@ -30,7 +30,10 @@ impl<'a> Choice<'a> {
     ///
     /// # Errors
     /// When the pool does not fit the model, or has fewer scalars than are wanted.
-    pub fn of(spec: &'a RunSpec, outline: &Outline) -> Result<Option<Self>, SpecError> {
+    pub fn of(
+        spec: &'a RunSpec,
+        architecture: &ModelArchitecture,
+    ) -> Result<Option<Self>, SpecError> {
         let mut chosen = spec.method.parts().iter().filter_map(|part| match part {
             Method::Apet {
                 count,
@@ -52,20 +55,20 @@ impl<'a> Choice<'a> {
                 problem: "found two selections by values, gradients or a mask, expected one".into(),
             });
         }
-        Self::new(first, spec, outline).map(Some)
+        Self::new(first, spec, architecture).map(Some)
     }
 
     fn new(
         (count, pool, select): (Budget, &PoolSpec, &'a Select),
         spec: &RunSpec,
-        outline: &Outline,
+        architecture: &ModelArchitecture,
     ) -> Result<Self, SpecError> {
         let used = |site: &Site| match spec.objective {
-            Objective::ClassHead => outline.in_classification(site, spec.head.pooling),
+            Objective::ClassHead => architecture.in_classification(site, spec.head.pooling),
             Objective::LabelWords => true,
         };
-        let pool = Pool::new(&outline.sites, used, pool)?;
-        let count = budget::count(count, outline);
+        let pool = Pool::new(&architecture.sites, used, pool)?;
+        let count = budget::count(count, architecture);
         if count > pool.size() {
             return Err(crate::apet::too_many(count, pool.size(), "the pool has"));
         }
@@ -106,7 +109,12 @@ impl<'a> Choice<'a> {
     ///
     /// # Errors
     /// Names what of the file does not fit the model.
-    pub fn by_mask(&self, mask: &[u8], outline: &Outline, seed: u64) -> Result<Placed, SpecError> {
+    pub fn by_mask(
+        &self,
+        mask: &[u8],
+        architecture: &ModelArchitecture,
+        seed: u64,
+    ) -> Result<Placed, SpecError> {
         let Select::Mask { mask: name, .. } = self.select else {
             return Ok(Vec::new());
         };
@@ -120,15 +128,15 @@ impl<'a> Choice<'a> {
         let tensors: HashMap<String, _> = file
             .tensors()
             .into_iter()
-            .map(|(name, view)| (outline.bare(&name).to_owned(), view))
+            .map(|(name, view)| (architecture.bare(&name).to_owned(), view))
             .collect();
         let mut known = HashSet::new();
         let mut placed: Placed = Vec::new();
         for &(id, _) in self.pool.sites() {
-            let site = &outline.sites[id];
+            let site = &architecture.sites[id];
             let mut here: Vec<u64> = Vec::new();
             for (tensor, rows) in [(&site.name, None), (&site.tensor, site.rows)] {
-                let bare = outline.bare(tensor);
+                let bare = architecture.bare(tensor);
                 let Some(view) = tensors.get(bare) else {
                     continue;
                 };
@@ -161,7 +169,7 @@ impl<'a> Choice<'a> {
         if let Some(stray) = tensors.keys().find(|name| !used.contains(name.as_str())) {
             return Err(wrong(format!(
                 "{stray} is no tensor of the pool on {}; widen the pool or drop it from the mask",
-                outline.name
+                architecture.name
             )));
         }
         let size: u64 = placed.iter().map(|(_, p)| p.len() as u64).sum();

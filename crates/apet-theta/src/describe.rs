@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::Outline;
+use apet_plm::ModelArchitecture;
 use serde::Serialize;
 
 use crate::{
     theta::Layout,
-    weight::{At, Operation, Structure, Weight},
+    weight::{AttachPoint, Operation, Structure, Weight},
 };
 
 /// What theta consists of. The head is not counted.
@@ -77,7 +77,7 @@ pub struct Grid {
 
 impl Layout {
     /// L, and exact counts by operation, structure, block and site.
-    pub fn describe(&self, outline: &Outline) -> Description {
+    pub fn describe(&self, architecture: &ModelArchitecture) -> Description {
         let mut operations = BTreeMap::new();
         let mut structures = BTreeMap::new();
         let mut layers = BTreeMap::new();
@@ -88,10 +88,10 @@ impl Layout {
             let structure = weight.structure.name();
             *operations.entry(operation).or_default() += count;
             *structures.entry(structure).or_default() += count;
-            *layers.entry(weight.layer(outline)).or_default() += count;
+            *layers.entry(weight.layer(architecture)).or_default() += count;
             sites.push(Described {
                 name: weight.name.clone(),
-                at: name_of(weight, outline).to_owned(),
+                at: name_of(weight, architecture).to_owned(),
                 operation,
                 structure,
                 shape: weight.shape.clone(),
@@ -112,19 +112,22 @@ impl Layout {
 
     /// Where the parameters lie: counts by block and part, and for each tensor with sparse
     /// or whole-tensor weights a grid of at most `cells` x `cells`.
-    pub fn position_map(&self, outline: &Outline, cells: usize) -> PositionMap {
+    pub fn position_map(&self, architecture: &ModelArchitecture, cells: usize) -> PositionMap {
         let mut blocks: BTreeMap<(Option<usize>, String), (u64, u64)> = BTreeMap::new();
-        for site in &outline.sites {
+        for site in &architecture.sites {
             let key = (site.layer, part_of_site(site).to_owned());
             blocks.entry(key).or_default().1 += site.len() as u64;
         }
         let mut grids = Vec::new();
         for weight in self.weights.iter().filter(|w| !w.is_head()) {
-            let Some(part) = part_of(weight, outline) else {
+            let Some(part) = part_of(weight, architecture) else {
                 continue;
             };
-            blocks.entry((weight.layer(outline), part)).or_default().0 += weight.len() as u64;
-            grids.extend(grid(weight, outline, cells.max(1)));
+            blocks
+                .entry((weight.layer(architecture), part))
+                .or_default()
+                .0 += weight.len() as u64;
+            grids.extend(grid(weight, architecture, cells.max(1)));
         }
         let blocks = blocks
             .into_iter()
@@ -139,20 +142,22 @@ impl Layout {
     /// difference. Both are in the order of theta's flat vector.
     pub fn apart(
         &self,
-        outline: &Outline,
+        architecture: &ModelArchitecture,
         from: &[f32],
         to: &[f32],
     ) -> Vec<(Option<usize>, String, f64)> {
         let mut squares: BTreeMap<(Option<usize>, String), f64> = BTreeMap::new();
         for weight in &self.weights {
-            let Some(part) = part_of(weight, outline) else {
+            let Some(part) = part_of(weight, architecture) else {
                 continue;
             };
             let own = weight.offset..weight.offset + weight.len();
             let (from, to) = (from.get(own.clone()), to.get(own));
             let pairs = from.unwrap_or_default().iter().zip(to.unwrap_or_default());
             let sum = pairs.map(|(a, b)| f64::from(b - a).powi(2));
-            *squares.entry((weight.layer(outline), part)).or_default() += sum.sum::<f64>();
+            *squares
+                .entry((weight.layer(architecture), part))
+                .or_default() += sum.sum::<f64>();
         }
         let lengths = squares.into_iter();
         lengths
@@ -162,14 +167,14 @@ impl Layout {
 }
 
 /// The part of a block that a weight acts in; none of the head's.
-fn part_of(weight: &Weight, outline: &Outline) -> Option<String> {
+fn part_of(weight: &Weight, architecture: &ModelArchitecture) -> Option<String> {
     match weight.at {
-        At::Site(site) => Some(part_of_site(&outline.sites[site]).to_owned()),
-        At::Place(place) => {
-            let name = &outline.places[place].name;
+        AttachPoint::Site(site) => Some(part_of_site(&architecture.sites[site]).to_owned()),
+        AttachPoint::InsertionPoint(place) => {
+            let name = &architecture.insertion_points[place].name;
             Some(name.rsplit('.').next().unwrap_or(name).to_owned())
         }
-        At::Head => None,
+        AttachPoint::Head => None,
     }
 }
 
@@ -181,19 +186,19 @@ fn part_of_site(site: &apet_plm::Site) -> &'static str {
     }
 }
 
-fn name_of<'a>(weight: &'a Weight, outline: &'a Outline) -> &'a str {
+fn name_of<'a>(weight: &'a Weight, architecture: &'a ModelArchitecture) -> &'a str {
     match weight.at {
-        At::Site(site) => &outline.sites[site].name,
-        At::Place(place) => &outline.places[place].name,
-        At::Head => &weight.name,
+        AttachPoint::Site(site) => &architecture.sites[site].name,
+        AttachPoint::InsertionPoint(place) => &architecture.insertion_points[place].name,
+        AttachPoint::Head => &weight.name,
     }
 }
 
-fn grid(weight: &Weight, outline: &Outline, most: usize) -> Option<Grid> {
-    let At::Site(site) = weight.at else {
+fn grid(weight: &Weight, architecture: &ModelArchitecture, most: usize) -> Option<Grid> {
+    let AttachPoint::Site(site) = weight.at else {
         return None;
     };
-    let site = &outline.sites[site];
+    let site = &architecture.sites[site];
     let shape = match site.shape[..] {
         [rows, columns] => [rows, columns],
         _ => [1, site.len()],

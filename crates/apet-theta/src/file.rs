@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use apet_plm::{Outline, Plm};
+use apet_plm::{ModelArchitecture, Plm};
 use apet_record::ThetaInfo;
 use burn::{
     Tensor,
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     method::Recipe,
     theta::{Layout, Theta},
-    weight::{AdapterPart, At, Structure, Weight},
+    weight::{AdapterPart, AttachPoint, Structure, Weight},
 };
 
 /// The version of the file's form.
@@ -73,11 +73,11 @@ fn is_zero(size: &usize) -> bool {
 
 impl Record {
     /// The line that a weight begins; none where it belongs to the one before.
-    fn of(weight: &Weight, outline: &Outline) -> Option<Self> {
+    fn of(weight: &Weight, architecture: &ModelArchitecture) -> Option<Self> {
         let at = match weight.at {
-            At::Site(site) => &outline.sites[site].name,
-            At::Place(place) => &outline.places[place].name,
-            At::Head => "head",
+            AttachPoint::Site(site) => &architecture.sites[site].name,
+            AttachPoint::InsertionPoint(place) => &architecture.insertion_points[place].name,
+            AttachPoint::Head => "head",
         };
         let mut record = Self {
             at: at.into(),
@@ -118,7 +118,7 @@ impl Record {
 
     /// Puts it into a recipe for a model; takes its positions from the front of `positions`.
     fn put(&self, plm: &Plm, positions: &mut &[u64], recipe: &mut Recipe) -> Result<(), FileError> {
-        let (outline, device) = (plm.outline(), plm.device());
+        let (architecture, device) = (plm.architecture(), plm.device());
         let wrong = |problem: String| FileError(format!("{}: {problem}", self.at));
         let mut take = |count: usize, scalars: usize| {
             let Some((here, rest)) = positions.split_at_checked(count) else {
@@ -134,12 +134,16 @@ impl Record {
             Ok(here.to_vec())
         };
         if self.structure == "head" {
-            recipe.head(self.size, outline.config.hidden());
+            recipe.head(self.size, architecture.config.hidden());
             return Ok(());
         }
         let no_such = |other: &str| wrong(format!("a \"{other}\" can not be put there"));
-        if let Some(id) = outline.places.iter().position(|p| p.name == self.at) {
-            let place = &outline.places[id];
+        if let Some(id) = architecture
+            .insertion_points
+            .iter()
+            .position(|p| p.name == self.at)
+        {
+            let place = &architecture.insertion_points[id];
             match self.structure.as_str() {
                 "prompt" => recipe.prompt(id, place, self.size, 0.0),
                 "adapter" => recipe.adapter(id, place, self.size, 0.0),
@@ -147,11 +151,11 @@ impl Record {
             }
             return Ok(());
         }
-        let Some(id) = outline.sites.iter().position(|s| s.name == self.at) else {
-            let name = &outline.name;
+        let Some(id) = architecture.sites.iter().position(|s| s.name == self.at) else {
+            let name = &architecture.name;
             return Err(wrong(format!("{name} has no such tensor or place")));
         };
-        let site = &outline.sites[id];
+        let site = &architecture.sites[id];
         let is_linear = site.linear_layer().is_some();
         match self.structure.as_str() {
             "dense" => recipe.own(id, site),
@@ -186,7 +190,7 @@ impl Theta {
     /// When `values` are not as many as theta has.
     pub fn to_safetensors(
         &self,
-        outline: &Outline,
+        architecture: &ModelArchitecture,
         values: &[f32],
         mut metadata: HashMap<String, String>,
     ) -> Result<Vec<u8>, FileError> {
@@ -202,7 +206,9 @@ impl Theta {
             version: VERSION,
             init: self.init(),
             info: self.info().clone(),
-            weights: weights.filter_map(|w| Record::of(w, outline)).collect(),
+            weights: weights
+                .filter_map(|w| Record::of(w, architecture))
+                .collect(),
         };
         let contents = serde_json::to_string(&contents).map_err(|e| FileError(e.to_string()))?;
         metadata.insert(KEY.into(), contents);
@@ -247,11 +253,15 @@ impl Theta {
     ///
     /// # Errors
     /// Names the first weight that differs.
-    pub fn check_same(&self, other: &Self, outline: &Outline) -> Result<(), FileError> {
+    pub fn check_same(
+        &self,
+        other: &Self,
+        architecture: &ModelArchitecture,
+    ) -> Result<(), FileError> {
         let lines = |theta: &Self| -> Vec<(Record, Vec<u64>)> {
             let lines = theta.weights().iter().filter_map(|weight| {
                 let places = weight.structure.places().concat();
-                Some((Record::of(weight, outline)?, places))
+                Some((Record::of(weight, architecture)?, places))
             });
             lines.collect()
         };
@@ -353,7 +363,7 @@ impl Theta {
             }
             record.put(plm, &mut rest, &mut recipe)?;
         }
-        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.outline());
+        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.architecture());
         layout.info = contents.info;
         let len = layout.len();
         if values.len() != len || !rest.is_empty() {

@@ -32,4 +32,4 @@ pub use peft::Adapter;
 pub use pool::Pool;
 pub use tap::Tuned;
 pub use theta::{ALL, Layout, Leaves, Partial, Theta, Used};
-pub use weight::{AdapterPart, At, Initial, Operation, Structure, Weight};
+pub use weight::{AdapterPart, AttachPoint, Initial, Operation, Structure, Weight};

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 
 use apet_kernels::{SparseIndex, embed, gelu_tanh, linear, sparse_embed, sparse_linear};
-use apet_plm::{Linear, Norm, Outline, Param, PlaceId, Site, SiteId, Table, Tap};
+use apet_plm::{
+    InsertionPointId, LayerHooks, Linear, ModelArchitecture, Norm, Param, Site, SiteId, Table,
+};
 use apet_record::Part;
 use burn::{
     Tensor,
@@ -19,7 +21,7 @@ use burn::{
 use crate::{
     file::FileError,
     theta::{Leaves, Theta},
-    weight::{AdapterPart, At, Structure, Weight},
+    weight::{AdapterPart, AttachPoint, Structure, Weight},
 };
 
 /// What several thetas have in common, made once.
@@ -49,7 +51,7 @@ pub struct ManyTuned<'a> {
     many: &'a Many,
     sites: HashMap<SiteId, AtSite>,
     sparse: HashMap<SiteId, Vec<(Tensor<1>, &'a Sparse)>>,
-    places: HashMap<PlaceId, AtPlace>,
+    places: HashMap<InsertionPointId, AtPlace>,
     /// Weight `[K, hidden, classes]` and bias `[K, 1, classes]`.
     head: Option<(Tensor<3>, Tensor<3>)>,
 }
@@ -85,7 +87,11 @@ impl Many {
     /// # Errors
     /// Names the first weight that one has and another does not have in the same shape, or
     /// that can not be trained together.
-    pub fn new(thetas: &[&Theta], outline: &Outline, device: &Device) -> Result<Self, FileError> {
+    pub fn new(
+        thetas: &[&Theta],
+        architecture: &ModelArchitecture,
+        device: &Device,
+    ) -> Result<Self, FileError> {
         let Some(first) = thetas.first() else {
             return Err(FileError("found no theta, expected at least one".into()));
         };
@@ -121,11 +127,11 @@ impl Many {
             }
         }
         let mut sparse: HashMap<SiteId, Vec<Sparse>> = HashMap::new();
-        for id in 0..outline.sites.len() {
+        for id in 0..architecture.sites.len() {
             // The first of each theta at the site, then the second, ...
             let at = |theta: &Theta| -> Vec<usize> {
                 let weights = theta.weights().iter().enumerate();
-                let here = weights.filter(|(_, w)| is_sparse(w) && w.at == At::Site(id));
+                let here = weights.filter(|(_, w)| is_sparse(w) && w.at == AttachPoint::Site(id));
                 here.map(|(number, _)| number).collect()
             };
             let all: Vec<Vec<usize>> = thetas.iter().map(|theta| at(theta)).collect();
@@ -141,7 +147,7 @@ impl Many {
                     (k as u64, places)
                 });
                 let places: Vec<(u64, &[u64])> = places.collect();
-                let site = &outline.sites[id];
+                let site = &architecture.sites[id];
                 sparse.entry(id).or_default().push(Sparse {
                     beside: beside(site, &places, thetas.len(), device),
                     below: (site.part == Part::Embedding)
@@ -194,11 +200,11 @@ impl Many {
             let row = || stacked([1, weight.len()]);
             let flipped = || matrix().swap_dims(1, 2);
             match weight.at {
-                At::Head => match weight.structure {
+                AttachPoint::Head => match weight.structure {
                     Structure::HeadWeight => head_weight = Some(flipped()),
                     _ => tap.head = head_weight.take().map(|w| (w, row())),
                 },
-                At::Place(place) => {
+                AttachPoint::InsertionPoint(place) => {
                     let at = tap.places.entry(place).or_default();
                     match &weight.structure {
                         Structure::Prompt => {
@@ -220,7 +226,7 @@ impl Many {
                         }
                     }
                 }
-                At::Site(site) => {
+                AttachPoint::Site(site) => {
                     let at = tap.sites.entry(site).or_default();
                     match weight.structure {
                         Structure::Owned => {
@@ -372,7 +378,7 @@ impl ManyTuned<'_> {
     }
 }
 
-impl Tap for ManyTuned<'_> {
+impl LayerHooks for ManyTuned<'_> {
     fn linear(&self, layer: &Linear, mut x: Tensor<2>) -> Tensor<2> {
         let at = self.sites.get(&layer.weight.site);
         for scale in at.into_iter().flat_map(|at| &at.scale_input) {
@@ -465,7 +471,7 @@ impl Tap for ManyTuned<'_> {
         self.add(table.rows.site, y, || x.clone())
     }
 
-    fn plug(&self, place: PlaceId, mut h: Tensor<2>) -> Tensor<2> {
+    fn plug(&self, place: InsertionPointId, mut h: Tensor<2>) -> Tensor<2> {
         let at = self.places.get(&place);
         for Adapter { down, up } in at.into_iter().flat_map(|at| &at.adapters) {
             let product = |x: Tensor<3>, (weight, bias): &(Tensor<3>, Tensor<3>)| {
@@ -478,13 +484,13 @@ impl Tap for ManyTuned<'_> {
         h
     }
 
-    fn virtual_tokens(&self, place: PlaceId) -> usize {
+    fn virtual_tokens(&self, place: InsertionPointId) -> usize {
         let at = self.places.get(&place);
         let prompts = at.into_iter().flat_map(|at| &at.prompts);
         prompts.map(|prompt| prompt.dims()[2]).sum()
     }
 
-    fn concat(&self, place: PlaceId, x: Tensor<3>) -> Tensor<3> {
+    fn concat(&self, place: InsertionPointId, x: Tensor<3>) -> Tensor<3> {
         let [rows, length, width] = x.dims();
         let count = self.many.count;
         let each = rows / count;

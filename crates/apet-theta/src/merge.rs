@@ -7,7 +7,7 @@ use apet_plm::{Plm, Site, SiteId};
 use crate::{
     file::FileError,
     theta::Theta,
-    weight::{At, Structure, Weight},
+    weight::{AttachPoint, Structure, Weight},
 };
 
 impl Theta {
@@ -33,9 +33,9 @@ impl Theta {
         for (number, weight) in weights {
             let own = &values[weight.offset..weight.offset + weight.len()];
             let id = match weight.at {
-                At::Site(id) => id,
-                At::Head => continue,
-                At::Place(_) => {
+                AttachPoint::Site(id) => id,
+                AttachPoint::Head => continue,
+                AttachPoint::InsertionPoint(_) => {
                     let what = match weight.structure {
                         Structure::Prompt => "virtual tokens",
                         _ => "an adapter",

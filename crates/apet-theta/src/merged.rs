@@ -37,7 +37,7 @@ impl Merged {
         values: &[f32],
         (objective, pooling): (Objective, Pooling),
     ) -> Result<Self, FileError> {
-        let outline = plm.outline();
+        let architecture = plm.architecture();
         let mut changed: BTreeMap<String, Tensor> = BTreeMap::new();
         for (id, values) in theta.merged(plm, values).await? {
             let site = &plm.sites()[id];
@@ -65,11 +65,12 @@ impl Merged {
             .collect();
         let mut classes = None;
         if objective == Objective::ClassHead
-            && outline.classifies_as(pooling)
+            && architecture.classifies_as(pooling)
             && let Some((count, weight, bias)) = theta.head(values)
         {
             // A class with a head has its base model's tensors under a prefix, and no other head.
-            let prefixed = |name: &str| format!("{}{}", outline.prefix(), outline.bare(name));
+            let prefixed =
+                |name: &str| format!("{}{}", architecture.prefix(), architecture.bare(name));
             let other = |name: &str| name.starts_with("cls.") || name.starts_with("classifier.");
             own_names.retain(|name, _| !other(name));
             own_names = own_names
@@ -80,7 +81,7 @@ impl Merged {
                 .into_iter()
                 .map(|(name, tensor)| (prefixed(&name), tensor))
                 .collect();
-            let shape = vec![count, outline.config.hidden()];
+            let shape = vec![count, architecture.config.hidden()];
             changed.insert("classifier.weight".into(), (shape, weight));
             changed.insert("classifier.bias".into(), (vec![count], bias));
             (classes, head) = (Some(count), None);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use apet_kernels::SparseIndex;
-use apet_plm::{INPUT, Outline, Place, PlaceId, Site, SiteId};
+use apet_plm::{INPUT, InsertionPoint, InsertionPointId, ModelArchitecture, Site, SiteId};
 use apet_record::{Method, SpecError, SubLayer};
 use burn::tensor::Device;
 
@@ -11,7 +11,7 @@ use crate::{
     apet::{self, Placed},
     budget,
     pool::Pool,
-    weight::{AdapterPart, At, Initial, Structure, Weight},
+    weight::{AdapterPart, AttachPoint, Initial, Structure, Weight},
 };
 
 /// Standard deviation of the head's initial weight, as in transformers.
@@ -19,9 +19,9 @@ const HEAD_DEVIATION: f64 = 0.02;
 
 /// The part of a model that a run's forward pass uses, and what a recipe may ask for.
 pub(crate) struct Ground<'a> {
-    pub(crate) outline: &'a Outline,
+    pub(crate) architecture: &'a ModelArchitecture,
     pub(crate) site: &'a dyn Fn(&Site) -> bool,
-    pub(crate) place: &'a dyn Fn(&Place) -> bool,
+    pub(crate) place: &'a dyn Fn(&InsertionPoint) -> bool,
     /// Seed of the placement stream.
     pub(crate) placement: u64,
     /// Places that were chosen by values or gradients.
@@ -33,13 +33,15 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// The used sites, with their numbers.
     pub(crate) fn sites(&self) -> impl Iterator<Item = (SiteId, &Site)> {
-        let all = self.outline.sites.iter().enumerate();
+        let all = self.architecture.sites.iter().enumerate();
         all.filter(|(_, site)| (self.site)(site))
     }
 
     /// The used places behind a sub-layer, with their numbers.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (PlaceId, &Place, SubLayer)> {
-        let all = self.outline.places.iter().enumerate();
+    pub(crate) fn places(
+        &self,
+    ) -> impl Iterator<Item = (InsertionPointId, &InsertionPoint, SubLayer)> {
+        let all = self.architecture.insertion_points.iter().enumerate();
         all.filter(|(_, place)| (self.place)(place))
             .filter_map(|(id, place)| place.after.map(|after| (id, place, after)))
     }
@@ -98,7 +100,7 @@ impl Recipe {
     pub(crate) fn push(
         &mut self,
         name: impl Into<String>,
-        at: At,
+        at: AttachPoint,
         structure: Structure,
         shape: Vec<usize>,
         initial: Initial,
@@ -127,7 +129,7 @@ impl Recipe {
         let shape = site.shape.clone();
         self.push(
             &site.name,
-            At::Site(id),
+            AttachPoint::Site(id),
             Structure::Owned,
             shape,
             Initial::Frozen,
@@ -139,7 +141,7 @@ impl Recipe {
         let index = Box::new(index(site, &positions, device));
         let (name, shape) = (format!("{}.sparse", site.name), vec![positions.len()]);
         let structure = Structure::Sparse { positions, index };
-        self.push(name, At::Site(id), structure, shape, Initial::Zero);
+        self.push(name, AttachPoint::Site(id), structure, shape, Initial::Zero);
     }
 
     /// A low-rank delta on a linear layer.
@@ -150,7 +152,7 @@ impl Recipe {
         let bound = (inputs as f64).powf(-0.5);
         let (a, b) = (vec![rank, inputs], vec![outputs, rank]);
         let uniform = Initial::Uniform { bound };
-        let at = At::Site(id);
+        let at = AttachPoint::Site(id);
         self.push(name("lora_A"), at, Structure::LowRankA, a, uniform);
         let structure = Structure::LowRankB { scale };
         self.push(name("lora_B"), at, structure, b, Initial::Zero);
@@ -179,13 +181,19 @@ impl Recipe {
             index,
         };
         let name = format!("{}.lora_scalars", site.name);
-        self.push(name, At::Site(id), structure, shape, Initial::Zero);
+        self.push(name, AttachPoint::Site(id), structure, shape, Initial::Zero);
     }
 
     /// A bias where a linear layer has none.
     pub(crate) fn bias(&mut self, id: SiteId, site: &Site) {
         let (name, shape) = (layer_name(site, "bias"), vec![site.shape[0]]);
-        self.push(name, At::Site(id), Structure::Bias, shape, Initial::Zero);
+        self.push(
+            name,
+            AttachPoint::Site(id),
+            Structure::Bias,
+            shape,
+            Initial::Zero,
+        );
     }
 
     /// A scale of a linear layer's output.
@@ -193,7 +201,7 @@ impl Recipe {
         let (name, shape) = (layer_name(site, "scale_output"), vec![site.shape[0]]);
         self.push(
             name,
-            At::Site(id),
+            AttachPoint::Site(id),
             Structure::ScaleOutput,
             shape,
             Initial::One,
@@ -205,7 +213,7 @@ impl Recipe {
         let (name, shape) = (layer_name(site, "scale_input"), vec![site.shape[1]]);
         self.push(
             name,
-            At::Site(id),
+            AttachPoint::Site(id),
             Structure::ScaleInput,
             shape,
             Initial::One,
@@ -213,10 +221,22 @@ impl Recipe {
     }
 
     /// Virtual tokens at a place.
-    pub(crate) fn prompt(&mut self, id: PlaceId, place: &Place, tokens: usize, deviation: f64) {
+    pub(crate) fn prompt(
+        &mut self,
+        id: InsertionPointId,
+        place: &InsertionPoint,
+        tokens: usize,
+        deviation: f64,
+    ) {
         let shape = vec![tokens, place.width];
         let normal = Initial::Normal { deviation };
-        self.push(&place.name, At::Place(id), Structure::Prompt, shape, normal);
+        self.push(
+            &place.name,
+            AttachPoint::InsertionPoint(id),
+            Structure::Prompt,
+            shape,
+            normal,
+        );
     }
 
     /// A classification head on states of a width.
@@ -227,7 +247,7 @@ impl Recipe {
         let shape = vec![classes, width];
         self.push(
             "head.weight",
-            At::Head,
+            AttachPoint::Head,
             Structure::HeadWeight,
             shape,
             normal,
@@ -235,7 +255,7 @@ impl Recipe {
         let shape = vec![classes];
         self.push(
             "head.bias",
-            At::Head,
+            AttachPoint::Head,
             Structure::HeadBias,
             shape,
             Initial::Zero,
@@ -245,8 +265,8 @@ impl Recipe {
     /// A bottleneck adapter.
     pub(crate) fn adapter(
         &mut self,
-        id: PlaceId,
-        place: &Place,
+        id: InsertionPointId,
+        place: &InsertionPoint,
         bottleneck: usize,
         deviation: f64,
     ) {
@@ -259,7 +279,7 @@ impl Recipe {
             let shape = part.shape(bottleneck, place.width);
             self.push(
                 name,
-                At::Place(id),
+                AttachPoint::InsertionPoint(id),
                 Structure::Adapter(part),
                 shape,
                 initial,
@@ -283,7 +303,7 @@ pub(crate) fn recipe(method: &Method, ground: &Ground<'_>) -> Result<Recipe, Spe
         let before = recipe.offset as u64;
         add(part, number, ground, &mut recipe)?;
         recipe.requested_parameters += match part {
-            Method::Apet { count, .. } => budget::count(*count, ground.outline),
+            Method::Apet { count, .. } => budget::count(*count, ground.architecture),
             _ => recipe.offset as u64 - before,
         };
     }
@@ -318,7 +338,7 @@ fn add(
         Method::Head {} | Method::Combined { .. } => {}
         Method::Full { pool: None } => ground.sites().for_each(|(id, site)| recipe.own(id, site)),
         Method::Full { pool: Some(pool) } => {
-            let sites = &ground.outline.sites;
+            let sites = &ground.architecture.sites;
             for &(id, _) in Pool::new(sites, ground.site, pool)?.sites() {
                 recipe.own(id, &sites[id]);
             }
@@ -346,7 +366,7 @@ fn add(
             }
         }
         Method::Prompt { tokens, deviation } => {
-            let place = &ground.outline.places[INPUT];
+            let place = &ground.architecture.insertion_points[INPUT];
             recipe.prompt(INPUT, place, *tokens, *deviation);
         }
         Method::Adapter {

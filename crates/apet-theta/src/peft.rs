@@ -19,7 +19,7 @@ mod method;
 mod read;
 mod write;
 
-use apet_plm::{Outline, Site, SiteId};
+use apet_plm::{ModelArchitecture, Site, SiteId};
 
 pub use write::Adapter;
 
@@ -42,13 +42,13 @@ fn config_error(problem: String) -> FileError {
 }
 
 /// All modules of a model.
-fn modules(outline: &Outline) -> Vec<Module> {
+fn modules(architecture: &ModelArchitecture) -> Vec<Module> {
     let mut modules: Vec<Module> = Vec::new();
-    for (id, site) in outline.sites.iter().enumerate() {
+    for (id, site) in architecture.sites.iter().enumerate() {
         let Some(module) = site.tensor.strip_suffix(".weight") else {
             continue;
         };
-        let path = outline.bare(module);
+        let path = architecture.bare(module);
         match modules.iter_mut().find(|m| m.path == path) {
             Some(module) => module.weights.push(id),
             None => modules.push(Module {

@@ -6,19 +6,19 @@ use std::collections::HashMap;
 use apet_kernels::{
     SparseIndex, embed, gelu_tanh, linear, linear_with_sparse, sparse_embed, sparse_linear,
 };
-use apet_plm::{Linear, Norm, Param, PlaceId, SiteId, Table, Tap};
+use apet_plm::{InsertionPointId, LayerHooks, Linear, Norm, Param, SiteId, Table};
 use burn::{Tensor, tensor::Int};
 
 use crate::{
     theta::{Leaves, Theta},
-    weight::{AdapterPart, At, Structure},
+    weight::{AdapterPart, AttachPoint, Structure},
 };
 
 /// What theta does at the sites and places of a model.
 #[derive(Debug, Default)]
 pub struct Tuned<'a> {
     sites: HashMap<SiteId, AtSite<'a>>,
-    places: HashMap<PlaceId, AtPlace>,
+    places: HashMap<InsertionPointId, AtPlace>,
     head: Option<(Tensor<2>, &'a Tensor<1>)>,
     /// The constant inputs `[1, cols]` of deltas on vectors, by cols: made once a pass.
     ones: RefCell<HashMap<usize, Tensor<2>>>,
@@ -75,11 +75,11 @@ impl<'a> Tuned<'a> {
         for ((number, weight), leaf) in theta.weights().iter().enumerate().zip(&leaves.0) {
             let matrix = || leaf.clone().reshape([weight.shape[0], weight.shape[1]]);
             match weight.at {
-                At::Head => match &weight.structure {
+                AttachPoint::Head => match &weight.structure {
                     Structure::HeadWeight => head_weight = Some(matrix()),
                     _ => tap.head = head_weight.take().map(|w| (w, leaf)),
                 },
-                At::Place(place) => {
+                AttachPoint::InsertionPoint(place) => {
                     let at = tap.places.entry(place).or_default();
                     match &weight.structure {
                         Structure::Prompt => at.prompts.push(matrix()),
@@ -100,7 +100,7 @@ impl<'a> Tuned<'a> {
                         _ => adapter.push(leaf),
                     }
                 }
-                At::Site(site) => {
+                AttachPoint::Site(site) => {
                     let at = tap.sites.entry(site).or_default();
                     match &weight.structure {
                         Structure::Sparse { index, .. } => at.sparse.push((leaf, index)),
@@ -229,7 +229,7 @@ impl<'a> Tuned<'a> {
     }
 }
 
-impl Tap for Tuned<'_> {
+impl LayerHooks for Tuned<'_> {
     fn linear(&self, layer: &Linear, mut x: Tensor<2>) -> Tensor<2> {
         let at = self.at(layer.weight.site);
         for scale in at.into_iter().flat_map(|at| &at.scale_input) {
@@ -271,7 +271,7 @@ impl Tap for Tuned<'_> {
             })
     }
 
-    fn plug(&self, place: PlaceId, mut h: Tensor<2>) -> Tensor<2> {
+    fn plug(&self, place: InsertionPointId, mut h: Tensor<2>) -> Tensor<2> {
         let at = self.places.get(&place);
         for Adapter { down, up } in at.into_iter().flat_map(|at| &at.adapters) {
             let product = |x: Tensor<2>, (weight, bias): &(Tensor<2>, Tensor<1>)| {
@@ -283,13 +283,13 @@ impl Tap for Tuned<'_> {
         h
     }
 
-    fn virtual_tokens(&self, place: PlaceId) -> usize {
+    fn virtual_tokens(&self, place: InsertionPointId) -> usize {
         let at = self.places.get(&place);
         let prompts = at.into_iter().flat_map(|at| &at.prompts);
         prompts.map(|prompt| prompt.dims()[0]).sum()
     }
 
-    fn concat(&self, place: PlaceId, x: Tensor<3>) -> Tensor<3> {
+    fn concat(&self, place: InsertionPointId, x: Tensor<3>) -> Tensor<3> {
         let [rows, _, width] = x.dims();
         let at = self.places.get(&place);
         let prompts = at.into_iter().flat_map(|at| &at.prompts);

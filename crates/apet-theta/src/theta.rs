@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use apet_plm::{INPUT, Kind, Outline, Place, Plm, Site};
+use apet_plm::{INPUT, InsertionPoint, Kind, ModelArchitecture, Plm, Site};
 use apet_record::{Objective, RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
@@ -16,7 +16,7 @@ use crate::{
     file::FileError,
     method::{self, Ground, Recipe},
     tap::Tuned,
-    weight::{At, Initial, Structure, Weight},
+    weight::{AttachPoint, Initial, Structure, Weight},
 };
 
 /// What theta consists of, before it has values: enough to count and to plan.
@@ -51,7 +51,10 @@ struct Fixed {
 pub struct Leaves(pub(crate) Vec<Tensor<1>>);
 
 /// The part of a model that a forward pass uses: which sites, which places.
-pub type Used<'a> = (&'a dyn Fn(&Site) -> bool, &'a dyn Fn(&Place) -> bool);
+pub type Used<'a> = (
+    &'a dyn Fn(&Site) -> bool,
+    &'a dyn Fn(&InsertionPoint) -> bool,
+);
 
 /// All of a model.
 pub const ALL: Used<'static> = (&|_| true, &|_| true);
@@ -64,13 +67,13 @@ impl Layout {
     /// # Errors
     /// Names the field of the spec that does not fit the model.
     pub fn new(
-        outline: &Outline,
+        architecture: &ModelArchitecture,
         spec: &RunSpec,
         classes: usize,
         chosen: Option<&Placed>,
         device: &Device,
     ) -> Result<Self, SpecError> {
-        let (name, pooling) = (&outline.name, spec.head.pooling);
+        let (name, pooling) = (&architecture.name, spec.head.pooling);
         let refuse = |field: &str, problem: String| {
             Err(SpecError {
                 field: field.into(),
@@ -78,7 +81,7 @@ impl Layout {
             })
         };
         match spec.objective {
-            Objective::ClassHead if !outline.can_pool(pooling) => refuse(
+            Objective::ClassHead if !architecture.can_pool(pooling) => refuse(
                 "head.pooling",
                 format!(
                     "found \"{}\", {name} has no such state; use \"mean\"",
@@ -86,18 +89,19 @@ impl Layout {
                 ),
             ),
             Objective::ClassHead => {
-                let used: Used<'_> = (&|site| outline.in_classification(site, pooling), &|place| {
-                    outline.place_in_classification(place)
-                });
-                Self::over(outline, spec, Some(classes), chosen, device, used)
+                let used: Used<'_> = (
+                    &|site| architecture.in_classification(site, pooling),
+                    &|place| architecture.insertion_point_in_classification(place),
+                );
+                Self::over(architecture, spec, Some(classes), chosen, device, used)
             }
-            Objective::LabelWords if outline.kind() == Kind::Encoder => refuse(
+            Objective::LabelWords if architecture.kind() == Kind::Encoder => refuse(
                 "objective",
                 format!(
                     "found \"label_words\", {name} is an encoder and writes none; use \"class_head\""
                 ),
             ),
-            Objective::LabelWords => Self::over(outline, spec, None, chosen, device, ALL),
+            Objective::LabelWords => Self::over(architecture, spec, None, chosen, device, ALL),
         }
     }
 
@@ -107,7 +111,7 @@ impl Layout {
     /// # Errors
     /// As [`Layout::new`].
     pub fn over(
-        outline: &Outline,
+        architecture: &ModelArchitecture,
         spec: &RunSpec,
         classes: Option<usize>,
         chosen: Option<&Placed>,
@@ -115,7 +119,7 @@ impl Layout {
         (site, place): Used<'_>,
     ) -> Result<Self, SpecError> {
         let ground = Ground {
-            outline,
+            architecture,
             site,
             place,
             placement: spec.seeds.placement,
@@ -124,13 +128,17 @@ impl Layout {
         };
         let mut recipe = method::recipe(&spec.method, &ground)?;
         if let Some(classes) = classes {
-            recipe.head(classes, outline.config.hidden());
+            recipe.head(classes, architecture.config.hidden());
         }
-        Ok(Self::from_recipe(spec.method.name(), recipe, outline))
+        Ok(Self::from_recipe(spec.method.name(), recipe, architecture))
     }
 
     /// Counts what a recipe lists.
-    pub(crate) fn from_recipe(method: &str, recipe: Recipe, outline: &Outline) -> Self {
+    pub(crate) fn from_recipe(
+        method: &str,
+        recipe: Recipe,
+        architecture: &ModelArchitecture,
+    ) -> Self {
         let weights = recipe.weights;
         let count = |head: bool| -> u64 {
             let counted = weights.iter().filter(|w| w.is_head() == head);
@@ -143,7 +151,7 @@ impl Layout {
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),
             candidate_parameters: recipe.pool,
-            positions_hash: positions_hash(&weights, outline),
+            positions_hash: positions_hash(&weights, architecture),
             note: recipe.note,
             extra: Default::default(),
         };
@@ -157,7 +165,10 @@ impl Layout {
 
     /// Tokens that it puts before the embedded input.
     pub fn virtual_tokens(&self) -> usize {
-        let prompts = self.weights.iter().filter(|w| w.at == At::Place(INPUT));
+        let prompts = self
+            .weights
+            .iter()
+            .filter(|w| w.at == AttachPoint::InsertionPoint(INPUT));
         prompts.map(|w| w.shape[0]).sum()
     }
 
@@ -168,13 +179,18 @@ impl Layout {
 
     /// The lowest block that a gradient goes through, where there is one. What lies outside the blocks
     /// counts as the block behind it.
-    pub fn lowest_block(&self, outline: &Outline) -> Option<usize> {
+    pub fn lowest_block(&self, architecture: &ModelArchitecture) -> Option<usize> {
         let block = |weight: &Weight| match weight.at {
-            At::Head => None,
+            AttachPoint::Head => None,
             // What stands before the input goes through all blocks.
-            At::Place(place) => Some(outline.places[place].layer.unwrap_or(0)),
-            At::Site(site) => outline.sites[site].layer.or_else(|| {
-                let before = outline.sites[..site].iter().filter_map(|s| s.layer).max();
+            AttachPoint::InsertionPoint(place) => {
+                Some(architecture.insertion_points[place].layer.unwrap_or(0))
+            }
+            AttachPoint::Site(site) => architecture.sites[site].layer.or_else(|| {
+                let before = architecture.sites[..site]
+                    .iter()
+                    .filter_map(|s| s.layer)
+                    .max();
                 Some(before.map_or(0, |block| block + 1))
             }),
         };
@@ -211,7 +227,7 @@ impl Theta {
         classes: usize,
         chosen: Option<&Placed>,
     ) -> Result<Self, SpecError> {
-        let layout = Layout::new(plm.outline(), spec, classes, chosen, plm.device())?;
+        let layout = Layout::new(plm.architecture(), spec, classes, chosen, plm.device())?;
         Ok(Self::of(plm, spec.seeds.init, layout))
     }
 
@@ -376,7 +392,7 @@ fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {
             )
         };
         match (w.initial, w.at) {
-            (Initial::Frozen, At::Site(site)) => plm.value(site).cast(DType::F32),
+            (Initial::Frozen, AttachPoint::Site(site)) => plm.value(site).cast(DType::F32),
             (Initial::Uniform { bound }, _) => drawn(&mut |s| (2.0 * s.uniform() - 1.0) * bound),
             (Initial::Normal { deviation }, _) => drawn(&mut |s| s.normal() * deviation),
             (Initial::One, _) => Tensor::ones([w.len()], plm.device()),
@@ -409,7 +425,7 @@ fn floats(device: &Device, values: Vec<f32>) -> Tensor<1> {
 }
 
 /// Names count without what may stand before them in a checkpoint.
-fn positions_hash(weights: &[Weight], outline: &Outline) -> String {
+fn positions_hash(weights: &[Weight], architecture: &ModelArchitecture) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut any = false;
     for weight in weights {
@@ -418,7 +434,7 @@ fn positions_hash(weights: &[Weight], outline: &Outline) -> String {
             continue;
         }
         any = true;
-        hasher.update(outline.bare(&weight.name).as_bytes());
+        hasher.update(architecture.bare(&weight.name).as_bytes());
         for position in places.into_iter().flatten() {
             hasher.update(&position.to_le_bytes());
         }

@@ -1,7 +1,7 @@
 //! W_i: one tunable weight, where it is attached and how it acts.
 
 use apet_kernels::SparseIndex;
-use apet_plm::{Outline, PlaceId, SiteId};
+use apet_plm::{InsertionPointId, ModelArchitecture, SiteId};
 
 /// How a weight is attached (paper, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,11 +27,11 @@ impl Operation {
 
 /// Where a weight acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum At {
+pub enum AttachPoint {
     /// At a tensor of the model, or a part of one.
     Site(SiteId),
     /// Where the model has no tensor.
-    Place(PlaceId),
+    InsertionPoint(InsertionPointId),
     /// On pooled states: the classification head, which is counted apart.
     Head,
 }
@@ -197,7 +197,7 @@ pub struct Weight {
     /// `head.weight`, `head.bias`.
     pub name: String,
     /// Where it acts.
-    pub at: At,
+    pub at: AttachPoint,
     /// How it acts.
     pub structure: Structure,
     /// Shape; a sparse weight is `[values]`.
@@ -221,23 +221,23 @@ impl Weight {
 
     /// Whether it belongs to the classification head, which is counted apart.
     pub fn is_head(&self) -> bool {
-        self.at == At::Head
+        self.at == AttachPoint::Head
     }
 
     /// The site it acts at, if it does at one.
     pub fn site(&self) -> Option<SiteId> {
         match self.at {
-            At::Site(site) => Some(site),
+            AttachPoint::Site(site) => Some(site),
             _ => None,
         }
     }
 
     /// The block it acts in, if it does in one.
-    pub fn layer(&self, outline: &Outline) -> Option<usize> {
+    pub fn layer(&self, architecture: &ModelArchitecture) -> Option<usize> {
         match self.at {
-            At::Site(site) => outline.sites[site].layer,
-            At::Place(place) => outline.places[place].layer,
-            At::Head => None,
+            AttachPoint::Site(site) => architecture.sites[site].layer,
+            AttachPoint::InsertionPoint(place) => architecture.insertion_points[place].layer,
+            AttachPoint::Head => None,
         }
     }
 }

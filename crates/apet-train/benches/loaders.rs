@@ -24,9 +24,9 @@ fn fixture(name: &str) -> Result<Vec<u8>, Failure> {
 /// A checkpoint of zeros in which every tensor of `config` is, in numbers of `size` bytes.
 fn checkpoint(config: &str, dtype: &str, size: usize) -> Result<Vec<u8>, Failure> {
     let config = apet_plm::Config::read("config.json", config)?;
-    let outline = apet_plm::Outline::of("made", config);
+    let architecture = apet_plm::ModelArchitecture::new("made", config);
     let (mut header, mut end) = (serde_json::Map::new(), 0);
-    for site in &outline.sites {
+    for site in &architecture.sites {
         let offsets = [end, end + site.len() * size];
         let about =
             serde_json::json!({"dtype": dtype, "shape": site.shape, "data_offsets": offsets});

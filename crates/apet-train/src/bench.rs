@@ -83,7 +83,7 @@ pub async fn measure<H: Helpers>(
 /// A batch of rows of random tokens, as long as the spec has them, in turn of each class.
 pub fn random_rows(plm: &Plm, spec: &RunSpec, classes: usize) -> Vec<(Encoded, usize)> {
     let mut stream = Stream::new("bench", spec.seeds.batches);
-    let vocabulary = plm.outline().config.vocabulary() as u64;
+    let vocabulary = plm.architecture().config.vocabulary() as u64;
     let mut row = |at: usize| {
         let ids = std::iter::repeat_with(|| stream.below(vocabulary) as u32);
         let encoded = Encoded {

@@ -21,8 +21,8 @@ pub async fn choose(
     spec: &RunSpec,
     mask: Option<&[u8]>,
 ) -> Result<Option<Placed>, TrainError> {
-    let outline = plm.outline();
-    let Some(choice) = Choice::of(spec, outline)? else {
+    let architecture = plm.architecture();
+    let Some(choice) = Choice::of(spec, architecture)? else {
         return Ok(None);
     };
     let placed = match choice.select {
@@ -43,7 +43,7 @@ pub async fn choose(
                     &found[..hash.len().min(found.len())]
                 )));
             }
-            choice.by_mask(bytes, outline, spec.seeds.placement)?
+            choice.by_mask(bytes, architecture, spec.seeds.placement)?
         }
         _ => choice.by_magnitude(plm).await.map_err(TrainError::Device)?,
     };
@@ -66,11 +66,11 @@ async fn by_gradient(
     batches: usize,
     times_value: bool,
 ) -> Result<Placed, TrainError> {
-    let outline = plm.outline();
+    let architecture = plm.architecture();
     let sites = choice.pool.sites();
     let names: std::collections::HashSet<&str> = sites
         .iter()
-        .map(|&(id, _)| outline.sites[id].name.as_str())
+        .map(|&(id, _)| architecture.sites[id].name.as_str())
         .collect();
     let mut full = spec.clone();
     full.method = Method::full();
@@ -79,7 +79,7 @@ async fn by_gradient(
         Objective::LabelWords => None,
     };
     let used: Used<'_> = (&|site| names.contains(site.name.as_str()), &|_| false);
-    let layout = Layout::over(outline, &full, classes, None, plm.device(), used)?;
+    let layout = Layout::over(architecture, &full, classes, None, plm.device(), used)?;
     let theta = Theta::of(plm, spec.seeds.init, layout);
     let trainer = Trainer::of(plm, task, spec, theta)?;
     let rows = trainer.first_batches(batches);

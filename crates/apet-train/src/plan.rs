@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use apet_kernels::WIDE_NUMBERS;
-use apet_plm::{Footprint, Kind, Outline, SiteId, Tokens};
+use apet_plm::{Footprint, Kind, ModelArchitecture, SiteId, Tokens};
 use apet_record::{Dtype, Method, Objective, RunSpec, SpecError, ThetaInfo};
 use apet_theta::{AdapterPart, Layout, Structure, Weight};
 use burn::tensor::Device;
@@ -59,13 +59,17 @@ impl Plan {
         2.0 * (parameters + vocabulary) as f64 * spec.task.max_length as f64 * (trained + scored)
     }
 
-    /// Plans the run of a spec on the model of an outline, with so many labels (0: answers are texts): batches of
+    /// Plans the run of a spec on the model of an architecture, with so many labels (0: answers are texts): batches of
     /// `task.max_length` tokens a row.
     ///
     /// # Errors
     /// When the spec does not fit the model.
-    pub fn new(outline: &Outline, spec: &RunSpec, classes: usize) -> Result<Self, SpecError> {
-        let layout = Layout::new(outline, spec, classes, None, &Device::flex())?;
+    pub fn new(
+        architecture: &ModelArchitecture,
+        spec: &RunSpec,
+        classes: usize,
+    ) -> Result<Self, SpecError> {
+        let layout = Layout::new(architecture, spec, classes, None, &Device::flex())?;
         let theta = layout.len() as u64 * F32;
         let index = layout.weights.iter().map(|weight| match &weight.structure {
             Structure::Sparse { index, positions } => index.bytes() + 8 * positions.len() as u64,
@@ -79,11 +83,11 @@ impl Plan {
             _ => 0,
         });
         Ok(Self {
-            parameters: outline.parameters(),
-            weights: outline.bytes(spec.dtype),
+            parameters: architecture.parameters(),
+            weights: architecture.bytes(spec.dtype),
             theta_bytes: theta + index.sum::<u64>(),
             optimizer: 2 * theta,
-            step: Step::new(outline, spec, classes, &layout).bytes(),
+            step: Step::new(architecture, spec, classes, &layout).bytes(),
             theta: layout.info,
         })
     }
@@ -98,7 +102,7 @@ impl Plan {
 
 /// One step, in numbers of f32. In 128 bits: what can not be run can still be asked for.
 struct Step<'a> {
-    outline: &'a Outline,
+    architecture: &'a ModelArchitecture,
     spec: &'a RunSpec,
     layout: &'a Layout,
     classes: usize,
@@ -112,20 +116,25 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(outline: &'a Outline, spec: &'a RunSpec, classes: usize, layout: &'a Layout) -> Self {
+    fn new(
+        architecture: &'a ModelArchitecture,
+        spec: &'a RunSpec,
+        classes: usize,
+        layout: &'a Layout,
+    ) -> Self {
         let (mut source, mut target) = (spec.task.max_length + layout.virtual_tokens(), 0);
         let answer = match classes {
             0 => apet_tasks::target_length(&spec.task),
             _ => TARGET,
         };
         if spec.objective == Objective::LabelWords {
-            match outline.kind() {
+            match architecture.kind() {
                 Kind::EncoderDecoder => target = answer,
                 _ => source += answer,
             }
         }
         Self {
-            outline,
+            architecture,
             spec,
             classes,
             layout,
@@ -138,7 +147,7 @@ impl<'a> Step<'a> {
 
     fn bytes(&self) -> u64 {
         let blocks: Vec<Footprint> = self
-            .outline
+            .architecture
             .footprints()
             .into_iter()
             .filter(|block| block.tokens == Tokens::Source || self.target > 0)
@@ -149,7 +158,10 @@ impl<'a> Step<'a> {
             ..*self
         };
         let evaluation = evaluation.forward(&blocks);
-        let lowest = self.layout.lowest_block(self.outline).unwrap_or(usize::MAX);
+        let lowest = self
+            .layout
+            .lowest_block(self.architecture)
+            .unwrap_or(usize::MAX);
         // Backwards from the last block, each gives back what it kept; the worst moment is
         // before one of them.
         let mut kept: u128 = 0;
@@ -232,7 +244,7 @@ impl<'a> Step<'a> {
         let of_input: BTreeSet<SiteId> = of_input.filter_map(Weight::site).collect();
         let is_tuned = |ends: &[&str]| {
             of_input.iter().any(|&site| {
-                let site = &self.outline.sites[site];
+                let site = &self.architecture.sites[site];
                 let ends_so = ends.iter().any(|end| site.tensor.ends_with(end));
                 site.layer == Some(block.block) && ends_so
             })
@@ -243,7 +255,7 @@ impl<'a> Step<'a> {
             }
         }
         for weight in &self.layout.weights {
-            if weight.layer(self.outline) != Some(block.block) {
+            if weight.layer(self.architecture) != Some(block.block) {
                 continue;
             }
             let numbers = match &weight.structure {
@@ -275,7 +287,7 @@ impl<'a> Step<'a> {
         match self.spec.objective {
             Objective::ClassHead => self.rows * self.classes as u128,
             Objective::LabelWords => {
-                let vocabulary = self.outline.config.vocabulary();
+                let vocabulary = self.architecture.config.vocabulary();
                 3 * self.rows * (self.answer * vocabulary) as u128
             }
         }
@@ -283,7 +295,7 @@ impl<'a> Step<'a> {
 
     /// Numbers of the largest matrix that is multiplied with.
     fn largest(&self) -> u128 {
-        let sites = self.outline.sites.iter();
+        let sites = self.architecture.sites.iter();
         sites.map(|site| site.len() as u128).max().unwrap_or(0)
     }
 }

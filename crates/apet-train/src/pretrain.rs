@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use apet_kernels::cross_entropy;
-use apet_plm::{Encoded, Kind, Outline, Plm, Site};
+use apet_plm::{Encoded, Kind, ModelArchitecture, Plm, Site};
 use apet_record::{Group, Method, Optimizer, Part, RunSpec, SpecError, Stream};
 use apet_theta::{Initial, Layout, Leaves, Theta, Weight};
 use burn::{
@@ -198,7 +198,7 @@ impl<'a> Pretrainer<'a> {
         spec.optimizer = recipe.optimizer();
         let used = |site: &Site| site.part != Part::Pooler;
         let mut layout = Layout::over(
-            plm.outline(),
+            plm.architecture(),
             &spec,
             None,
             None,
@@ -227,7 +227,7 @@ impl<'a> Pretrainer<'a> {
             optimizer: AdamW::new(&spec.optimizer, theta.weights(), plm.device()),
             theta,
             recipe: recipe.clone(),
-            name: name(plm.outline(), recipe, tokens),
+            name: name(plm.architecture(), recipe, tokens),
             step: 0,
             order: (u64::MAX, Vec::new()),
         })
@@ -356,7 +356,7 @@ impl<'a> Pretrainer<'a> {
             answers: Vec::new(),
         };
         let length = self.recipe.length;
-        let vocabulary = self.plm.outline().config.vocabulary() as u64;
+        let vocabulary = self.plm.architecture().config.vocabulary() as u64;
         let causal = riddles.causal;
         for (row, window) in windows.enumerate() {
             let own = window.iter().map(|&id| u32::from(id));
@@ -503,10 +503,10 @@ fn waves(rows: usize, width: usize, deviation: f64) -> Vec<f32> {
 }
 
 /// A hash of what decides a pre-training.
-fn name(outline: &Outline, recipe: &Recipe, tokens: &[u16]) -> String {
+fn name(architecture: &ModelArchitecture, recipe: &Recipe, tokens: &[u16]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(serde_json::to_string(recipe).unwrap_or_default().as_bytes());
-    for site in &outline.sites {
+    for site in &architecture.sites {
         hasher.update(format!("{} {:?};", site.name, site.shape).as_bytes());
     }
     for part in tokens.chunks(1 << 16) {

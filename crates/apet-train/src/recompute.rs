@@ -2,7 +2,7 @@
 //! forward pass keeps what goes into each block only; on the way back each block is made again, now
 //! with what its gradients need. One forward pass more, for the memory of one block.
 
-use apet_plm::{Asked, Batch, Encoded, Flow, Pass, Prompted};
+use apet_plm::{Asked, Batch, Encoded, ForwardState, Pass, Prompted};
 use apet_record::Objective;
 use apet_theta::{Partial, Tuned};
 use burn::{Tensor, tensor::Gradients};
@@ -34,7 +34,7 @@ impl Trainer<'_> {
             Way::Words(asked) => &asked.pass,
         };
         // Below the lowest block with something tuned, nothing is made again.
-        let first = match self.theta.layout().lowest_block(self.plm().outline()) {
+        let first = match self.theta.layout().lowest_block(self.plm().architecture()) {
             None => pass.pieces(),
             Some(0) => 0,
             Some(block) => pass.piece_of(block),
@@ -99,7 +99,7 @@ impl Trainer<'_> {
     }
 
     /// A number whose gradient is that of the loss: Σ x · dx over what a piece gave.
-    fn along(&self, after: Flow, above: [Option<Tensor<2>>; 2]) -> Tensor<1> {
+    fn along(&self, after: ForwardState, above: [Option<Tensor<2>>; 2]) -> Tensor<1> {
         // A piece in which nothing is tuned has no graph of its own.
         let anchor = Tensor::zeros([1], self.plm().device());
         let sum = anchor.autodiff().require_grad();
@@ -113,16 +113,16 @@ impl Trainer<'_> {
 }
 
 /// The same numbers at the beginning of a graph.
-fn tracked(flow: Flow) -> Flow {
+fn tracked(flow: ForwardState) -> ForwardState {
     let leaf = |x: Tensor<2>| x.autodiff().require_grad();
-    Flow {
+    ForwardState {
         states: leaf(flow.states),
         encoded: flow.encoded.map(leaf),
     }
 }
 
 /// The gradients of what went into a piece.
-fn gradient_of(flow: Flow, gradients: &mut Gradients) -> [Option<Tensor<2>>; 2] {
+fn gradient_of(flow: ForwardState, gradients: &mut Gradients) -> [Option<Tensor<2>>; 2] {
     let mut of = |x: &Tensor<2>| x.grad_remove(gradients);
     [of(&flow.states), flow.encoded.as_ref().and_then(of)]
 }

@@ -214,7 +214,7 @@ fn begin(trainer: &mut Trainer<'_>, file: Option<&[u8]>) -> Result<(), TrainErro
     start.check_file(file)?;
     let plm = trainer.plm();
     let found = Theta::read(plm, file).and_then(|found| {
-        found.check_same(&trainer.theta, plm.outline())?;
+        found.check_same(&trainer.theta, plm.architecture())?;
         // A head that is not there, as of an adapter of peft, is learned from its beginning: it stands last.
         let own = trainer.theta.values();
         let (there, all) = (found.layout().len(), own.dims()[0]);
@@ -297,7 +297,7 @@ async fn finish<H: Host>(
     let values = read(best).await?;
     let theta = trainer
         .theta
-        .to_safetensors(plm.outline(), &values, metadata)
+        .to_safetensors(plm.architecture(), &values, metadata)
         .map_err(|e| TrainError::Host(e.to_string()))?;
     recorder.line(Line::Summary(summary.clone()))?;
     Ok(Outcome { summary, theta })

@@ -55,7 +55,7 @@ impl<'t, 'p> Together<'t, 'p> {
         }
         let thetas: Vec<&Theta> = trainers.iter().map(|trainer| trainer.theta()).collect();
         let plm = trainers[0].plm();
-        let many = match Many::new(&thetas, plm.outline(), plm.device()) {
+        let many = match Many::new(&thetas, plm.architecture(), plm.device()) {
             Ok(many) => many,
             Err(e) => return refuse("method", e.to_string()),
         };

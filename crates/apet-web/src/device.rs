@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use apet_plm::Room;
+use apet_plm::MemoryLimits;
 use apet_record::DeviceInfo;
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
@@ -18,7 +18,7 @@ pub(crate) struct Opened {
     pub(crate) device: Device,
     pub(crate) info: DeviceInfo,
     /// What it has for a model's tensors.
-    pub(crate) room: Room,
+    pub(crate) limits: MemoryLimits,
     /// Steps between reads of the loss: on WebGPU each waits for the whole queue.
     pub(crate) read_every: usize,
     /// Why the device is gone, once it is.
@@ -49,7 +49,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
         "cpu" => Ok(Opened {
             device: Device::flex(),
             info: info("wasm SIMD, one thread".into()),
-            room: Room {
+            limits: MemoryLimits {
                 binding: None,
                 memory: MEMORY,
                 holds_all: true,
@@ -74,7 +74,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
             let binding = limits.max_storage_buffer_binding_size;
             Ok(Opened {
                 device,
-                room: Room {
+                limits: MemoryLimits {
                     binding: Some(binding.min(limits.max_buffer_size)),
                     memory: MEMORY,
                     holds_all: false, // how much memory the GPU has, no browser says

@@ -88,8 +88,10 @@ impl Lab {
         let weights = serde_wasm_bindgen::from_value(weights).map_err(error)?;
         let files = ModelFiles::open(&name, weights).await?;
         files.give(|files| {
-            let outline = Plm::check(files)?;
-            self.opened.room.fits(files.weights.file(), &outline.sites)
+            let architecture = Plm::check(files)?;
+            self.opened
+                .limits
+                .fits(files.weights.file(), &architecture.sites)
         })
     }
 
@@ -178,7 +180,7 @@ impl Lab {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
         let classes = self.classes();
-        let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
+        let layout = Layout::new(plm.architecture(), &spec, classes, None, plm.device());
         object(&layout.map_err(error)?.info)
     }
 
@@ -195,7 +197,7 @@ impl Lab {
         let task = self.task.borrow().clone();
         let task = task.ok_or_else(|| error("no task is loaded"))?;
         let classes = task.labels.len();
-        let plan = Plan::new(plm.outline(), &spec, classes).map_err(error)?;
+        let plan = Plan::new(plm.architecture(), &spec, classes).map_err(error)?;
         object(&Planned {
             peak: plan.peak() as f64,
             operations: plan.operations(&spec, classes, (task.dev.len(), task.test.len())),
@@ -236,7 +238,7 @@ impl Lab {
             None => Theta::of(&plm, spec.seeds.init, theta.layout().clone()),
         };
         let (begun, ended) = (values(&begun).await?, values(&theta).await?);
-        object(&theta.layout().apart(plm.outline(), &begun, &ended))
+        object(&theta.layout().apart(plm.architecture(), &begun, &ended))
     }
 
     /// Where a spec's parameters would lie on the loaded model: counts by block and part, and
@@ -245,8 +247,12 @@ impl Lab {
         let spec = RunSpec::from_json(spec).map_err(error)?;
         let plm = self.model()?;
         let classes = self.classes();
-        let layout = Layout::new(plm.outline(), &spec, classes, None, plm.device());
-        object(&layout.map_err(error)?.position_map(plm.outline(), cells))
+        let layout = Layout::new(plm.architecture(), &spec, classes, None, plm.device());
+        object(
+            &layout
+                .map_err(error)?
+                .position_map(plm.architecture(), cells),
+        )
     }
 
     /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
@@ -455,7 +461,10 @@ struct Row {
 /// A trainer on rows of the page's own, `[{ids, label}]`.
 fn on_rows<'a>(plm: &'a Plm, spec: &RunSpec, rows: JsValue) -> Result<Trainer<'a>, JsValue> {
     let rows: Vec<Row> = serde_wasm_bindgen::from_value(rows).map_err(error)?;
-    let (batch, words) = (spec.train.batch_size, plm.outline().config.vocabulary());
+    let (batch, words) = (
+        spec.train.batch_size,
+        plm.architecture().config.vocabulary(),
+    );
     if rows.len() < batch {
         let found = rows.len();
         return Err(error(format!(

@@ -48,11 +48,19 @@ impl Lab {
         let mut spec = RunSpec::from_json(&spec).map_err(error)?;
         spec.method = Theta::peft_method(&config).map_err(wrong)?;
         (spec.objective, spec.head.pooling) = Theta::peft_purpose(&config).map_err(wrong)?;
-        let layout = Layout::new(plm.outline(), &spec, self.classes(), None, plm.device());
+        let layout = Layout::new(
+            plm.architecture(),
+            &spec,
+            self.classes(),
+            None,
+            plm.device(),
+        );
         let planned = Theta::of(&plm, spec.seeds.init, layout.map_err(error)?);
-        theta.check_same(&planned, plm.outline()).map_err(wrong)?;
+        theta
+            .check_same(&planned, plm.architecture())
+            .map_err(wrong)?;
         let values = values(&theta).await?;
-        let file = theta.to_safetensors(plm.outline(), &values, HashMap::new());
+        let file = theta.to_safetensors(plm.architecture(), &values, HashMap::new());
         keep(spec, name.clone(), &file.map_err(wrong)?).await
     }
 }

@@ -1,7 +1,7 @@
 //! Models that people know by name, small and large: what they are before they are there.
 
 use anyhow::{Context, Result};
-use apet_plm::{Config, Outline};
+use apet_plm::{Config, ModelArchitecture};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -25,9 +25,9 @@ impl Published {
     ///
     /// # Errors
     /// When the config can not be read: a fault of this file.
-    pub(crate) fn outline(&self) -> Result<Outline> {
+    pub(crate) fn architecture(&self) -> Result<ModelArchitecture> {
         let config = Config::read("catalogue.json", self.config.get())?;
-        Ok(Outline::of(&self.name, config))
+        Ok(ModelArchitecture::new(&self.name, config))
     }
 
     /// Its config.json.
@@ -77,8 +77,8 @@ mod tests {
             ("smollm2-135m", 134_515_008),
             ("qwen2.5-0.5b", 494_032_768),
         ] {
-            let outline = published(name).unwrap().unwrap().outline().unwrap();
-            assert_eq!(outline.parameters().0, parameters, "{name}");
+            let architecture = published(name).unwrap().unwrap().architecture().unwrap();
+            assert_eq!(architecture.parameters().0, parameters, "{name}");
         }
     }
 

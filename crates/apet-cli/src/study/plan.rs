@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::Outline;
+use apet_plm::ModelArchitecture;
 use apet_record::{Method, Objective, RunSpec};
 use apet_study::{Grid, Plan, Stage};
 use apet_tasks::{Task, find_splits};
@@ -124,24 +124,25 @@ fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<Cost>> {
         let task: Result<Task> = read();
         tasks.push(task.with_context(|| format!("task[{at}] {}", spec.name))?);
     }
-    let outline = |name: &String| models::outline(store, name);
-    let outlines: Result<Vec<Outline>> = grid.models.iter().map(outline).collect();
-    let outlines = outlines?;
+    let architecture = |name: &String| models::architecture(store, name);
+    let architectures: Result<Vec<ModelArchitecture>> =
+        grid.models.iter().map(architecture).collect();
+    let architectures = architectures?;
     let cells = plan.cells().iter().enumerate().map(|(at, cell)| {
         let place = grid.models.iter().position(|name| *name == cell.model);
-        let (outline, task) = (&outlines[place.unwrap_or(0)], &tasks[cell.task]);
-        cost(outline, task, &plan.of_cell(at))
+        let (architecture, task) = (&architectures[place.unwrap_or(0)], &tasks[cell.task]);
+        cost(architecture, task, &plan.of_cell(at))
             .with_context(|| format!("{} on {}, {}", cell.model, task.name, cell.method.label()))
     });
     cells.collect()
 }
 
-fn cost(outline: &Outline, task: &Task, spec: &RunSpec) -> Result<Cost> {
+fn cost(architecture: &ModelArchitecture, task: &Task, spec: &RunSpec) -> Result<Cost> {
     let of_texts = task.metric.of_texts();
     if of_texts && spec.objective == Objective::ClassHead {
         bail!("objective: found \"class_head\", the answers are texts, expected \"label_words\"");
     }
-    let planned = apet_train::Plan::new(outline, spec, task.labels.len())?;
+    let planned = apet_train::Plan::new(architecture, spec, task.labels.len())?;
     let scored = (task.dev.len(), task.test.len());
     Ok(Cost {
         tuned: planned.theta.trainable_parameters,

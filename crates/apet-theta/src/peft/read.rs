@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apet_plm::{Dtype, INPUT, Outline, Plm, Site, SiteId, floats};
+use apet_plm::{Dtype, INPUT, ModelArchitecture, Plm, Site, SiteId, floats};
 use apet_record::Part;
 use burn::{
     Tensor,
@@ -75,7 +75,7 @@ enum Numbers {
 
 /// The adapter as it is taken apart: what was used is taken out.
 struct Reader<'a> {
-    outline: &'a Outline,
+    architecture: &'a ModelArchitecture,
     config: Map<String, Value>,
     tensors: BTreeMap<String, Kept>,
 }
@@ -94,7 +94,7 @@ impl Theta {
     /// # Errors
     /// Names the field or tensor, and why theta can not hold it.
     pub fn from_peft(plm: &Plm, config: &str, weights: &[u8]) -> Result<Self, FileError> {
-        let mut reader = Reader::new(plm.outline(), config, weights)?;
+        let mut reader = Reader::new(plm.architecture(), config, weights)?;
         let kind = reader.word("peft_type").unwrap_or_default().to_owned();
         let mut found = Found::default();
         let device = plm.device();
@@ -118,7 +118,8 @@ impl Theta {
         }
         reader.head(&mut found)?;
         reader.finish()?;
-        let mut layout = Layout::from_recipe(&format!("peft {kind}"), found.recipe, plm.outline());
+        let mut layout =
+            Layout::from_recipe(&format!("peft {kind}"), found.recipe, plm.architecture());
         if layout.is_empty() {
             return Err(config_error("the adapter has no tensor".into()));
         }
@@ -135,7 +136,11 @@ fn tensor_error(name: &str, problem: impl std::fmt::Display) -> FileError {
 }
 
 impl<'a> Reader<'a> {
-    fn new(outline: &'a Outline, config: &str, weights: &[u8]) -> Result<Self, FileError> {
+    fn new(
+        architecture: &'a ModelArchitecture,
+        config: &str,
+        weights: &[u8],
+    ) -> Result<Self, FileError> {
         let config = object(config)?;
         for (field, value) in &config {
             let is_set = match value {
@@ -175,7 +180,7 @@ impl<'a> Reader<'a> {
             tensors.insert(bare, Kept { shape, numbers });
         }
         Ok(Self {
-            outline,
+            architecture,
             config,
             tensors,
         })
@@ -198,8 +203,8 @@ impl<'a> Reader<'a> {
             .filter_map(|name| Some((name.strip_suffix(&end)?.to_owned(), false)))
             .collect();
         let mut with = Vec::new();
-        for module in modules(self.outline) {
-            let is_it = |path: &str| self.outline.bare(path) == module.path;
+        for module in modules(self.architecture) {
+            let is_it = |path: &str| self.architecture.bare(path) == module.path;
             if let Some((path, seen)) = found.iter_mut().find(|(path, _)| is_it(path)) {
                 *seen = true;
                 with.push((module, path.clone()));
@@ -208,7 +213,7 @@ impl<'a> Reader<'a> {
         match found.iter().find(|(_, seen)| !seen) {
             Some((path, _)) => Err(tensor_error(
                 &format!("{path}.{suffix}"),
-                format!("{} has no such module", self.outline.name),
+                format!("{} has no such module", self.architecture.name),
             )),
             None => Ok(with),
         }
@@ -234,14 +239,20 @@ impl<'a> Reader<'a> {
 
     /// Rows and columns of a module's whole weight.
     fn shape(&self, module: &Module) -> [usize; 2] {
-        let sites = module.weights.iter().map(|&id| &self.outline.sites[id]);
+        let sites = module
+            .weights
+            .iter()
+            .map(|&id| &self.architecture.sites[id]);
         let rows = sites.clone().map(|site| site.shape[0]).sum();
         let width = sites.map(|site| site.shape.get(1).copied().unwrap_or(1));
         [rows, width.max().unwrap_or(1)]
     }
 
     fn is_linear(&self, module: &Module) -> bool {
-        let mut sites = module.weights.iter().map(|&id| &self.outline.sites[id]);
+        let mut sites = module
+            .weights
+            .iter()
+            .map(|&id| &self.architecture.sites[id]);
         sites.all(|site| site.linear_layer().is_some())
     }
 
@@ -296,7 +307,7 @@ impl<'a> Reader<'a> {
             let scale = self.scale(&path, rank)?;
             let neutral = of_b.iter().all(|&v| v == 0.0);
             for &id in &module.weights {
-                let site = &self.outline.sites[id];
+                let site = &self.architecture.sites[id];
                 let rows = rows_of(site);
                 // In a part of a fused layer a component may be 0: it belongs to another part.
                 let used: Vec<usize> = (0..rank)
@@ -325,7 +336,7 @@ impl<'a> Reader<'a> {
                 "num_transformer_submodules: found {modules}, expected 1 or 2"
             )));
         }
-        let place = &self.outline.places[INPUT];
+        let place = &self.architecture.insertion_points[INPUT];
         let stored = self.tensors.get("prompt_embeddings");
         let stored = stored.and_then(|t| t.shape.first().copied()).unwrap_or(0);
         let mut values = self.floats("prompt_embeddings", &[stored, place.width])?;
@@ -357,7 +368,7 @@ impl<'a> Reader<'a> {
             let shape = if is_input { [1, inputs] } else { [outputs, 1] };
             let values = self.floats(&name, &shape)?;
             for &id in &module.weights {
-                let site = &self.outline.sites[id];
+                let site = &self.architecture.sites[id];
                 if is_input {
                     found.recipe.scale_input(id, site);
                     found.values.extend(&values);
@@ -383,17 +394,17 @@ impl<'a> Reader<'a> {
             let path = name.replace(infix, ".");
             let is_it = |site: &Site| {
                 site.part == Part::Norm
-                    && self.outline.bare(&site.tensor) == self.outline.bare(&path)
+                    && self.architecture.bare(&site.tensor) == self.architecture.bare(&path)
             };
-            let model = &self.outline.name;
-            let id = self.outline.sites.iter().position(is_it);
+            let model = &self.architecture.name;
+            let id = self.architecture.sites.iter().position(is_it);
             let id = id.ok_or_else(|| tensor_error(name, format!("{model} has no such norm")))?;
             norms.push((id, name.clone()));
         }
         // In the model's order, as the method LayerNorm has them.
         norms.sort_unstable();
         for (id, name) in norms {
-            let site = &self.outline.sites[id];
+            let site = &self.architecture.sites[id];
             found.recipe.own(id, site);
             let values = self.floats(&name, &site.shape)?;
             found.values.extend(values);
@@ -458,7 +469,7 @@ impl<'a> Reader<'a> {
                 *at.entry(place).or_default() += value;
             }
             for &id in &module.weights {
-                let site = &self.outline.sites[id];
+                let site = &self.architecture.sites[id];
                 let own = at.iter().filter_map(|(&place, &value)| {
                     let (row, column) = (place as usize / inputs, place as usize % inputs);
                     let row = match site.rows {
@@ -488,7 +499,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         };
         let classes = self.tensors[&name].shape.first().copied().unwrap_or(0);
-        let width = self.outline.config.hidden();
+        let width = self.architecture.config.hidden();
         let weight = self.floats(&name, &[classes, width])?;
         let bias = self.floats(&name.replace(".weight", ".bias"), &[classes])?;
         found.recipe.head(classes, width);

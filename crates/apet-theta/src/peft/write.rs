@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use apet_plm::{Kind, Outline, Plm, Site, SiteId};
+use apet_plm::{Kind, ModelArchitecture, Plm, Site, SiteId};
 use apet_record::{Objective, Part, Pooling};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     file::FileError,
     merge::read,
     theta::Theta,
-    weight::{At, Structure, Weight},
+    weight::{AttachPoint, Structure, Weight},
 };
 
 /// An adapter as peft saves it.
@@ -57,7 +57,7 @@ type Size = (String, usize, f64);
 /// theta's weights but the head, with their values.
 struct Parts<'a> {
     theta: &'a Theta,
-    outline: &'a Outline,
+    architecture: &'a ModelArchitecture,
     values: &'a [f32],
     /// What stands before a module's path in the model class.
     prefix: String,
@@ -76,20 +76,20 @@ impl Theta {
         values: &[f32],
         (objective, pooling): (Objective, Pooling),
     ) -> Result<Adapter, FileError> {
-        let outline = plm.outline();
-        let task_type = match (objective, outline.kind()) {
+        let architecture = plm.architecture();
+        let task_type = match (objective, architecture.kind()) {
             (Objective::LabelWords, Kind::EncoderDecoder) => "SEQ_2_SEQ_LM",
             (Objective::LabelWords, _) => "CAUSAL_LM",
-            (Objective::ClassHead, _) if outline.classifies_as(pooling) => "SEQ_CLS",
+            (Objective::ClassHead, _) if architecture.classifies_as(pooling) => "SEQ_CLS",
             (Objective::ClassHead, _) => "FEATURE_EXTRACTION",
         };
         let prefix = match task_type {
             "FEATURE_EXTRACTION" => String::new(),
-            _ => outline.prefix(),
+            _ => architecture.prefix(),
         };
         let parts = Parts {
             theta: self,
-            outline,
+            architecture,
             values,
             prefix,
         };
@@ -97,7 +97,7 @@ impl Theta {
         let (mut tensors, mut saved) = (written.tensors, Value::Null);
         let mut beside = None;
         if let Some((classes, weight, bias)) = self.head(values) {
-            let width = outline.config.hidden();
+            let width = architecture.config.hidden();
             if task_type == "SEQ_CLS" {
                 let wrapped = match written.peft_type {
                     "PROMPT_TUNING" => "base_model.",
@@ -144,7 +144,7 @@ impl Parts<'_> {
     }
 
     fn site(&self, id: SiteId) -> &Site {
-        &self.outline.sites[id]
+        &self.architecture.sites[id]
     }
 
     /// The one kind of adapter that holds all of theta.
@@ -219,9 +219,9 @@ impl Parts<'_> {
     fn changed(&self) -> Vec<Changed<'_>> {
         let at = |id: SiteId| -> Vec<&Weight> {
             let weights = self.theta.weights().iter();
-            weights.filter(|w| w.at == At::Site(id)).collect()
+            weights.filter(|w| w.at == AttachPoint::Site(id)).collect()
         };
-        modules(self.outline)
+        modules(self.architecture)
             .into_iter()
             .filter_map(|module| {
                 let parts: Vec<_> = module.weights.iter().map(|&id| (id, at(id))).collect();
@@ -343,7 +343,7 @@ impl Parts<'_> {
                 "num_virtual_tokens": shape[0],
                 "token_dim": shape[1],
                 "num_transformer_submodules": 1,
-                "num_layers": self.outline.config.layers(),
+                "num_layers": self.architecture.config.layers(),
                 "prompt_tuning_init": "RANDOM",
             }),
             tensors: vec![(
@@ -408,10 +408,10 @@ impl Parts<'_> {
         let (mut targets, mut tensors) = (Vec::new(), Vec::new());
         let tuned = |id: SiteId| {
             let weights = self.theta.weights().iter();
-            weights.clone().find(|w| w.at == At::Site(id))
+            weights.clone().find(|w| w.at == AttachPoint::Site(id))
         };
         let norms: Vec<(SiteId, &Site)> = self
-            .outline
+            .architecture
             .sites
             .iter()
             .enumerate()
@@ -420,7 +420,7 @@ impl Parts<'_> {
         // A norm is tuned as a whole there: what is not in theta keeps its frozen values.
         let path_of = |site: &Site| {
             let tensor = site.tensor.trim_end_matches(".weight");
-            let bare = self.outline.bare(tensor.trim_end_matches(".bias"));
+            let bare = self.architecture.bare(tensor.trim_end_matches(".bias"));
             format!("{}{bare}", self.prefix)
         };
         // The scale of a norm and its bias stand side by side.

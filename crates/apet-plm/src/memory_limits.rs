@@ -5,7 +5,7 @@ use crate::{PlmError, Site};
 
 /// What a place has for a model's tensors, all of them in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct MemoryLimits {
     /// Most bytes of one tensor, where a device binds each as one buffer.
     pub binding: Option<u64>,
     /// Bytes of memory for the tensors.
@@ -15,7 +15,7 @@ pub struct Room {
     pub holds_all: bool,
 }
 
-impl Room {
+impl MemoryLimits {
     /// Refuses what does not fit. In memory are all tensors, where they stay there, or
     /// else one, and the largest once more: while it is made, its numbers are there twice.
     /// `file` is the checkpoint's name.
@@ -83,14 +83,14 @@ mod tests {
         lengths.iter().enumerate().map(site).collect()
     }
 
-    const MEMORY: Room = Room {
+    const MEMORY: MemoryLimits = MemoryLimits {
         binding: None,
         memory: 1000,
         holds_all: true,
     };
 
-    fn refusal(room: Room, lengths: &[usize]) -> String {
-        let refused = room.fits("m/model.safetensors", &sites(lengths));
+    fn refusal(limits: MemoryLimits, lengths: &[usize]) -> String {
+        let refused = limits.fits("m/model.safetensors", &sites(lengths));
         refused.unwrap_err().to_string()
     }
 
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn tensors_on_a_device_pass_through_memory_one_by_one() {
-        let device = Room {
+        let device = MemoryLimits {
             binding: Some(480),
             holds_all: false,
             ..MEMORY
@@ -118,7 +118,7 @@ mod tests {
             error.contains("tensor.1 takes 0.00 MB (484 bytes) in f32, this device binds at most 0.00 MB (480 bytes) at once"),
             "{error}"
         );
-        let wide = Room {
+        let wide = MemoryLimits {
             binding: Some(u64::MAX),
             ..device
         };

@@ -52,9 +52,9 @@ impl Site {
     }
 }
 
-/// A place where a model has no tensor, and something may be put between.
+/// A point in the forward pass between two layers, without a tensor, where a method may add a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct InsertionPoint {
     /// `prompt`, or the block's name with `after_attention` or `after_ffn`.
     pub name: String,
     /// Width of the states that pass.
@@ -65,11 +65,11 @@ pub struct Place {
     pub layer: Option<usize>,
 }
 
-/// Number of a place in its model.
-pub type PlaceId = usize;
+/// Index of an insertion point in its model.
+pub type InsertionPointId = usize;
 
-/// The place before the embedded input, in every model.
-pub const INPUT: PlaceId = 0;
+/// The insertion point before the embedded input, in every model.
+pub const INPUT: InsertionPointId = 0;
 
 /// Rows of a fused tensor: of every `stride` rows, `count` from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +148,8 @@ pub struct Table {
 }
 
 /// What happens at a model's sites. Every method has the frozen model's own
-/// behaviour as its body, so a tap overrides only what it changes.
-pub trait Tap {
+/// behaviour as its body, so an implementation overrides only what it changes.
+pub trait LayerHooks {
     /// A linear layer: x `[tokens, in]` to `[tokens, out]`.
     fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
         let bias = layer.bias.as_ref().map(|bias| bias.value.clone());
@@ -179,27 +179,27 @@ pub trait Tap {
     }
 
     /// Between two sub-layers: h `[tokens, width]`, shape kept.
-    fn plug(&self, _place: PlaceId, h: Tensor<2>) -> Tensor<2> {
+    fn plug(&self, _point: InsertionPointId, h: Tensor<2>) -> Tensor<2> {
         h
     }
 
-    /// Tokens that [`Tap::concat`] puts before every row.
-    fn virtual_tokens(&self, _place: PlaceId) -> usize {
+    /// Tokens that [`LayerHooks::concat`] puts before every row.
+    fn virtual_tokens(&self, _point: InsertionPointId) -> usize {
         0
     }
 
     /// Before the embedded input: x `[rows, length, width]` to
     /// `[rows, virtual tokens + length, width]`.
-    fn concat(&self, _place: PlaceId, x: Tensor<3>) -> Tensor<3> {
+    fn concat(&self, _point: InsertionPointId, x: Tensor<3>) -> Tensor<3> {
         x
     }
 }
 
-/// The tap that changes nothing: plain inference.
+/// Hooks that change nothing: plain inference.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Frozen;
 
-impl Tap for Frozen {}
+impl LayerHooks for Frozen {}
 
 #[cfg(test)]
 mod tests {

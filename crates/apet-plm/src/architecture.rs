@@ -4,7 +4,7 @@ use apet_checkpoint::{Config, Dtype};
 use apet_record::{Module, Pooling};
 use burn::tensor::Device;
 
-use crate::{Place, Site, loader::Loader, model::Network};
+use crate::{InsertionPoint, Site, loader::Loader, model::Network};
 
 /// What a model can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,29 +19,29 @@ pub enum Kind {
 
 /// A model's name, config and sites.
 #[derive(Clone, Debug)]
-pub struct Outline {
+pub struct ModelArchitecture {
     /// Name, for errors.
     pub name: String,
     /// Its config.json.
     pub config: Config,
-    /// Every tensor of the model, in the order of the forward pass. A site's number is its place here.
+    /// Every tensor of the model, in the order of the forward pass. A site's index here is its id.
     pub sites: Vec<Site>,
-    /// Every place where something may be put between. A place's number is its place here.
-    pub places: Vec<Place>,
+    /// Every insertion point. Its index here is its id.
+    pub insertion_points: Vec<InsertionPoint>,
 }
 
-impl Outline {
+impl ModelArchitecture {
     /// The model that `config` describes, with a pooler where its family has one.
-    pub fn of(name: &str, config: Config) -> Self {
+    pub fn new(name: &str, config: Config) -> Self {
         let device = Device::flex();
         let mut loader = Loader::new(None, &device, Dtype::F32);
         Network::load(&config, &mut loader);
-        let (sites, places) = loader.outline();
+        let (sites, insertion_points) = loader.architecture();
         Self {
             name: name.to_owned(),
             config,
             sites,
-            places,
+            insertion_points,
         }
     }
 
@@ -83,9 +83,9 @@ impl Outline {
             && (site.module != Module::Pooler || pooling == Pooling::Pooler)
     }
 
-    /// Whether a classification uses a place at all: not in the decoder of T5.
-    pub fn place_in_classification(&self, place: &Place) -> bool {
-        self.kind() != Kind::EncoderDecoder || !place.name.starts_with("decoder.")
+    /// Whether a classification uses an insertion point at all: not in the decoder of T5.
+    pub fn insertion_point_in_classification(&self, point: &InsertionPoint) -> bool {
+        self.kind() != Kind::EncoderDecoder || !point.name.starts_with("decoder.")
     }
 
     /// What stands before a tensor's name where the model is part of a class with a head, and
