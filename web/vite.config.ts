@@ -1,3 +1,5 @@
+// The build of the page.
+
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
@@ -7,15 +9,15 @@ export default defineConfig({
   root: here(".."),
   // Relative, so that the built page works under any sub-path of any host.
   base: "./",
-  // Models, tasks and their index, as they are: the page needs no other host for its first run.
+  // Models, tasks and their index are copied: the page needs no other host for its first run.
   publicDir: here("public"),
   build: {
     outDir: here("dist"),
     emptyOutDir: true,
     target: "es2022",
-    // Everything is a file of its own: the page's policy allows no data: scripts or wasm.
+    // Nothing is inlined: the page's policy forbids data: scripts and wasm.
     assetsInlineLimit: 0,
-    // wasm is served as it is; its size is checked by `cargo xtask`.
+    // wasm is copied unchanged; `cargo xtask` checks its size.
     reportCompressedSize: true,
     chunkSizeWarningLimit: 400,
   },

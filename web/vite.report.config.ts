@@ -1,11 +1,11 @@
-// The report's page as one file, which `apet report` puts a study into.
+// Builds the report's page as a single file, into which `apet report` writes a study.
 
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** Puts scripts and styles into the page that names them. */
+/** Inlines scripts and styles into the page. */
 const inOneFile: Plugin = {
   name: "in-one-file",
   enforce: "post",
@@ -17,7 +17,7 @@ const inOneFile: Plugin = {
       if (file === page) continue;
       const own = name.replaceAll(".", "\\.");
       if (file.type === "chunk") {
-        // There is nothing to load before: what Vite would put there is not known to a page without files.
+        // A single file has nothing to preload, and Vite's placeholder would be undefined in it.
         const whole = file.code.replaceAll("__VITE_PRELOAD__", "void 0");
         const code = whole.replaceAll("</script", "<\\/script");
         text = text.replace(new RegExp(`<script[^>]*${own}"></script>`), "");

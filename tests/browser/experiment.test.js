@@ -41,7 +41,7 @@ async function finished(page) {
 /** Stops the experiment and waits for its end. @param {Page} page */
 async function stop(page) {
   await button(page, "Stop").click();
-  await button(page, "Go on").and(page.locator(":enabled")).waitFor({ timeout: RUN_MS });
+  await button(page, "Resume").and(page.locator(":enabled")).waitFor({ timeout: RUN_MS });
 }
 
 test("one click makes one run after another; they are kept over a stop and a reload", async () => {
@@ -74,7 +74,7 @@ test("one click makes one run after another; they are kept over a stop and a rel
   const answers = section(page).getByRole("article");
   assert.equal(await answers.count(), 4);
   await section(page)
-    .getByRole("heading", { name: new RegExp(`^What the runs say, ${before.size} of \\d+ done$`) })
+    .getByRole("heading", { name: new RegExp(`^Results so far: ${before.size} of \\d+ runs done$`) })
     .waitFor();
   for (const text of await answers.allTextContents()) assert.match(text, /supported|undecided/);
   await section(page)
@@ -88,7 +88,7 @@ test("one click makes one run after another; they are kept over a stop and a rel
   await section(page)
     .getByText(new RegExp(`^${before.size} of \\d+ runs$`))
     .waitFor();
-  await button(page, "Go on").click();
+  await button(page, "Resume").click();
   await done(page, before.size + 1);
   await stop(page);
   const now = await finished(page);
@@ -134,7 +134,7 @@ test("an experiment on one question has its words, its runs, and what the demo m
   const [first] = (await finished(page)).keys();
   for (const [name, there] of /** @type {const} */ ([["Methods", true], ["Everything", true], ["Positions", false]])) {
     await choice(name).check({ force: true });
-    await button(page, there ? "Go on" : "Run the experiment").waitFor();
+    await button(page, there ? "Resume" : "Run the experiment").waitFor();
     if (there) await section(page).getByText(/^[1-9]\d* of \d+ runs$/).waitFor();
   }
   assert.ok(first);

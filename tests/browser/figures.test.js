@@ -73,10 +73,10 @@ const FIGURES = [
   ["Spread across methods", /large/],
   ["Distance from APET", /large: 0\.3 \[.+\] points/],
   ["Spread across placements", /small: 0\.3 \[.+\] points; middle: .+; large: /],
-  ["Thresholds of APET", /low threshold of large on sentences, tried: 100(;|$)/],
-  ["Convergence", /large, LoRA, 1,024 tuned, \d+ steps, 3 runs/],
-  ["Score against cost", /Not beaten: .*large, Full/],
-  ["Parallel coordinates", /^162 runs through model, method, tuned/],
+  ["Thresholds of APET", /low threshold of large on sentences, measured: 100(;|$)/],
+  ["Convergence", /large, LoRA, 1,024 trained, \d+ steps, 3 runs/],
+  ["Score against cost", /Pareto front: .*large, Full/],
+  ["Parallel coordinates", /^162 runs through model, method, trained/],
 ];
 
 test("an interval of two seeds does not take the axis where no score can be", async () => {
@@ -121,11 +121,11 @@ test("every figure is drawn, says its numbers, and fits light, dark and small sc
       assert.deepEqual(await misplaced(page), [], title);
     }
     await show(page, "Spread across methods");
-    await figure(page).getByText(/takes two methods/).waitFor();
+    await figure(page).getByText(/needs two methods/).waitFor();
     await page.getByTestId("open-records").setInputFiles(file("more.jsonl", SECOND_METHOD));
     const drawn = figure(page).getByRole("img", { name: /small: 2\.8 \[.+\] points; middle: .+; large: 2\.8 / });
     await drawn.locator("svg").first().waitFor();
-    await figure(page).getByText(/Claim 1 is undecided by these runs/).waitFor();
+    await figure(page).getByText(/claim 1 is undecided/).waitFor();
     assert.deepEqual(await axe(page), []);
     assert.deepEqual(wrong, []);
     await context.close();
@@ -170,7 +170,7 @@ test("a filter that can not be read says so, and the table stays", async () => {
   await filter.fill("test>85% model=large");
   const found = await page.getByText(/^\d+ of 162 runs$/).textContent();
   await filter.fill("size>3");
-  await page.getByText('No field "size"; there are run, method, tuned').waitFor();
+  await page.getByText('Unknown field "size"; expected one of run, method, tuned').waitFor();
   assert.equal(await page.getByText(/^\d+ of 162 runs$/).textContent(), found);
   await filter.fill("test>much");
   await page.getByText("test>much: expected a number, such as 0.8, 80% or 10k.").waitFor();
@@ -254,7 +254,7 @@ test("a figure is saved as CSV, SVG and PNG", async () => {
   const svg = (await saved("SVG")).bytes.toString();
   assert.match(svg, /^<svg xmlns/);
   assert.ok(!svg.includes("var(--"), "it needs no style sheet");
-  assert.ok(svg.includes("tuned parameters") && svg.includes("middle"));
+  assert.ok(svg.includes("trained parameters") && svg.includes("middle"));
   const png = (await saved("PNG")).bytes;
   assert.equal(png.subarray(1, 4).toString(), "PNG");
   assert.ok(png.length > 10_000);
@@ -264,7 +264,7 @@ test("a figure is saved as CSV, SVG and PNG", async () => {
 test("specs are compared, runs named and kept at the top", async () => {
   const { context, page, wrong } = await results();
   await page.getByRole("searchbox").fill("large seed=2");
-  const draw = page.getByRole("checkbox", { name: /^Draw/ });
+  const draw = page.getByRole("checkbox", { name: /^Plot/ });
   await page.getByText(/^\d+ of 162 runs$/).waitFor();
   assert.ok(await page.getByRole("button", { name: "Compare specs" }).isDisabled());
   for (const i of [0, 1]) await draw.nth(i).check();
@@ -347,9 +347,9 @@ test("all runs are saved as one archive, which another page opens", async () => 
   await rows(other.page).nth(2).waitFor();
   assert.equal(await rows(other.page).filter({ hasText: "study.zip" }).count(), 3);
   await open("broken.zip", bytes.subarray(0, 200));
-  await other.page.getByText(/^broken\.zip: can not be unpacked/).waitFor();
+  await other.page.getByText(/^broken\.zip: cannot be unpacked/).waitFor();
   await open("other.zip", Buffer.from(zipSync({ "a.txt": new Uint8Array(3) })));
-  await other.page.getByText("other.zip: has no record").waitFor();
+  await other.page.getByText("other.zip: contains no record").waitFor();
   assert.deepEqual([...wrong, ...other.wrong], []);
   await context.close();
   await other.context.close();
@@ -381,7 +381,7 @@ test("records come from an address, which the link keeps", async () => {
   await page.getByText("From an address").click();
   await page.getByLabel("Address of a .jsonl file").fill("shared/none.jsonl");
   await page.getByRole("button", { name: "Open", exact: true }).click();
-  await page.getByText(/^shared\/none\.jsonl: the server answers 404/).waitFor();
+  await page.getByText(/^shared\/none\.jsonl: the server answered 404/).waitFor();
   await page.getByLabel("Address of a .jsonl file").fill("shared/study.jsonl");
   await page.getByRole("button", { name: "Open", exact: true }).click();
   await page.getByText("162 runs", { exact: true }).waitFor();

@@ -150,8 +150,8 @@ export async function choose(
   const more = page.locator("details").filter({ has: page.getByText("More", { exact: true }) });
   if ((await more.getAttribute("open")) === null) await more.locator("summary").click();
   await page.getByLabel("Evaluate every").fill(String(every));
-  await page.getByLabel("Tokens at most").fill(String(tokens));
-  await page.getByLabel("Learns", { exact: true }).selectOption(objective);
+  await page.getByLabel("Maximum length").fill(String(tokens));
+  await page.getByLabel("Objective", { exact: true }).selectOption(objective);
   await page
     .getByTestId("counts")
     .getByText(new Intl.NumberFormat("en").format(count), { exact: true })

@@ -46,7 +46,7 @@ for (const [width, height] of [
       const shift = await shifted(page);
       assert.ok(shift < 0.1, `what stands on the screen moves while the page loads: ${shift}`);
       await check("lab");
-      await page.getByText("Where they lie").click();
+      await page.getByText("Parameter positions").click();
       await page.getByText("More", { exact: true }).click();
       for (const method of ["LoRA", "Prompt", "Adapter", "IA3", "LayerNorm tuning", "BitFit", "Head only", "Full"]) {
         await page.getByLabel("Method", { exact: true }).selectOption({ label: method });
@@ -64,7 +64,7 @@ for (const [width, height] of [
       await page
         .getByTestId("open-records")
         .setInputFiles([file("study.jsonl", study), file("broken.jsonl", "not a record\n")]);
-      const draw = page.getByRole("checkbox", { name: /^Draw/ });
+      const draw = page.getByRole("checkbox", { name: /^Plot/ });
       await draw.first().waitFor();
       for (const i of [0, 3, 6]) await draw.nth(i).check();
       await page.locator(".plot svg").nth(1).waitFor();

@@ -15,8 +15,8 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await choose(page, { steps: 30, every: 15, count: 2000 });
   const memory = page.getByTestId("counts").getByText(/^\d+(\.\d)? MB$/);
   await memory.waitFor();
-  await page.getByText("Where they lie").click();
-  const map = page.getByRole("region", { name: "Where the tuned parameters lie" });
+  await page.getByText("Parameter positions").click();
+  const map = page.getByRole("region", { name: "Positions of the trained parameters" });
   const boxes = await map.getByRole("button").evaluateAll((all) =>
     all.map((e) => ({ says: e.getAttribute("aria-label") ?? "", side: parseFloat(getComputedStyle(e).getPropertyValue("--side")) })),
   );
@@ -28,7 +28,7 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   assert.ok(Math.abs((ffn?.side ?? 0) / (query?.side ?? 1) - 2) < 0.01, "areas are to scale");
   await map.getByRole("button", { name: /^Query, block 2/ }).click();
   const inside = page.getByRole("region", { name: "Query, block 2" });
-  await inside.getByRole("img", { name: /query\.weight, 64 x 64: \d+ tuned of 4,096/ }).waitFor();
+  await inside.getByRole("img", { name: /query\.weight, 64 x 64: \d+ trained of 4,096/ }).waitFor();
   await shot(page, "map-matrix");
   assert.deepEqual(await axe(page), []);
   await inside.getByRole("button", { name: "Close" }).click();
@@ -40,7 +40,7 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await shot(page, "map-moved");
 
   // With the pointer over two boxes, with the keyboard on a third.
-  await page.getByRole("button", { name: "Draw a pool" }).click();
+  await page.getByRole("button", { name: "Choose where" }).click();
   await page.getByRole("button", { name: "Clear" }).click();
   const box = (/** @type {string} */ name) => map.getByRole("button", { name: new RegExp(`^${name}`) });
   await box("Query, block 1").hover();
@@ -55,31 +55,31 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await shot(page, "map-drawing");
   assert.deepEqual(await axe(page), []);
   assert.deepEqual(await misplaced(page), []);
-  await page.getByRole("button", { name: "Draw from these 12,288" }).click();
-  await page.getByText("Drawn from a pool of 12,288 parameters").waitFor();
+  await page.getByRole("button", { name: "Choose among these 12,288" }).click();
+  await page.getByText("Chosen among 12,288 parameters").waitFor();
   await trainButton(page).click();
   await status(page, /^Done after 30 steps/);
   const records = await storedRecords(page);
   const mine = records.find((lines) => lines[0]?.theta.candidate_parameters === 12_288);
   assert.match(mine?.[0]?.spec.method.pool.sites, /query/);
-  await page.getByRole("button", { name: "Remove the drawn pool" }).click();
-  await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();
+  await page.getByRole("button", { name: "Reset the choice" }).click();
+  await page.getByText(/Chosen among 100,096 parameters/).waitFor();
 
   // What is drawn first is the pool; another model may have nothing of what is drawn, and then it can still be removed.
   await page.getByLabel("Pretrained model").selectOption("ladder-micro");
   await page.getByLabel("Number of parameters").fill("3");
   await page.getByTestId("counts").getByText("3", { exact: true }).waitFor();
-  await page.getByRole("button", { name: "Draw a pool" }).click();
-  const pool = Number(/pool of ([\d,]+)/.exec((await page.getByText(/Drawn from a pool of/).textContent()) ?? "")?.[1]?.replaceAll(",", ""));
-  await page.getByRole("button", { name: `Draw from these ${pool.toLocaleString("en")}` }).waitFor();
+  await page.getByRole("button", { name: "Choose where" }).click();
+  const pool = Number(/among ([\d,]+)/.exec((await page.getByText(/Chosen among/).textContent()) ?? "")?.[1]?.replaceAll(",", ""));
+  await page.getByRole("button", { name: `Choose among these ${pool.toLocaleString("en")}` }).waitFor();
   await page.getByRole("button", { name: "Clear" }).click();
   await box("Query, block 3").click();
-  await page.getByRole("button", { name: /^Draw from these/ }).click();
+  await page.getByRole("button", { name: /^Choose among these/ }).click();
   await page.getByLabel("Pretrained model").selectOption("ladder-nano");
   await page.getByTestId("problem").getByText(/selects no tensor/).waitFor();
-  await page.getByRole("button", { name: "Remove the drawn pool" }).click();
-  await page.getByText(/Drawn from a pool of 100,096 parameters/).waitFor();
-  await page.getByRole("button", { name: "Draw a pool" }).click();
+  await page.getByRole("button", { name: "Reset the choice" }).click();
+  await page.getByText(/Chosen among 100,096 parameters/).waitFor();
+  await page.getByRole("button", { name: "Choose where" }).click();
   await page.getByLabel("Method", { exact: true }).selectOption("lora");
   await page.getByRole("button", { name: /^Query, block 1: \d+;/ }).click();
   await page.getByRole("region", { name: "Query, block 1" }).waitFor();

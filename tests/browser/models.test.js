@@ -96,7 +96,7 @@ const kept = (page, model) =>
 async function came(page, bytes) {
   for (;;) {
     const line = await page.getByTestId("status").textContent();
-    if (/Getting bert-tiny: \d/.test(line ?? "")) break;
+    if (/Downloading bert-tiny: \d/.test(line ?? "")) break;
     await page.waitForTimeout(20);
   }
   while (((await kept(page, "bert-tiny"))["model.safetensors"] ?? 0) < bytes) await page.waitForTimeout(50);
@@ -106,7 +106,7 @@ test("a model of the host is downloaded once, into the store, and used from ther
   let release = () => {};
   const { host, page, others, close } = await visit(undefined, (host) => (release = host.holdAt(WEIGHTS, 200_000)));
   await page.getByRole("progressbar", { name: "Download of bert-tiny" }).waitFor({ timeout: RUN_MS });
-  await status(page, /^Getting bert-tiny: 0\.2 of 0\.4 MB, \d+\.\d MB\/s, .* left/);
+  await status(page, /^Downloading bert-tiny: 0\.2 of 0\.4 MB, \d+\.\d MB\/s, .* left/);
   await shot(page, "models-downloading");
   release();
   await choose(page);
@@ -168,7 +168,7 @@ test("a download can be cancelled; it is not begun again before it is asked for"
   const { host, page, others, close } = await visit(undefined, (host) => (release = host.holdAt(WEIGHTS, 150_000)));
   await came(page, 100_000);
   await page.getByRole("button", { name: "Cancel download" }).click();
-  await status(page, /^The download was cancelled; what came of it is kept/);
+  await status(page, /^The download was cancelled; the downloaded part is kept/);
   await shot(page, "models-cancelled");
   release();
   const before = host.of(WEIGHTS).length;
@@ -244,7 +244,7 @@ test("the hub's repositories may be loaded, and its refusals are said", async ()
   await get(page, "org/nothing");
   await page
     .getByTestId("problem")
-    .filter({ hasText: /org\/nothing.*there is no such file; check the name/ })
+    .filter({ hasText: /org\/nothing.*the file does not exist; check the name/ })
     .waitFor();
   await get(page, "https://huggingface.co/org/tiny");
   await loaded(page, "tiny");
@@ -310,7 +310,7 @@ test("a model that can not fit is refused before its weights are asked for", asy
   await full.waitFor();
   assert.match(
     (await full.textContent()) ?? "",
-    /^t5-tiny: the browser gives this site no more room: \d\.\d MB more are needed, \d\.\d MB are used; remove models or runs\.$/,
+    /^t5-tiny: the browser's storage quota for this site is exhausted: \d\.\d MB more are needed, \d\.\d MB are in use; remove models or runs\.$/,
   );
   await devtools.send("Storage.overrideQuotaForOrigin", { origin });
 
@@ -361,7 +361,7 @@ test("a server without ranges, and files that are none", async () => {
     e: /^e\/model\.safetensors: found a header of \d+ bytes/,
     f: /^f\/model\.safetensors\.index\.json: .*expected \{"weight_map"/,
     g: /^g\/model\.safetensors: found \d+ bytes of tensors, the header has \d+/,
-    h: /h\/tokenizer\.json: there is no such file/,
+    h: /h\/tokenizer\.json: the file does not exist/,
   })) {
     await get(second.page, `${wrong.url}org/${name}`);
     const line = second.page.getByTestId("problem").filter({ hasText: says });

@@ -81,7 +81,7 @@ test("WebKitGTK, without WebGPU and without files of its own, trains on the proc
         addEventListener(kind, (e) => wrong.push(kind + ": " + (e.message ?? e.reason ?? e.blockedURI)));
     `);
     await page.wait(says("[data-testid=counts]", /2,000/), RUN_MS);
-    await page.wait(says("form, main", /last as long as the page/));
+    await page.wait(says("form, main", /are lost when the page is closed/));
     await page.evaluate(`[...document.querySelectorAll("button")].find((b) => b.textContent === "Train").id = "train"`);
     await page.click("#train");
     await page.wait(says("[data-testid=status]", /^Done after 20 steps/), RUN_MS);

@@ -95,7 +95,7 @@ for (let round = 0; round < rounds; round++) {
       (name) => [...document.querySelectorAll("th[aria-sort]")].some((th) => th.textContent?.startsWith(name) && th.getAttribute("aria-sort") !== "none"),
       name,
     );
-  for (const name of ["Tuned", "Model", "Test"]) say(`sort by ${name}`, await sorted(name));
+  for (const name of ["Trained", "Model", "Test"]) say(`sort by ${name}`, await sorted(name));
   for (const text of ["lora", "", "test>70% apet", ""])
     say(
       `filter "${text}"`,

@@ -90,7 +90,7 @@ test("a reloaded page lists the interrupted run and goes on with it", async () =
 test("a browser without WebGPU says so and trains on the processor", async () => {
   const without = await open({ webgpu: false });
   const { context, page, wrong } = await newUser(without);
-  await page.getByTestId("adapter").filter({ hasText: "No WebGPU here" }).waitFor({ timeout: 60_000 });
+  await page.getByTestId("adapter").filter({ hasText: "No WebGPU" }).waitFor({ timeout: 60_000 });
   assert.ok(await page.getByLabel("WebGPU").isDisabled());
   await choose(page, { steps: 4, every: 4 });
   await trainButton(page).click();

@@ -91,7 +91,7 @@ for (const [width, colorScheme] of /** @type {const} */ ([
     assert.ok(((await page.locator("header").first().textContent()) ?? "").includes(ABOUT), "what it is for is text");
     assert.equal(await page.locator("main img").count(), 0);
 
-    await page.getByRole("checkbox", { name: /^Draw/ }).first().check();
+    await page.getByRole("checkbox", { name: /^Plot/ }).first().check();
     await page.getByRole("img", { name: /^Training loss against step/ }).locator("svg").last().waitFor();
     await page.getByRole("img", { name: /^Accuracy on sst2/ }).locator("svg").first().waitFor();
     await rows.first().getByRole("button").click();

@@ -47,7 +47,7 @@ test("the table sorts and filters", async () => {
       nativeRecord({ run: "00000000000000b9", method: "lora", count: 1024 }),
   );
   await rows(page).nth(3).waitFor();
-  const head = page.getByRole("columnheader", { name: "Tuned" });
+  const head = page.getByRole("columnheader", { name: "Trained" });
   await head.getByRole("button").click();
   assert.equal(await head.getAttribute("aria-sort"), "descending");
   assert.deepEqual(await tuned(page), ["100,000", "1,024", "300", "20"]);
@@ -114,7 +114,7 @@ test("a study's table and its archive open in the page", async (t) => {
   assert.equal(await rows(page).count(), 4);
   assert.deepEqual((await scores()).toSorted(), table);
   await chooser.setInputFiles(file("other.parquet", "PAR1 and nothing more"));
-  await page.getByText(/^other\.parquet: can not be read as Parquet/).waitFor();
+  await page.getByText(/^other\.parquet: cannot be read as Parquet/).waitFor();
   assert.deepEqual(wrong, []);
   await context.close();
   await rm(folder, { recursive: true });
@@ -148,7 +148,7 @@ test("a run's page shows its spec, gives its record, and removes it with undo", 
   assert.match((await dialog.locator("pre").textContent()) ?? "", /"count": 10000/);
   const [saved] = await Promise.all([
     page.waitForEvent("download"),
-    dialog.getByRole("button", { name: "Download record" }).click(),
+    dialog.getByRole("button", { name: "Download run" }).click(),
   ]);
   assert.equal(saved.suggestedFilename(), "00000000000000a1-cpu.jsonl");
   const lines = (await readFile(await saved.path(), "utf8")).trim().split("\n");
@@ -283,12 +283,12 @@ test("archives and files that mean harm get one sentence and change nothing", as
   const names = ["../../runs/x.jsonl", "/etc/runs.jsonl", "runs/../../x.jsonl", "thetas/x.safetensors"];
   const elsewhere = zipSync(Object.fromEntries(names.map((name) => [name, strToU8("rubbish")])));
   for (const [name, bytes, says] of /** @type {[string, Uint8Array, RegExp][]} */ ([
-    ["bomb.zip", bomb, /has no record/],
-    ["cut.zip", whole.subarray(0, whole.length / 2), /can not be unpacked/],
-    ["empty.zip", zipSync({}), /has no record/],
+    ["bomb.zip", bomb, /contains no record/],
+    ["cut.zip", whole.subarray(0, whole.length / 2), /cannot be unpacked/],
+    ["empty.zip", zipSync({}), /contains no record/],
     ["future.zip", whole, /version "9\.0"/],
     ["elsewhere.zip", elsewhere, /line 1/],
-    ["rubbish.zip", strToU8("rubbish"), /can not be unpacked/],
+    ["rubbish.zip", strToU8("rubbish"), /cannot be unpacked/],
   ])) {
     await page.getByTestId("open-records").setInputFiles(file(name, Buffer.from(bytes)));
     const message = page.getByRole("alert").getByText(new RegExp(`^${name.replace(".", "\\.")}: `)).first();
@@ -329,7 +329,7 @@ test("names from records are text, never HTML", async () => {
   const script = "<img src=x onerror='document.title=1'><script>document.title=2</script>";
   await openFile(`${script.replaceAll("/", "")}.jsonl`, nativeRecord({ model: script, note: script }));
   await rows(page).waitFor();
-  await page.getByRole("checkbox", { name: /^Draw/ }).check();
+  await page.getByRole("checkbox", { name: /^Plot/ }).check();
   await page
     .getByRole("img", { name: /^Training loss against step/ })
     .locator("svg")

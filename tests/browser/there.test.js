@@ -18,7 +18,7 @@ test("a run is started on the server's device, streams into the page, stops and 
   await choose(page, { steps: 4000, every: 500, count: 2000 });
   const machine = page.getByRole("group", { name: "On the machine that serves this page" });
   await machine.getByLabel("cpu", { exact: true }).check({ force: true });
-  await page.getByText("trained natively on cpu of the machine that serves this page").waitFor();
+  await page.getByText("trains natively on cpu of the machine that serves this page").waitFor();
   await shot(page, "there");
   assert.deepEqual(await axe(page), []);
   assert.deepEqual(await misplaced(page), []);
@@ -66,7 +66,7 @@ test("what can not be run there says so", async (t) => {
   const { context, page } = await newUser(place);
   await choose(page, { steps: 5, count: 2000 });
   await page.getByRole("group", { name: "On the machine that serves this page" }).getByLabel("cpu", { exact: true }).check({ force: true });
-  await page.getByLabel("Tokens at most").fill("100000");
+  await page.getByLabel("Maximum length").fill("100000");
   await page.waitForTimeout(500);
   await trainButton(page).click({ timeout: 60_000 });
   await page.getByTestId("problem").getByText(/task\.max_length: found 100000/).waitFor({ timeout: 60_000 });

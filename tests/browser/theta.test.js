@@ -65,8 +65,8 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   assert.equal(scalars, 1024, "all that was tuned, and nothing else");
 
   const theta = await saved(page, dialog.getByRole("button", { name: "Download theta" }));
-  await dialog.getByRole("button", { name: "Go on from it" }).click();
-  const begins = page.getByText(/^Begins with the theta [0-9a-f]{16}-cpu/);
+  await dialog.getByRole("button", { name: "Initialise from this run" }).click();
+  const begins = page.getByText(/^Initialised from [0-9a-f]{16}-cpu/);
   await begins.waitFor();
   assert.equal(await page.getByLabel("Rank").inputValue(), "2", "the method is the theta's");
   // A rate of 0 leaves what it begins with: the score is the first run's.
@@ -84,34 +84,34 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   const other = await newUser(place);
   await other.page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
   await other.page.getByTestId("theta").setInputFiles(file(theta.name, Buffer.from(theta.bytes)));
-  await other.page.getByText(/^Begins with the theta/).waitFor();
+  await other.page.getByText(/^Initialised from/).waitFor();
   await other.page.getByLabel("Rank").fill("4");
   await trainButton(other.page).click();
   await other.page
     .getByTestId("problem")
     .getByText(/start.theta: [0-9a-f]{16}-cpu: found low_rank of 2 at .*, expected low_rank of 4/)
     .waitFor({ timeout: 60_000 });
-  await other.page.getByRole("button", { name: "Begin anew" }).click();
-  const begin = other.page.getByRole("button", { name: "Begin with a theta or an adapter…" });
+  await other.page.getByRole("button", { name: "Remove saved weights" }).click();
+  const begin = other.page.getByRole("button", { name: "Start from saved weights…" });
   await begin.waitFor();
   const says = (/** @type {RegExp} */ what) => other.page.getByTestId("problem").getByText(what).waitFor();
   await other.page.getByTestId("theta").setInputFiles(file("x.safetensors", "no theta"));
-  await says(/^x.safetensors: expected a theta file, or adapter_config.json and adapter_model.safetensors of peft/);
+  await says(/^x.safetensors: expected a theta file, or adapter_config.json and adapter_model.safetensors of a peft adapter/);
 
   // The adapter, as the other page saved it or as peft has it in a folder; a step at a rate of 0 gives it back as it was.
   await other.page.getByLabel("Method", { exact: true }).selectOption("apet");
   await choose(other.page, { steps: 2, every: 2 });
   const parts = ["adapter_config.json", "adapter_model.safetensors"].map((name) => file(name, Buffer.from(files[name] ?? [])));
   await other.page.getByTestId("theta").setInputFiles(parts.slice(0, 1));
-  await says(/^adapter_config.json: an adapter of peft needs both/);
+  await says(/^adapter_config.json: a peft adapter needs both/);
   await other.page.getByTestId("theta").setInputFiles([file("adapter_config.json", JSON.stringify({ ...config, r: 4 })), ...parts.slice(1)]);
   await says(/^adapter: found low_rank of 2 at .*, expected low_rank of 4/);
   for (const from of [[file(adapter.name, Buffer.from(adapter.bytes))], parts]) {
     await other.page.getByTestId("theta").setInputFiles(from);
-    await other.page.getByText(from === parts ? "Begins with the theta adapter" : /^Begins with the theta [0-9a-f]{16}-cpu/).waitFor();
+    await other.page.getByText(from === parts ? "Initialised from adapter" : /^Begins with the theta [0-9a-f]{16}-cpu/).waitFor();
     assert.equal(await other.page.getByLabel("Rank").inputValue(), "2", "the method is the adapter's");
     if (from === parts) break;
-    await other.page.getByRole("button", { name: "Begin anew" }).click();
+    await other.page.getByRole("button", { name: "Remove saved weights" }).click();
     await begin.waitFor();
   }
   await other.page.getByLabel("Learning rate").fill("0");
@@ -130,7 +130,7 @@ test("what peft can not hold is said", async () => {
   const { context, page } = await newUser(place);
   await choose(page, { steps: 2, every: 2 });
   await page.getByLabel("Method", { exact: true }).selectOption("adapter");
-  await page.getByLabel("Width of the bottlenecks").fill("2");
+  await page.getByLabel("Bottleneck size").fill("2");
   await trainButton(page).click();
   await status(page, /^Done after 2 steps/);
   const dialog = await runPage(page);

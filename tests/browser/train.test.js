@@ -31,7 +31,7 @@ test("a new user trains, sees the curve fall, reloads, and compares with a nativ
   assert.match((await page.getByTestId("adapter").textContent()) ?? "", /adapter|WebGPU/);
   await choose(page, { steps: 60, every: 20, count: 20_000 });
   // Few enough rows to be learned by heart.
-  await page.getByLabel("Training rows").fill("32");
+  await page.getByLabel("Training sentences").fill("32");
   await page.getByTestId("counts").getByText("32", { exact: true }).waitFor();
   await shot(page, "train-before");
   await trainButton(page).click();
@@ -63,7 +63,7 @@ test("a new user trains, sees the curve fall, reloads, and compares with a nativ
       file("native.jsonl", nativeRecord() + nativeRecord({ run: "00000000000000a2", seed: 2, test: 0.76 })),
     );
   await page.getByRole("cell", { name: "native.jsonl" }).first().waitFor();
-  const draw = page.getByRole("checkbox", { name: /^Draw/ });
+  const draw = page.getByRole("checkbox", { name: /^Plot/ });
   assert.equal(await draw.count(), 3);
   for (let i = 0; i < 3; i++) await draw.nth(i).check();
   await page
@@ -106,7 +106,7 @@ test("a wrong number gets one clear sentence, before anything starts", async () 
   const { context, page } = await newUser(place);
   await choose(page);
   await page.getByLabel("Number of parameters").fill("0");
-  await page.getByText("Expected a whole number, at least 1.").waitFor();
+  await page.getByText("Expected a whole number, at least 1, a share").waitFor();
   assert.ok(await trainButton(page).isDisabled());
   await page.getByLabel("Number of parameters").fill("999999999");
   const problem = page.getByTestId("problem");
@@ -157,7 +157,7 @@ test("other rows under the name of earlier ones are not mixed with them", async 
   await trainButton(page).click();
   await status(page, /^Done after 4 steps/);
   await page.getByRole("heading", { name: "Try it" }).waitFor();
-  await page.getByRole("button", { name: "Forget this data" }).click();
+  await page.getByRole("button", { name: "Remove this data" }).click();
   await drop("apple", "pear");
   await page.getByRole("heading", { name: "Try it" }).waitFor({ state: "detached" });
   await trainButton(page).click();
@@ -177,14 +177,14 @@ test("while a run trains, the form is its own", async () => {
   await page.evaluate((to) => (location.hash = to), new URL(address.replace("4000", "3000")).hash);
   await page.waitForFunction((whole) => location.href === whole, address);
   await page.getByTestId("theta").setInputFiles(file("x.theta.safetensors", '"apet_theta"'));
-  await page.getByTestId("problem").getByText(/^A run has the Worker/).waitFor();
+  await page.getByTestId("problem").getByText(/^A run is in progress/).waitFor();
   await page.getByRole("button", { name: "Stop", exact: true }).click();
   await page.getByTestId("status").filter({ hasText: /^Stopped after/ }).waitFor();
   // No evaluation has said of any step that it is the best: what it tuned is what it had.
   const [record] = await storedRecords(page);
   const summary = record?.at(-1);
   assert.deepEqual([summary?.status, summary?.best_step], ["stopped", summary?.steps]);
-  await page.getByText("Where they lie").click();
+  await page.getByText("Parameter positions").click();
   await page.getByRole("button", { name: /^Query, block 1: .*; moved by 0\.\d*[1-9]/ }).waitFor();
   assert.deepEqual(wrong, []);
   await context.close();
@@ -197,7 +197,7 @@ test("a second tab looks only, and takes over when the first is closed", async (
   await second.goto(place.url);
   await second.getByText(/open in another tab/).waitFor();
   await toResults(second);
-  await second.getByRole("button", { name: "Open records…" }).waitFor();
+  await second.getByRole("button", { name: "Open saved runs…" }).waitFor();
   await toLab(second);
   await page.close();
   await trainButton(second).waitFor();

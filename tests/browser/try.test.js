@@ -22,7 +22,7 @@ test("runs of the tab answer a text side by side", async () => {
   await trainButton(page).click();
   await status(page, /^Done after 40 steps/);
   const ask = async (/** @type {string} */ text) => {
-    await page.getByLabel("A text of your own").fill(text);
+    await page.getByLabel("Your text").fill(text);
     await page.getByRole("button", { name: "Ask 2 models" }).click();
     const answers = page.getByRole("region", { name: "Answers" });
     await answers.getByRole("row").nth(2).getByText(/%$/).nth(1).waitFor();

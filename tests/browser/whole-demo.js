@@ -14,7 +14,7 @@ const section = page.getByRole("region", { name: "Scaling experiment" });
 const begun = Date.now();
 await section.getByRole("button", { name: "Run the experiment", exact: true }).click();
 const minutes = () => ((Date.now() - begun) / 60_000).toFixed(1);
-const end = section.getByRole("heading", { name: /^What the runs say, (\d+) of \1 done$/ });
+const end = section.getByRole("heading", { name: /^Results so far: (\d+) of \1 runs done$/ });
 let told = "";
 while ((await end.count()) === 0) {
   const texts = await page.getByTestId("experiment").allTextContents();

@@ -1,4 +1,4 @@
-// Numbers and names as they are read.
+// Formats numbers and names for people to read.
 
 const whole = new Intl.NumberFormat("en");
 const and = new Intl.ListFormat("en-GB");
@@ -28,21 +28,21 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
 
-/** A start time as the reader's clock has it. */
+/** A start time in the local time zone. */
 export function when(rfc3339: string): string {
   const date = new Date(rfc3339);
   return Number.isNaN(date.getTime()) ? "–" : moment.format(date);
 }
 
 export const METHODS = {
-  apet: { title: "APET", says: "Any number of parameters in arbitrary positions." },
-  lora: { title: "LoRA", says: "Low-rank deltas on chosen linear layers." },
-  prompt: { title: "Prompt", says: "Virtual tokens before the input." },
-  adapter: { title: "Adapter", says: "Bottlenecks behind attention and feed-forward layers." },
-  ia3: { title: "IA3", says: "Scales of keys, values and the feed-forward layers' inner states." },
+  apet: { title: "APET", says: "Any number of parameters at arbitrary positions." },
+  lora: { title: "LoRA", says: "Low-rank updates of selected linear layers." },
+  prompt: { title: "Prompt", says: "Virtual tokens in front of the input." },
+  adapter: { title: "Adapter", says: "Bottleneck layers after attention and feed-forward layers." },
+  ia3: { title: "IA3", says: "Scales of keys, values and inner feed-forward activations." },
   layer_norm: { title: "LayerNorm tuning", says: "The scales and biases of every LayerNorm." },
-  bitfit: { title: "BitFit", says: "Every bias of the model; new ones where it has none." },
-  head: { title: "Head only", says: "The classification head, on a frozen model." },
+  bitfit: { title: "BitFit", says: "Every bias of the model; new biases if it has none." },
+  head: { title: "Head only", says: "Only the classifier on top of the frozen model." },
   full: { title: "Full", says: "Every weight of the model." },
 } as const;
 
@@ -56,5 +56,5 @@ const METRICS: Record<string, string> = {
   bleu: "BLEU",
 };
 
-/** As apet-record's Metric::title has it. */
+/** The title of a metric, the same as apet-record's `Metric::title`. */
 export const metricTitle = (name: string | undefined) => METRICS[name ?? ""] ?? name ?? "accuracy";

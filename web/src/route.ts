@@ -1,50 +1,52 @@
-// What the address says: which part is on the screen, and how it is set, so that a link shows another reader the same.
+// The state in the page's address: the view on the screen and its settings, so that a link restores them.
 //
 //   #results?show=spread&filter=method%3Dlora
 
 import { effect, signal, type Signal } from "@preact/signals";
 
-export type Part = "lab" | "results";
+export type View = "lab" | "results";
 
-const read = (): [Part, URLSearchParams] => {
-  const [place = "", query = ""] = location.hash.slice(1).split("?", 2);
-  return [place === "results" ? "results" : "lab", new URLSearchParams(query)];
+const read = (): [View, URLSearchParams] => {
+  const [name = "", query = ""] = location.hash.slice(1).split("?", 2);
+  return [name === "results" ? "results" : "lab", new URLSearchParams(query)];
 };
 
 const [first, query] = read();
-export const part = signal<Part>(first);
+/** The view on the screen. */
+export const view = signal<View>(first);
 
-/** The settings that are kept in the address, of each part. */
-const kept = new Map<string, { of: Part; setting: Signal<string>; plain: string }>();
+/** The settings in the address, with the view of each. */
+const kept = new Map<string, { of: View; setting: Signal<string>; initial: string }>();
 
-/** A setting of a part that is kept in the address where it is not the plain one. */
-export function inAddress(of: Part, name: string, plain: string): Signal<string> {
-  const setting = signal((first === of && query.get(name)) || plain);
-  kept.set(name, { of, setting, plain });
+/** A setting of a view that is kept in the address unless it has its default. */
+export function inAddress(of: View, name: string, initial: string): Signal<string> {
+  const setting = signal((first === of && query.get(name)) || initial);
+  kept.set(name, { of, setting, initial });
   queueMicrotask(() => effect(write));
   return setting;
 }
 
 function write(): void {
   const params = new URLSearchParams();
-  for (const [name, { of, setting, plain }] of kept) {
-    if (of === part.value && setting.value !== plain) params.set(name, setting.value);
+  for (const [name, { of, setting, initial }] of kept) {
+    if (of === view.value && setting.value !== initial) params.set(name, setting.value);
   }
   const text = params.toString();
-  const hash = `#${part.value}${text && `?${text}`}`;
-  // An address without a part stays as it is while there is nothing to say.
-  if (location.hash !== hash && (location.hash || text || part.value !== "lab")) history.replaceState(null, "", hash);
+  const hash = `#${view.value}${text && `?${text}`}`;
+  // An address without a view stays unchanged while every setting has its default.
+  if (location.hash !== hash && (location.hash || text || view.value !== "lab")) history.replaceState(null, "", hash);
 }
 
 addEventListener("hashchange", () => {
   const [to, params] = read();
-  // A link to a part alone leaves the settings as they were.
+  // A link to a view without settings leaves them unchanged.
   if (location.hash.includes("?")) {
-    for (const [name, { of, setting, plain }] of kept) if (of === to) setting.value = params.get(name) ?? plain;
+    for (const [name, { of, setting, initial }] of kept) if (of === to) setting.value = params.get(name) ?? initial;
   }
-  part.value = to;
+  view.value = to;
 });
 
-export function go(to: Part): void {
-  if (part.value !== to) location.hash = to;
+/** Shows a view. */
+export function go(to: View): void {
+  if (view.value !== to) location.hash = to;
 }

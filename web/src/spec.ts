@@ -1,5 +1,5 @@
-// The shapes of crates/apet-record that the page reads and writes. Rust checks and
-// hashes a spec; every field left out takes Rust's default.
+// The types of crates/apet-record that the page reads and writes. Rust validates and
+// hashes a spec; an absent field has Rust's default.
 
 export interface Spec {
   model: string;
@@ -10,7 +10,7 @@ export interface Spec {
   train: { steps: number; batch_size: number; eval_every: number; patience?: number; checkpoint_every?: number };
   optimizer: { learning_rate: number; schedule?: "linear" | "constant" };
   seeds: { placement: number; batches: number; init: number };
-  /** A theta that the run begins with, by its file's hash. */
+  /** The theta that the run is initialised from, by the hash of its file. */
   start?: { theta: string; hash: string };
 }
 
@@ -35,7 +35,7 @@ export interface Pool {
   sites?: string;
 }
 
-/** How APET's parameters are drawn; a selector's options take Rust's defaults. */
+/** How APET's parameters are selected; absent options have Rust's defaults. */
 export type Select = { by: Selector; [option: string]: unknown };
 export type Selector =
   | "element"
@@ -50,7 +50,7 @@ export type Selector =
   | "mask";
 
 export type Method =
-  /** `count` is a number, a share ("0.01%"), or a baseline's ("as lora"). */
+  /** `count` is a number, a share ("0.01%"), or that of a baseline ("as lora"). */
   | { name: "apet"; count: number | string; pool: Pool; select?: Select }
   | { name: "lora"; rank: number; alpha: number; targets: string[] }
   | { name: "prompt"; tokens: number; deviation?: number }
@@ -78,15 +78,15 @@ export interface ThetaInfo {
   head: number;
   weights: number;
   candidate_parameters: number;
-  /** Why fewer are tuned than were asked for. */
+  /** Why fewer parameters are trained than requested. */
   note?: string;
 }
 
 export interface TaskInfo {
   name: string;
-  /** None where answers are texts. */
+  /** Empty if the answers are texts. */
   labels: string[];
-  /** How answers are scored; accuracy where absent. */
+  /** The metric of the scores; accuracy if absent. */
   metric?: string;
   train_rows: number;
   dev_rows: number;
@@ -96,7 +96,7 @@ export interface TaskInfo {
   split_note: string;
 }
 
-/** One line of a record, as far as the page shows it. */
+/** One line of a record, with the fields that the page shows. */
 export type Line =
   | {
       kind: "header";
@@ -121,7 +121,7 @@ export type Line =
       message: string;
     };
 
-/** Reads one line; a line the page can not show is nothing. */
+/** Parses one line; `undefined` if the page cannot show it. */
 export function readLine(text: string): Line | undefined {
   try {
     const line: unknown = JSON.parse(text);
@@ -130,7 +130,7 @@ export function readLine(text: string): Line | undefined {
       return line as Line;
     }
   } catch {
-    // A line cut in its middle by a kill.
+    // A line truncated when the process was killed.
   }
   return undefined;
 }

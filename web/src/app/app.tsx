@@ -1,9 +1,9 @@
-// The page: its head, its two parts, and files dropped on it.
+// The page: its header, its two views, and files dropped on it.
 
 import { computed } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { droppedFiles, type Dropped } from "./drop";
-import { takeStart } from "../lab/form/begin-with";
+import { takeInitFiles } from "../lab/form/initialise-from";
 import { ExperimentResults } from "./experiment-results";
 import { LabView } from "../lab/lab-view";
 import { takeModelFiles } from "../lab/form/models-dialog";
@@ -15,17 +15,18 @@ import { Messages } from "./messages";
 import { addFiles } from "../records/open";
 import { rows } from "../records/records";
 import { tell } from "../records/messages";
-import { go, part, type Part } from "../route";
+import { go, view, type View } from "../route";
 import { areModel } from "../storage/own-models";
 
-const PARTS: { value: Part; title: string }[] = [
+const VIEWS: { value: View; title: string }[] = [
   { value: "lab", title: "Lab" },
   { value: "results", title: "Results" },
 ];
 
-/** Another page may hold this one: a figure, and nothing else is begun. */
-export const isAlone = computed(() => part.value === "results" && alone.value !== "");
+/** The page shows a single figure, embedded in another page; nothing else is loaded. */
+export const isAlone = computed(() => view.value === "results" && alone.value !== "");
 
+/** The whole page. */
 export function App() {
   const dropping = useDrop();
   if (isAlone.value)
@@ -40,9 +41,9 @@ export function App() {
       <header class="top">
         <h1>APET Lab</h1>
         <p class="motto">Tune a language model with as few parameters as you like, in this tab.</p>
-        <nav aria-label="Parts">
-          {PARTS.map((p) => (
-            <a key={p.value} href={`#${p.value}`} aria-current={part.value === p.value ? "page" : undefined}>
+        <nav aria-label="Views">
+          {VIEWS.map((p) => (
+            <a key={p.value} href={`#${p.value}`} aria-current={view.value === p.value ? "page" : undefined}>
               {p.title}
               {p.value === "results" && rows.value.length > 0 && <span class="badge"> {rows.value.length}</span>}
               {p.value === "lab" && phase.value === "running" && (
@@ -54,23 +55,23 @@ export function App() {
       </header>
       <main>
         <Messages />
-        <div hidden={part.value !== "lab"}>
+        <div hidden={view.value !== "lab"}>
           <LabView ExperimentResults={ExperimentResults} />
         </div>
-        <div hidden={part.value !== "results"}>
+        <div hidden={view.value !== "results"}>
           <ResultsView />
         </div>
       </main>
       {dropping && (
         <div class="dropping" aria-hidden="true">
-          Drop data to train on it, a model's folder to tune it, or records to compare them
+          Drop data to train on, a model's folder to tune, or saved runs to compare
         </div>
       )}
     </>
   );
 }
 
-/** Takes files dropped anywhere: records go to Results, a model and all else to the Lab. */
+/** Handles files dropped anywhere: records go to Results, everything else to the Lab. */
 function useDrop(): boolean {
   const [over, setOver] = useState(false);
   useEffect(() => {
@@ -102,10 +103,10 @@ function useDrop(): boolean {
 }
 
 async function takeFiles({ files: all, folder }: Dropped): Promise<void> {
-  if (await takeStart(all, folder)) return;
-  // Beside records, as in the folder where runs are kept, they are no model.
+  if (await takeInitFiles(all, folder)) return;
+  // Thetas next to records, as in the folder of runs, are not a model.
   const files = all.filter((file) => !/\.(theta|checkpoint)\.safetensors$/i.test(file.name));
-  if (files.length === 0) tell("Several thetas: drop one to begin with it, or their records to compare them.");
+  if (files.length === 0) tell("Several thetas: drop one to initialise a run from it, or drop their records to compare the runs.");
   if (areModel(files)) {
     go("lab");
     if (busy.value) problem.value = BUSY;
@@ -126,14 +127,14 @@ async function takeFiles({ files: all, folder }: Dropped): Promise<void> {
   }
 }
 
-/** A run's record says so in its first bytes, and so does a result of peft's; in Results, every other .jsonl is taken for one too. */
+/** Whether a file holds records, by its first bytes: of a run or of peft. In Results, every .jsonl file counts as records. */
 async function isRecord(file: File): Promise<boolean> {
   if (/\.(zip|parquet)$/i.test(file.name)) return true;
   // A table of `apet collect`.
   if (/\.csv$/i.test(file.name)) return /^run,model,family,/.test(await file.slice(0, 64).text());
   if (/\.json$/i.test(file.name)) return /^\s*\{\s*"run_info"\s*:/.test(await file.slice(0, 4096).text());
   if (!file.name.toLowerCase().endsWith(".jsonl")) return false;
-  if (part.value === "results") return true;
+  if (view.value === "results") return true;
   return (
     /^\s*\{[^]{0,80}"kind"\s*:\s*"header"/.test(await file.slice(0, 4096).text()) ||
     /"record"\s*:\s*"\d/.test(await file.slice(0, 4096).text())

@@ -1,4 +1,4 @@
-// What the experiment's runs say: their scores by model, and the paper's claims.
+// The results of the experiment: scores by model, and the paper's claims.
 
 import { useMemo } from "preact/hooks";
 import { count } from "../format";
@@ -15,7 +15,7 @@ import { Claims } from "../results/figures/claims";
 import { ScoreMultiples } from "../results/figures/score-figure";
 import type { Group, Spread } from "../wasm/view";
 
-/** Figures and answers. They can be folded away: they are long, and the Lab is below. */
+/** Figures and claims. They can be collapsed: they are long, and the Lab is below. */
 export function ExperimentResults() {
   const done = doneRuns.value.length;
   const all = plannedRuns.value.length;
@@ -25,7 +25,7 @@ export function ExperimentResults() {
     <details class="found" open>
       <summary>
         <h3>
-          What the runs say, {count(done)} of {count(all)} done
+          Results so far: {count(done)} of {count(all)} runs done
         </h3>
       </summary>
       {experimentTasks.value.map((task) => (
@@ -37,13 +37,13 @@ export function ExperimentResults() {
           on={[chosenName.value, doneRuns.value.join()]}
         />
       ))}
-      <AnswersView />
+      <ClaimsView />
     </details>
   );
 }
 
-function AnswersView() {
-  // A thousand draws behind each interval: only when a run is done.
+function ClaimsView() {
+  // Each interval takes a thousand bootstrap samples: compute it only when a run has ended.
   const claims = useMemo(
     () => records()?.answers(plannedRuns.value.map((r) => r.run)).claims ?? [],
     [plannedRuns.value, doneRuns.value.join()],
@@ -52,7 +52,7 @@ function AnswersView() {
     () => records()?.placements(plannedRuns.value.map((r) => r.run)) ?? { models: [] },
     [plannedRuns.value, doneRuns.value.join()],
   );
-  // An experiment on one question has runs for one claim.
+  // An experiment on one question has runs for one claim only.
   const asked = isWhole() ? claims : claims.filter((claim) => claim.figures.some((figure) => figure.value !== null));
   return (
     <>
@@ -64,13 +64,13 @@ function AnswersView() {
 
 const points = (share: number) => (100 * share).toFixed(1);
 
-/** How much it mattered where parameters lay, where placements were crossed with seeds. */
+/** The effect of the parameters' positions, if placements were crossed with seeds. */
 function Spreads({ models }: { models: Spread[] }) {
   return (
     <div class="answers">
       <article class="answer" aria-labelledby="spreads">
         <h4 id="spreads">Spread across placements</h4>
-        <p class="hint">Standard deviation of scores across placements, apart from what the other seeds do.</p>
+        <p class="hint">Standard deviation of scores across placements, without the effect of the other seeds.</p>
         <table>
           <caption class="visually-hidden">Spread across placements, by model</caption>
           <tbody>

@@ -1,13 +1,13 @@
-// Starts the page: Results at once, the Lab when this tab owns the store.
+// Starts the page: Results at once, the Lab as soon as this tab owns the store.
 
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App, isAlone } from "./app";
 import { readCatalogue } from "../storage/catalogue";
 import { actions } from "../lab/actions";
-import { findThere } from "../lab/run/there";
+import { findServerRun } from "../lab/run/server-run";
 import { findWebgpu } from "../lab/run/main-worker";
-import { lab } from "../records/lab";
+import { lab } from "../records/lab-actions";
 import { readTabRecords } from "../records/open";
 import { startRecords } from "../records/records";
 import { followServer } from "../records/server";
@@ -22,10 +22,10 @@ if (place) render(<App />, place);
 void readCatalogue();
 void startRecords().then(readTabRecords).then(followServer);
 
-// A figure alone does without the Lab, until its address becomes another.
-let begun = false;
+// A single figure needs no Lab, until the address changes.
+let started = false;
 effect(() => {
-  if (begun || isAlone.value) return;
-  begun = true;
-  void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu).then(findThere);
+  if (started || isAlone.value) return;
+  started = true;
+  void takeStore().then(findKeptModels).then(findOwnTasks).then(findWebgpu).then(findServerRun);
 });

@@ -1,7 +1,8 @@
-// What a user should know, one sentence each.
+// Shows the messages to the user.
 
 import { dismiss, messages } from "../records/messages";
 
+/** The messages, each with a button to dismiss it. */
 export function Messages() {
   return (
     <div class="messages" role="alert">

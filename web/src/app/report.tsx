@@ -1,4 +1,4 @@
-// A report: one study's runs in one file, with the same table, figures and answers as the page has.
+// A report: a study's runs in a single file, with the page's table, figures and claims.
 
 import { render } from "preact";
 import { Claims } from "../results/figures/claims";
@@ -7,11 +7,11 @@ import { addRecord, edition, records, startRecords } from "../records/records";
 import { tell } from "../records/messages";
 import { ResultsView } from "../results/results-view";
 
-/** As `apet report` puts it into the file. */
+/** A study, as `apet report` writes it into the file. */
 interface Study {
   name: string;
   about: string;
-  /** Which runs have no record; empty where all have one. */
+  /** Which runs have no record; empty if all have one. */
   missing: string;
   /** The records as JSONL, gzip, base64. */
   records: string;
@@ -31,7 +31,7 @@ function Report({ study }: { study: Study }) {
         {study.missing && <p class="notice">{study.missing}</p>}
         {answers && answers.runs > 0 && (
           <section class="report-answers" aria-labelledby="claims">
-            <h2 id="claims">What the runs say of the paper's claims</h2>
+            <h2 id="claims">The paper's claims, tested on these runs</h2>
             <Claims claims={answers.claims} heading="h3" />
           </section>
         )}
@@ -56,7 +56,7 @@ async function start(): Promise<void> {
   try {
     addRecord("the study", await unpacked(study.records));
   } catch (error) {
-    tell(`The report's records can not be read: ${error instanceof Error ? error.message : String(error)}`);
+    tell(`The report's records cannot be read: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

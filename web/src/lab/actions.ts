@@ -1,32 +1,33 @@
-// What the Lab does with a run of Results.
+// The Lab's actions on a run of Results.
 
-import type { LabActions } from "../records/lab";
+import type { LabActions } from "../records/lab-actions";
 import { go } from "../route";
 import { adopt, device, spec } from "./choices";
 import { currentRun } from "./run/live";
-import { canGoOn, goOn } from "./run/resume";
-import { beginWith } from "./form/begin-with";
+import { canResume, resumeRun } from "./run/resume";
+import { initialiseFrom } from "./form/initialise-from";
 import { adapterOf } from "./run/questions";
 import { busy } from "./run/state";
 import { prepare } from "./run/main-worker";
 
+/** The actions. */
 export const actions: LabActions = {
   isBusy: () => busy.value,
   isOnScreen(row) {
     const on = currentRun();
     return row.source === "tab" && on?.run === row.run && on.device === row.device;
   },
-  canGoOn,
-  goOn(row) {
+  canResume,
+  resume(row) {
     go("lab");
-    void goOn(row);
+    void resumeRun(row);
   },
-  startFrom: beginWith,
+  initialiseFrom: initialiseFrom,
   async adapter(of, theta) {
     try {
       return await adapterOf(of, theta);
     } finally {
-      // The Worker has that run's model now; the form's comes back.
+      // The Worker now holds the model of that run; load the form's again.
       if (device.value) void prepare(spec.value, device.value);
     }
   },

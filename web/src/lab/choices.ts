@@ -1,4 +1,4 @@
-// What the form holds: a spec and a device. Fields left out take Rust's defaults.
+// The state of the form: a spec and a device. Absent fields have Rust's defaults.
 
 import { computed, effect, signal } from "@preact/signals";
 import { catalogue } from "../storage/catalogue";
@@ -8,10 +8,10 @@ import type { Method, MethodName, Pool, Spec } from "../spec";
 import type { DeviceName } from "../wasm/protocol";
 import { busy, webgpu } from "./run/state";
 
-/** Where APET's parameters are drawn from where nothing is said. */
+/** The default candidates of APET's parameters. */
 export const POOL: Pool["modules"] = ["attention", "ffn", "norm", "bias"];
 
-/** What the page begins with: small enough to be watched. */
+/** The initial spec: small enough to watch. */
 export const spec = signal<Spec>({
   model: "",
   task: { name: "", max_length: 64 },
@@ -21,27 +21,29 @@ export const spec = signal<Spec>({
   seeds: { placement: 1, batches: 1, init: 1 },
 });
 
+/** The device of this tab. */
 export const device = signal<DeviceName | undefined>(undefined);
 
-/** Fields whose text is no number yet, with what they expect. */
+/** Fields with invalid text, with the error message of each. */
 export const invalid = signal<ReadonlyMap<string, string>>(new Map());
 
+/** Whether the form can be trained. */
 export const ready = computed(
   () =>
     spec.value.model !== "" && spec.value.task.name !== "" && device.value !== undefined && invalid.value.size === 0,
 );
 
-/** Models that are downloaded whatever their size: the user asked for them. */
-export const asked = new Set<string>();
+/** Models that the user requested: they are downloaded whatever their size. */
+export const requested = new Set<string>();
 
-/** Changes a copy of the spec. */
+/** Replaces the spec by an edited copy. */
 export function change(edit: (spec: Spec) => void): void {
   const next = structuredClone(spec.value);
   edit(next);
   spec.value = next;
 }
 
-/** What each method begins with; what was chosen for another method comes back with it. */
+/** The initial options of each method; edited options are kept when the method changes. */
 const methods: Record<MethodName, Method> = {
   apet: spec.value.method,
   lora: { name: "lora", rank: 8, alpha: 16, targets: ["query", "value"] },
@@ -54,7 +56,7 @@ const methods: Record<MethodName, Method> = {
   full: { name: "full" },
 };
 
-/** Full tuning wants small steps; everything else here the paper's. */
+/** Default learning rates: full tuning needs a small one, the others are the paper's. */
 const rates: Record<MethodName, number> = {
   apet: 1e-3,
   lora: 1e-3,
@@ -67,6 +69,7 @@ const rates: Record<MethodName, number> = {
   full: 5e-5,
 };
 
+/** Sets the method, and its default learning rate unless the rate was edited. */
 export function chooseMethod(name: MethodName): void {
   change((s) => {
     methods[s.method.name] = s.method;
@@ -75,11 +78,11 @@ export function chooseMethod(name: MethodName): void {
   });
 }
 
-/** The form as a link has it: nothing where it is as the page begins. */
+/** The form in the page's address; empty if it is in its initial state. */
 const linked = inAddress("lab", "spec", "");
-let plain = "";
+let initial = "";
 
-/** A spec that a link brought, as far as the form can show it; what of it can not be run, Rust says. */
+/** The spec of a link, if the form can show it; Rust reports what cannot be run. */
 function fromLink(text: string): Spec | undefined {
   try {
     const { model, task, method, train, optimizer, seeds } = JSON.parse(text) as Partial<Spec>;
@@ -95,10 +98,9 @@ function fromLink(text: string): Spec | undefined {
   }
 }
 
-/** What a link leaves out of a method is as the form begins it. */
+/** Fills absent options of a link's method with the form's initial ones. */
 function wholeMethod(given: Method): Method | undefined {
-  const plain = methods[given.name];
-  const whole = { ...plain, ...given } as Method;
+  const whole = { ...methods[given.name], ...given } as Method;
   if (whole.name === "apet") {
     whole.pool = Object.assign({ modules: POOL }, whole.pool);
     if (!Array.isArray(whole.pool.modules)) return undefined;
@@ -110,30 +112,30 @@ function wholeMethod(given: Method): Method | undefined {
 effect(() => {
   const found = linked.value === "" ? undefined : fromLink(linked.value);
   if (!found || JSON.stringify(found) === JSON.stringify(spec.peek())) return;
-  // While a run is on the screen the form is its own.
+  // During a run, the form belongs to the run.
   if (!busy.peek()) spec.value = found;
 });
-// The address says what the form is, also where it came without.
+// The address follows the form, even if it came without a spec.
 effect(() => {
   void linked.value;
   const text = JSON.stringify(spec.value);
-  if (spec.value.model !== "" && plain !== "") linked.value = text === plain ? "" : text;
+  if (spec.value.model !== "" && initial !== "") linked.value = text === initial ? "" : text;
 });
 
-/** Sets the form to a spec from a record. */
+/** Fills the form with a spec from a record. */
 export function adopt(text: string): Spec {
   invalid.value = new Map();
   spec.value = JSON.parse(text) as Spec;
   return spec.value;
 }
 
-// The host's default model and task, the device that suits the adapter: until something is chosen.
+// Until the user chooses: the host's default model and task, and the device that suits the adapter.
 effect(() => {
   const c = catalogue.value;
   if (c === null || typeof c === "string") return;
-  // A link chose.
+  // The link has chosen.
   if (spec.peek().model !== "") {
-    plain ||= " ";
+    initial ||= " ";
     return;
   }
   const first = (wanted: string | null | undefined, names: string[]) =>
@@ -148,7 +150,7 @@ effect(() => {
       c.tasks.map((t) => t.name),
     );
   });
-  plain = JSON.stringify(spec.peek());
+  initial = JSON.stringify(spec.peek());
 });
 effect(() => {
   const found = webgpu.value;

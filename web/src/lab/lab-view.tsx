@@ -1,4 +1,4 @@
-// The Lab: choose on the left, watch on the right.
+// The Lab: the form on the left, the run on the right.
 
 import type { ComponentType } from "preact";
 import { catalogue } from "../storage/catalogue";
@@ -10,17 +10,17 @@ import { Controls } from "./run/controls";
 import { ExperimentView } from "./experiment/experiment-view";
 import { Form } from "./form/form";
 import { live } from "./run/live";
-import { goOn } from "./run/resume";
+import { resumeRun } from "./run/resume";
 import { TryIt } from "./predict/try-it";
 import { busy } from "./run/state";
 
-/** `ExperimentResults` shows what came of the experiment. */
+/** The view of the Lab; `ExperimentResults` shows the results of the experiment. */
 export function LabView({ ExperimentResults }: { ExperimentResults: ComponentType }) {
   if (ownsStore.value === false) {
     return (
       <p class="sentence" role="status">
-        APET Lab is open in another tab, and only one tab can train and keep records. Look at results here, or close the
-        other tab to train in this one.
+        APET Lab is open in another tab, and only one tab can train and store runs. View results here, or close the other
+        tab to train in this one.
       </p>
     );
   }
@@ -44,7 +44,7 @@ export function LabView({ ExperimentResults }: { ExperimentResults: ComponentTyp
   );
 }
 
-/** Runs that a closed or reloaded tab left in their middle. */
+/** Runs that were interrupted when the tab was closed or reloaded. */
 function Interrupted() {
   const left = interrupted.value;
   if (busy.value || left.length === 0) return null;
@@ -58,7 +58,7 @@ function Interrupted() {
               {methodTitle(row.method)} {count(row.count)} · {row.model} · {row.task} · step {count(row.steps)}
               {row.planned ? ` of ${count(row.planned)}` : ""}
             </span>
-            <button type="button" onClick={() => void goOn(row)}>
+            <button type="button" onClick={() => void resumeRun(row)}>
               Resume
             </button>
           </li>

@@ -1,10 +1,10 @@
-// Everything in one file: records, what the tab's runs tuned, and the report, as a zip archive.
+// A zip archive of runs: records, thetas and the report.
 //
-//   runs/<run id>-<device>.jsonl         records, as `apet report --with` and `apet run --spec` take them
+//   runs/<run id>-<device>.jsonl         records, accepted by `apet report --with` and `apet run --spec`
 //   thetas/<run id>-<device>.safetensors
 //   report.md
 //
-// Of a run that was made in a tab and natively, too, one has its host behind its name.
+// If a run was done both in a tab and natively, the second file name ends in its host.
 
 import { strFromU8 } from "fflate";
 import { readTheta, recordName } from "../storage/runs";
@@ -13,15 +13,15 @@ import { tell } from "./messages";
 import { addRecord, keyOf } from "./records";
 import type { Row } from "../wasm/view";
 
-/** Thetas that archives brought, by the key of their runs. */
-const brought = new Map<string, Blob>();
+/** Thetas from archives, by the key of their runs. */
+const thetas = new Map<string, Blob>();
 
-/** What a run tuned, from this tab's store or from an archive. */
+/** The theta of a run, from this tab's store or from an archive. */
 export async function thetaOf(row: Row): Promise<Blob | undefined> {
-  return (row.source === "tab" ? await readTheta(recordName(row)) : undefined) ?? brought.get(row.key);
+  return (row.source === "tab" ? await readTheta(recordName(row)) : undefined) ?? thetas.get(row.key);
 }
 
-/** Opens an archive: its records are shown, its thetas kept as long as the page. */
+/** Opens an archive: shows its records, and keeps its thetas until the page is closed. */
 export async function openArchive(file: File): Promise<void> {
   let files: Awaited<ReturnType<typeof unpack>>;
   try {
@@ -30,13 +30,13 @@ export async function openArchive(file: File): Promise<void> {
     tell((error as Error).message);
     return;
   }
-  if (!Object.keys(files).some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: has no record (runs/*.jsonl).`);
+  if (!Object.keys(files).some((n) => n.endsWith(".jsonl"))) tell(`${file.name}: contains no record (runs/*.jsonl).`);
   for (const [name, bytes] of Object.entries(files)) {
     if (!name.endsWith(".jsonl")) continue;
     const record = strFromU8(bytes);
     const theta = files[name.replace(/runs\/([^/]+)\.jsonl$/, "thetas/$1.safetensors")];
     const key = keyOf(record);
-    if (addRecord(file.name, record, `${file.name}: ${name}`) && theta && key) brought.set(key, new Blob([theta]));
+    if (addRecord(file.name, record, `${file.name}: ${name}`) && theta && key) thetas.set(key, new Blob([theta]));
   }
 }
 

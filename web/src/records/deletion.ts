@@ -1,4 +1,4 @@
-// Deletes runs, with a while to undo it: also where the page is left before that is over.
+// Deletes runs after a delay in which it can be undone, even if the page is closed during the delay.
 
 import * as store from "../storage/runs";
 import { deleted, refresh, records } from "./records";
@@ -8,7 +8,7 @@ const UNDO_MS = 10_000;
 
 let undo: ReturnType<typeof setTimeout> | undefined;
 
-/** Hides a row; the tab's own record is deleted a while later, unless undone. */
+/** Hides a row; a record of this tab is deleted later, unless undone. */
 export function deleteRow(row: Row): void {
   void finishDelete();
   deleted.value = row;
@@ -17,6 +17,7 @@ export function deleteRow(row: Row): void {
   undo = setTimeout(() => void finishDelete(), UNDO_MS);
 }
 
+/** Shows the hidden row again. */
 export function undoDelete(): void {
   clearTimeout(undo);
   remember(undefined);
@@ -24,7 +25,7 @@ export function undoDelete(): void {
   refresh();
 }
 
-/** Deletes what can still be undone: before the same run may begin again. */
+/** Completes a deletion that can still be undone: before the same run may start again. */
 export async function finishDelete(): Promise<void> {
   const row = deleted.value;
   if (!row) return;
@@ -38,41 +39,41 @@ export async function finishDelete(): Promise<void> {
   if (remembered()?.name === name) remember(undefined);
 }
 
-/** What is being deleted, so that it does not come back where the page is left before it is. */
-interface Going {
+/** The pending deletion, so that the run does not reappear if the page is closed before it is deleted. */
+interface Pending {
   name: string;
-  /** When it can no longer be undone. */
+  /** The time until which it can be undone. */
   until: number;
 }
-const GOING = "apet-deleting";
+const PENDING = "apet-deleting";
 
-function remember(going: Going | undefined): void {
+function remember(pending: Pending | undefined): void {
   try {
-    if (going) localStorage.setItem(GOING, JSON.stringify(going));
-    else localStorage.removeItem(GOING);
+    if (pending) localStorage.setItem(PENDING, JSON.stringify(pending));
+    else localStorage.removeItem(PENDING);
   } catch {
-    // Then it comes back, and can be deleted again.
+    // Then the run reappears, and can be deleted again.
   }
 }
 
-function remembered(): Going | undefined {
+function remembered(): Pending | undefined {
   try {
-    return JSON.parse(localStorage.getItem(GOING) ?? "null") ?? undefined;
+    return JSON.parse(localStorage.getItem(PENDING) ?? "null") ?? undefined;
   } catch {
     return undefined;
   }
 }
 
-// Who leaves the page can not undo it any more.
+// After leaving the page it can no longer be undone.
 addEventListener("pagehide", () => {
-  const going = remembered();
-  if (going && deleted.value) remember({ ...going, until: 0 });
+  const pending = remembered();
+  if (pending && deleted.value) remember({ ...pending, until: 0 });
 });
 
-/** Deletes what an earlier page did not come to; another tab may still undo its own. */
+/** Completes the deletion of an earlier page; another tab may still undo its own. */
 export async function finishEarlierDelete(): Promise<void> {
-  const going = remembered();
-  if (!going || !(going.until < Date.now())) return;
-  await store.removeRun(going.name).catch(() => {});
+  const pending = remembered();
+  if (!pending || !(pending.until < Date.now())) return;
+  await store.removeRun(pending.name).catch(() => {});
   remember(undefined);
 }

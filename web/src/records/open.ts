@@ -1,4 +1,4 @@
-// Opens records: of this browser, of files and of addresses.
+// Opens records from this browser, from files and from addresses.
 
 import * as store from "../storage/runs";
 import { openArchive } from "./archive";
@@ -8,11 +8,12 @@ import { addRecord } from "./records";
 
 const LARGEST_FILE = 256 * 1024 * 1024;
 
+/** Opens files with records. */
 export async function addFiles(files: File[]): Promise<void> {
-  await finishDelete(); // what is opened again is there again
+  await finishDelete(); // a run that is opened again is no longer deleted
   for (const file of files) {
     if (/\.csv$/i.test(file.name)) {
-      tell(`${file.name}: a CSV table has not all that a run's record has; open the .parquet or the .zip of apet collect.`);
+      tell(`${file.name}: a CSV table lacks parts of a run's record; open the .parquet or the .zip file of apet collect.`);
       continue;
     }
     if (/\.zip$/i.test(file.name)) {
@@ -29,30 +30,30 @@ export async function addFiles(files: File[]): Promise<void> {
   }
 }
 
-/** Opens a table of `apet collect`. What reads it comes only then. */
+/** Opens a table of `apet collect`. Its reader is loaded only then. */
 async function addTable(file: File): Promise<void> {
   try {
     const { rowsOf } = await import("./parquet");
     addRecord(file.name, await rowsOf(file));
   } catch (error) {
-    tell(`${file.name}: can not be read as Parquet (${error instanceof Error ? error.message : String(error)}).`);
+    tell(`${file.name}: cannot be read as Parquet (${error instanceof Error ? error.message : String(error)}).`);
   }
 }
 
-/** Opens the records at an address, where this page's policy lets it. */
+/** Opens the records at an address that this page's policy allows. */
 export async function addAddress(address: string): Promise<boolean> {
   try {
     const response = await fetch(new URL(address, location.href));
-    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return addRecord(address, await response.text());
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    tell(`${address}: ${why}; the page opens records of its own server and of the Hugging Face hub.`);
+    tell(`${address}: ${why}; the page can open records from its own server and from the Hugging Face hub.`);
     return false;
   }
 }
 
-/** Reads the records this browser keeps. */
+/** Reads the records in this browser's store. */
 export async function readTabRecords(): Promise<void> {
   await finishEarlierDelete();
   for await (const text of store.records()) addRecord("tab", text);

@@ -1,4 +1,4 @@
-// The records on the page: from this tab, from the server, from dropped files.
+// The records on the page: from this tab, from the server and from opened files.
 
 import { computed, signal } from "@preact/signals";
 import { readLine } from "../spec";
@@ -6,22 +6,27 @@ import { openRecords, type Experiment, type Records, type Row } from "../wasm/vi
 import { tell } from "./messages";
 import { selected } from "./selection";
 
+/** The runs, a row each. */
 export const rows = signal<Row[]>([]);
-/** Grows with every change, so that figures are computed again. */
+/** Increases with every change, so that figures are recomputed. */
 export const edition = signal(0);
+/** The run that is being deleted. */
 export const deleted = signal<Row | undefined>(undefined);
-/** Experiments that the page offers, the whole one first; known once the records can be read. */
+/** The experiments that the page offers, the complete one first; known once the wasm of Results is loaded. */
 export const presets = signal<Experiment[]>([]);
 
-/** Where the records of `apet serve` come from. */
+/** The source of the records of `apet serve`. */
 export const SERVER = "server";
 
 let view: Records | undefined;
 let early: [source: string, text: string][] = [];
 
+/** The wasm's records; `undefined` until it is loaded. */
 export const records = (): Records | undefined => view;
+/** Unfinished runs of this tab. */
 export const interrupted = computed(() => rows.value.filter((r) => r.source === "tab" && r.status === "unfinished"));
 
+/** Loads the wasm of Results, and adds the records that came before it. */
 export async function startRecords(): Promise<void> {
   try {
     const { records, presets: offered } = await openRecords();
@@ -37,7 +42,7 @@ export async function startRecords(): Promise<void> {
   refresh();
 }
 
-/** Adds the records of a JSONL text; what is wrong with it becomes a message, in which it is called `name`. */
+/** Adds the records of a JSONL text. Errors become messages that name it `name`. */
 export function addRecord(source: string, text: string, name = source === "tab" ? "A record of this tab" : source): boolean {
   if (!view) {
     early.push([source, text]);
@@ -46,7 +51,7 @@ export function addRecord(source: string, text: string, name = source === "tab" 
   try {
     const { added, replaced, unchanged } = view.add(source, text);
     if (added + replaced === 0 && unchanged > 0 && source !== "tab" && source !== SERVER)
-      tell(`${source}: nothing new; its runs are here already, as late and as long.`);
+      tell(`${source}: nothing new; its runs are already here, with the same start and length.`);
     refreshSoon();
     return true;
   } catch (error) {
@@ -55,19 +60,19 @@ export function addRecord(source: string, text: string, name = source === "tab" 
   }
 }
 
-/** Makes room for a run that begins again in this tab: its earlier record is overwritten. */
+/** Removes the earlier record of a run that starts again in this tab. */
 export function dropTabRecord(header: string): void {
   const key = keyOf(header);
   if (key && rows.value.some((r) => r.key === key && r.source === "tab")) view?.remove(key);
 }
 
-/** A run's key, from the header of its record. */
+/** The key of a run, from the header of its record. */
 export function keyOf(record: string): string | undefined {
   const line = readLine(record.split("\n", 1)[0] ?? "");
   return line?.kind === "header" ? `${line.run}@${line.device.host}:${line.device.name}` : undefined;
 }
 
-/** Drops a run whose record is no longer where it came from. */
+/** Removes a run whose record has disappeared from its source. */
 export function dropRecord(key: string): void {
   view?.remove(key);
   refreshSoon();
@@ -75,12 +80,12 @@ export function dropRecord(key: string): void {
 
 let due: ReturnType<typeof setTimeout> | undefined;
 
-/** Many records that come together are shown together. */
+/** Records that arrive together are shown together. */
 function refreshSoon(): void {
   due ??= setTimeout(refresh, 50);
 }
 
-/** Shows what was added. */
+/** Shows the added records. */
 export function refresh(): void {
   clearTimeout(due);
   due = undefined;

@@ -1,15 +1,16 @@
-// Which runs are drawn over one another, and whose page is open.
+// The runs that are selected for plotting, and the run whose page is open.
 
 import { signal } from "@preact/signals";
 
+/** The selected runs with their colours. */
 export const selected = signal<ReadonlyMap<string, number>>(new Map());
-/** The row whose page is open. */
+/** The run whose page is open. */
 export const opened = signal<string | undefined>(undefined);
 
-/** Colours for overlaid runs; more can not be told apart. */
+/** Colours for plotted runs; more are hard to distinguish. */
 export const COLOURS = 8;
 
-/** Selects a row for the overlay, while there are colours, or deselects it; its colour stays while it is selected. */
+/** Selects a run, if a colour is free, or deselects it. A run keeps its colour while it is selected. */
 export function toggle(key: string): void {
   const next = new Map(selected.value);
   if (!next.delete(key)) {

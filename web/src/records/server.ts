@@ -1,35 +1,37 @@
-// Records of the host, where it has any (`apet serve`), and their changes as they come.
+// Records of the host, if it has any (`apet serve`), and their changes as they happen.
 
 import { signal } from "@preact/signals";
 import { address } from "../storage/catalogue";
 import { addRecord, dropRecord, keyOf, SERVER } from "./records";
 
 export type ServerState = "none" | "live" | "lost";
+/** The connection to a host with records. */
 export const server = signal<ServerState>("none");
-/** The runs that came, by their files. */
-const came = new Map<string, string>();
+/** The keys of the loaded runs, by file. */
+const loaded = new Map<string, string>();
 
+/** Loads the host's records, and follows their changes. */
 export async function followServer(): Promise<void> {
-  const there = await list();
-  if (!there) return; // a static host
+  const files = await list();
+  if (!files) return; // a static host
   server.value = "live";
-  for (const file of there) await get(file);
+  for (const file of files) await get(file);
   const events = new EventSource(address("api/events"));
   events.onmessage = ({ data }: MessageEvent<string>) => {
     try {
       void get((JSON.parse(data) as { file?: unknown }).file);
     } catch {
-      // Not an event of ours.
+      // Not one of our events.
     }
   };
   events.onopen = () => {
     if (server.value === "lost") void catchUp();
     server.value = "live";
   };
-  events.onerror = () => (server.value = "lost"); // the browser tries again
+  events.onerror = () => (server.value = "lost"); // the browser reconnects
 }
 
-/** The files of the host's records; nothing where it has none. */
+/** The files of the host's records; `undefined` if it has none. */
 async function list(): Promise<string[] | undefined> {
   try {
     const response = await fetch(address("api/records"));
@@ -41,12 +43,12 @@ async function list(): Promise<string[] | undefined> {
   }
 }
 
-/** What came and went while the server did not answer. */
+/** Applies the changes since the connection was lost. */
 async function catchUp(): Promise<void> {
-  const there = await list();
-  if (!there) return;
-  for (const file of came.keys()) if (!there.includes(file)) drop(file);
-  for (const file of there) await get(file);
+  const files = await list();
+  if (!files) return;
+  for (const file of loaded.keys()) if (!files.includes(file)) drop(file);
+  for (const file of files) await get(file);
 }
 
 const named = (file: string) => (file.endsWith(".jsonl") ? file : `${file}.jsonl`);
@@ -60,13 +62,13 @@ async function get(file: unknown): Promise<void> {
     if (!response.ok) return;
     const text = await response.text();
     const key = keyOf(text);
-    if (addRecord(SERVER, text, `server: ${name}`) && key) came.set(name, key);
+    if (addRecord(SERVER, text, `server: ${name}`) && key) loaded.set(name, key);
   } catch {
     server.value = "lost";
   }
 }
 
 function drop(file: string): void {
-  const key = came.get(file);
-  if (key && came.delete(file)) dropRecord(key);
+  const key = loaded.get(file);
+  if (key && loaded.delete(file)) dropRecord(key);
 }

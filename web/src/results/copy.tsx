@@ -1,11 +1,12 @@
-// A button that copies a text, and says that it did.
+// A button that copies a text and confirms it.
 
 import { useState } from "preact/hooks";
 
+/** Copies `text()`; `hint` is its tooltip. */
 export function Copy({ title, text, hint }: { title: string; text(): string; hint?: string }) {
   const [word, setWord] = useState("");
   const copy = async () => {
-    setWord((await copied(text())) ? "Copied" : "Can not be copied here");
+    setWord((await copied(text())) ? "Copied" : "Cannot copy here");
     setTimeout(() => setWord(""), 2000);
   };
   return (
@@ -20,11 +21,11 @@ async function copied(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // An address of another machine without https has no clipboard; this older way works there.
+    // Pages of another machine without https have no clipboard API; this older method works there.
     const focused = document.activeElement;
     const place = document.createElement("textarea");
     place.value = text;
-    // In a dialog nothing beside it can be selected.
+    // While a dialog is open, nothing outside of it can be selected.
     (document.querySelector("dialog[open]") ?? document.body).append(place);
     place.select();
     const done = document.execCommand("copy");

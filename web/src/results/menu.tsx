@@ -1,4 +1,4 @@
-// A menu that opens below its title: closed by Escape, which gives the focus back, and by what is done elsewhere.
+// A menu that opens below its title. Escape closes it and returns the focus; so does a click or focus elsewhere.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -8,6 +8,7 @@ interface Props {
   children(close: () => void): ComponentChildren;
 }
 
+/** A menu; its children get a function that closes it. */
 export function Menu({ title, children }: Props) {
   const [open, setOpen] = useState(false);
   const place = useRef<HTMLDetailsElement>(null);

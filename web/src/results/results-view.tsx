@@ -1,4 +1,4 @@
-// Results: the runs of this tab, of the server and of files, in one table and its figures.
+// Results: the runs of this tab, of the server and of files, in one table with figures.
 
 import { useEffect, useRef } from "preact/hooks";
 import { inAddress } from "../route";
@@ -6,7 +6,7 @@ import { saveArchive } from "./save-all";
 import { addAddress, addFiles } from "../records/open";
 import { deleted, rows } from "../records/records";
 import { undoDelete } from "../records/deletion";
-import { lab } from "../records/lab";
+import { lab } from "../records/lab-actions";
 import { Copy } from "./copy";
 import { alone } from "./figures/choice";
 import { FigureAlone, Figures } from "./figures/figures";
@@ -17,10 +17,11 @@ import { RunsTable } from "./table/table";
 
 const SERVER = {
   none: "",
-  live: " Records of this server appear as they grow.",
-  lost: " The server does not answer just now; its records stay as they were.",
+  live: " Runs of this server appear while they train.",
+  lost: " The server is not responding; its runs stay as they were.",
 };
 
+/** The view of results. */
 export function ResultsView() {
   useEffect(() => {
     for (const address of addresses()) void addAddress(address);
@@ -37,7 +38,7 @@ export function ResultsView() {
   );
 }
 
-/** Where records are that a link brings along: addresses, with spaces between them. */
+/** Addresses of records in the link, separated by spaces. */
 const linked = inAddress("results", "open", "");
 const addresses = () => linked.value.split(" ").filter(Boolean);
 
@@ -48,15 +49,15 @@ function Sources() {
       <p>
         {rows.value.length === 0
           ? lab.value
-            ? "No runs yet: train one in the Lab, or open records."
-            : "No runs: open records."
+            ? "No runs yet: train one in the Lab, or open saved runs."
+            : "No runs: open saved runs."
           : lab.value
-            ? "Runs of this tab, of files and of the server side by side."
-            : "The study's runs, and what is opened beside them."}
+            ? "Runs of this tab, of files and of the server."
+            : "The study's runs, and any runs that you open."}
         {SERVER[server.value]}
       </p>
       <button type="button" onClick={() => picker.current?.click()}>
-        Open records…
+        Open saved runs…
       </button>
       <Menu title="From an address">
         {(close) => (

@@ -1,4 +1,4 @@
-// Saves the runs that the table shows, as the archive that records/archive.ts reads.
+// Saves the runs of the table as an archive, which records/archive.ts reads.
 
 import { strToU8, zipSync, type Zippable } from "fflate";
 import { thetaOf } from "../records/archive";
@@ -7,7 +7,7 @@ import { recordName } from "../storage/runs";
 import { save } from "../storage/save";
 import { found, shown } from "./table/found";
 
-/** Saves the runs that the table shows. */
+/** Saves the runs of the table. */
 export async function saveArchive(): Promise<void> {
   const view = records();
   if (!view) return;
@@ -16,9 +16,9 @@ export async function saveArchive(): Promise<void> {
     const name = `runs/${recordName(row)}.jsonl` in files ? `${recordName(row)}-${row.host}` : recordName(row);
     files[`runs/${name}.jsonl`] = strToU8(view.record(row.key));
     const theta = await thetaOf(row);
-    // Numbers do not pack: they are stored as they are.
+    // Weights do not compress: they are stored uncompressed.
     if (theta) files[`thetas/${name}.safetensors`] = [new Uint8Array(await theta.arrayBuffer()), { level: 0 }];
   }
-  // Its own Workers come from blobs, which the page's policy does not let in.
+  // The asynchronous version starts Workers from blobs, which the page's policy forbids.
   save("apet-runs.zip", "application/zip", zipSync(files, { level: 6 }) as Uint8Array<ArrayBuffer>);
 }

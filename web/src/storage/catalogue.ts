@@ -1,4 +1,4 @@
-// What the page's host offers: models, tasks, and what to begin with (api/index.json).
+// The models, tasks and defaults that the page's host offers (api/index.json).
 
 import { signal } from "@preact/signals";
 import type { ModelUrls } from "./sources";
@@ -21,27 +21,28 @@ export interface Catalogue {
   models: ModelEntry[];
   tasks: TaskEntry[];
   default?: { model?: string | null; task?: string | null };
-  /** Devices of the machine that serves the page, where it lets the page start runs (`apet serve --allow-runs`). */
+  /** Devices of the serving machine, if it lets the page start runs (`apet serve --allow-runs`). */
   devices?: string[];
 }
 
-/** `null` while it is asked for; a sentence where there is none. */
+/** `null` while it is loading; an error message if there is none. */
 export const catalogue = signal<Catalogue | string | null>(null);
 
 export const models = (): ModelEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.models ?? []) : []);
 export const tasks = (): TaskEntry[] => (typeof catalogue.value === "object" ? (catalogue.value?.tasks ?? []) : []);
 
-export const devicesThere = (): string[] =>
+export const serverDevices = (): string[] =>
   typeof catalogue.value === "object" ? (catalogue.value?.devices ?? []) : [];
 
-/** An address of the catalogue: relative ones are relative to the page. */
+/** Resolves an address of the catalogue, relative to the page. */
 export const address = (url: string) => new URL(url, document.baseURI).href;
 
 const EMPTY =
-  "The store has no model yet. Get one with `apet fetch minilm-l6` and reload the page, or take one from the hub or a folder.";
+  "The store has no model yet. Download one with `apet fetch minilm-l6` and reload the page, or add one from the hub or a folder.";
 const NONE =
-  "This page was opened without models and tasks (api/index.json is not there): take a model from the hub or a folder, and drop your own data.";
+  "This page came without models and tasks (api/index.json is missing): add a model from the hub or a folder, and drop your own data on the page.";
 
+/** Loads the catalogue of the page's host. */
 export async function readCatalogue(): Promise<void> {
   try {
     const response = await fetch(address("api/index.json"));

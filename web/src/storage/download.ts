@@ -1,4 +1,4 @@
-// Reading files over the network or from the user, with a line on how far it is.
+// Reads files over the network or from the user, and reports progress.
 
 import { megabytes } from "../format";
 import { shown } from "./origin";
@@ -13,14 +13,14 @@ async function answer(url: string): Promise<Response> {
   try {
     response = await fetch(url);
   } catch {
-    throw new Error(`${shown(url)}: the server can not be reached.`);
+    throw new Error(`${shown(url)}: the server cannot be reached.`);
   }
   if (!response.ok)
     throw new Error(`${shown(url)}: the server answered ${response.status} ${response.statusText}`.trim() + ".");
   return response;
 }
 
-/** The bytes at `url`; `what` names them in the progress line. */
+/** Downloads the bytes at `url`; `what` names them in the progress message. */
 export async function fetchBytes(url: string, what: string, report: Report): Promise<Uint8Array> {
   const response = await answer(url);
   const length = response.headers.get("content-encoding") ? 0 : Number(response.headers.get("content-length") ?? 0);
@@ -31,23 +31,24 @@ export async function fetchBytes(url: string, what: string, report: Report): Pro
   let told = 0;
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     if (at + part.value.length > length)
-      throw new Error(`${shown(url)}: more bytes came than the ${length} announced.`);
+      throw new Error(`${shown(url)}: received more than the announced ${length} bytes.`);
     bytes.set(part.value, at);
     at += part.value.length;
     if (performance.now() - told > SHOW_EVERY_MS) {
       told = performance.now();
-      report(`Getting ${what}: ${megabytes(at)} of ${megabytes(length)} MB`);
+      report(`Downloading ${what}: ${megabytes(at)} of ${megabytes(length)} MB`);
     }
   }
-  if (at < length) throw new Error(`${shown(url)}: ${at} of ${length} bytes came; try again.`);
+  if (at < length) throw new Error(`${shown(url)}: received ${at} of ${length} bytes; try again.`);
   return bytes;
 }
 
+/** Reads the bytes of a source. */
 export async function readSource(source: Source, report: Report): Promise<{ name: string; bytes: Uint8Array }> {
   if ("url" in source) return { name: source.name, bytes: await fetchBytes(source.url, source.name, report) };
   try {
     return { name: source.name, bytes: new Uint8Array(await source.file.arrayBuffer()) };
   } catch {
-    throw new Error(`${source.name}: the file can not be read any more (moved or changed?); choose it again.`);
+    throw new Error(`${source.name}: the file can no longer be read (was it moved or changed?); choose it again.`);
   }
 }

@@ -1,14 +1,14 @@
-// Brings a model's files into the store, models/NAME/, for the Worker's wasm to read there.
-// Each kept file is a beginning of the whole one, so every download is the rest of another.
+// Downloads a model's files into the store, models/NAME/, where the Worker's wasm reads them.
+// Each kept file is a prefix of the whole file, so every download resumes an earlier one.
 
 import { megabytes } from "../format";
-import { Unreachable, origin, type Answer, type Origin } from "./origin";
+import { Unreachable, origin, type FilePart, type Origin } from "./origin";
 import type { Kept, ModelSource, Transfer, WeightFile } from "./sources";
 
 interface Work {
-  /** The shards that an index's text names. */
+  /** The shards that the text of an index names. */
   shards(index: string): string[];
-  /** Refuses a model by its config, its tokenizer and the headers of its weights. */
+  /** Rejects an unsupported model by its config, its tokenizer and the headers of its weights. */
   check(weights: WeightFile[]): Promise<void>;
   report(transfer: Transfer): void;
   signal: AbortSignal;
@@ -20,16 +20,16 @@ const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const SOURCE = "source.json";
 
-/** Longer headers are not asked for: Rust says that they are none. */
+/** Longer headers are not downloaded: Rust rejects them. */
 const HEADER_MOST = 100e6;
 const REPORT_EVERY_MS = 100;
-/** Cuts one after another without a byte between them, after which a download is given up. */
+/** A download fails after this many interruptions in a row without a byte in between. */
 const CUTS_IN_A_ROW = 3;
 const AFTER_CUT_MS = 500;
 
-/** Brings what is missing of a model, and gives its files of weights. Nothing but their
- * headers is downloaded before `check` agrees. What is kept is used again: the server is
- * only asked whether it is still the same, where it can be asked. */
+/** Downloads the missing parts of a model, and returns its weight files. Only their headers
+ * are downloaded before `check` succeeds. Kept parts are reused: the server is only asked
+ * whether the file is unchanged, if it can be reached. */
 export async function keepModel(
   model: string,
   source: ModelSource,
@@ -51,7 +51,7 @@ export async function keepModel(
     weights.push({ name, size: keeper.size(name) });
   }
   await check(weights);
-  await keeper.checkRoom(weights);
+  await keeper.checkQuota(weights);
   const whole = sum(weights.map((w) => w.size));
   let before = 0;
   let begun: { time: number; at: number } | undefined;
@@ -72,9 +72,10 @@ export async function keepModel(
 
 const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
 
-/** The connection ended before the file did. */
+/** The connection was interrupted before the end of the file. */
 class Cut extends Error {}
 
+/** The files of one model in the store, and how they are downloaded. */
 class Keeper {
   #looked = new Set<string>();
 
@@ -91,7 +92,7 @@ class Keeper {
     let folder = await models.getDirectoryHandle(model, { create: true });
     let kept = await readKept(folder);
     if (JSON.stringify(kept.source) !== JSON.stringify(source)) {
-      await models.removeEntry(model, { recursive: true }); // another model of that name
+      await models.removeEntry(model, { recursive: true }); // another model with the same name
       folder = await models.getDirectoryHandle(model, { create: true });
       kept = { source, files: {} };
     }
@@ -100,14 +101,14 @@ class Keeper {
 
   knows = (file: string) => file in this.kept.files;
 
-  /** Bytes of the whole file. */
+  /** The size of the whole file in bytes. */
   size(file: string): number {
     const size = this.kept.files[file]?.size;
-    if (size === undefined) throw new Error(`${this.from.shown(file)}: the server does not say how long the file is.`);
+    if (size === undefined) throw new Error(`${this.from.shown(file)}: the server does not report the size of the file.`);
     return size;
   }
 
-  /** The beginning of what is kept of a file. */
+  /** Reads the first bytes of a kept file. */
   async read(file: string, to = Infinity): Promise<Uint8Array> {
     return this.#with(file, (handle) => {
       const bytes = new Uint8Array(Math.min(handle.getSize(), to));
@@ -116,33 +117,33 @@ class Keeper {
     });
   }
 
-  /** Refuses files that the browser has no room for. */
-  async checkRoom(files: WeightFile[]): Promise<void> {
+  /** Fails if the browser has no room for the files. */
+  async checkQuota(files: WeightFile[]): Promise<void> {
     let missing = 0;
     for (const { name, size } of files) missing += size - (await this.#with(name, (handle) => handle.getSize()));
-    const { quota = Infinity, usage = 0 } = await room();
+    const { quota = Infinity, usage = 0 } = await estimate();
     if (missing > quota - usage) throw await this.#full(missing);
   }
 
-  /** Brings the beginning of a file. Where there is none, `other` may stand for it, else that is an error. */
+  /** Downloads the first bytes of a file. A missing file is an error, unless `other` can replace it. */
   async need(file: string, to = Infinity, other?: string, came?: (at: number) => void): Promise<boolean> {
     if (!this.#looked.has(file)) await this.#look(file);
     this.#looked.add(file);
-    const there = await this.#with(file, (handle) => this.#bring(file, to, handle, came));
-    if (there) return true;
+    const exists = await this.#with(file, (handle) => this.#bring(file, to, handle, came));
+    if (exists) return true;
     await this.folder.removeEntry(file);
     if (other) return false;
-    const what = file === INDEX ? `there is neither ${WEIGHTS} nor ${INDEX}` : "there is no such file";
+    const what = file === INDEX ? `found neither ${WEIGHTS} nor ${INDEX}` : "the file does not exist";
     throw new Error(
-      `${this.from.shown(file)}: ${what}; check the name, or that the model has config.json, tokenizer.json and safetensors.`,
+      `${this.from.shown(file)}: ${what}; check the name, and that the model has config.json, tokenizer.json and safetensors.`,
     );
   }
 
-  /** Forgets what is kept of a file that is another one by now. */
+  /** Forgets the kept part of a file that has changed since. */
   async #look(file: string): Promise<void> {
     const known = this.kept.files[file];
     if (!known) return;
-    let answer: Answer | undefined;
+    let answer: FilePart | undefined;
     try {
       answer = await this.from.open(file, { from: 0, to: 1 }, this.signal);
       await answer?.body.cancel();
@@ -169,7 +170,7 @@ class Keeper {
         const answer = await this.#open(file, before, to);
         if (!answer) return false;
         begun = true;
-        if (answer.from !== before) handle.truncate(0); // no ranges: all of it comes again
+        if (answer.from !== before) handle.truncate(0); // no ranges: the whole file is sent again
         await this.#stream(file, to, handle, answer, came);
       } catch (error) {
         const cut = error instanceof Cut || (begun && error instanceof Unreachable);
@@ -182,8 +183,8 @@ class Keeper {
     return true;
   }
 
-  /** Opens a file's rest; one of another version is an error, because its header was not checked. */
-  async #open(file: string, at: number, to: number): Promise<Answer | undefined> {
+  /** Opens the rest of a file; another version of it is an error, because its header was not checked. */
+  async #open(file: string, at: number, to: number): Promise<FilePart | undefined> {
     const known = this.kept.files[file];
     const part = { from: at, ...(to < Infinity && { to }), ...(known && { tag: known.tag }) };
     const answer = await this.from.open(file, part, this.signal);
@@ -192,11 +193,11 @@ class Keeper {
     if (known && !same(answer, known)) {
       await answer.body.cancel();
       await this.#note(file, undefined);
-      throw new Error(`${this.from.shown(file)}: the file changed while it was downloaded; begin again.`);
+      throw new Error(`${this.from.shown(file)}: the file changed during the download; download it again.`);
     }
     if (answer.from !== at && answer.from !== 0) {
       await answer.body.cancel();
-      throw new Error(`${this.from.shown(file)}: the server sent bytes from ${answer.from}, asked for from ${at}.`);
+      throw new Error(`${this.from.shown(file)}: the server sent bytes from ${answer.from}, but ${at} was requested.`);
     }
     if (!known) await this.#note(file, { tag, ...(size !== undefined && { size }) });
     return answer;
@@ -206,7 +207,7 @@ class Keeper {
     file: string,
     to: number,
     handle: FileSystemSyncAccessHandle,
-    answer: Answer,
+    answer: FilePart,
     came: ((at: number) => void) | undefined,
   ): Promise<void> {
     const reader = answer.body.getReader();
@@ -222,9 +223,9 @@ class Keeper {
         came?.(at);
       }
     } catch (error) {
-      // What a connection, or a file that was moved, ends with; an error of ours has its own sentence.
+      // An interrupted connection or a moved file; our own errors have their own messages.
       if (this.signal.aborted || !(error instanceof TypeError || error instanceof DOMException)) throw error;
-      throw new Cut(`${this.from.shown(file)}: cut after ${megabytes(at)} MB (${error.message}); ${AGAIN}`);
+      throw new Cut(`${this.from.shown(file)}: interrupted after ${megabytes(at)} MB (${error.message}); ${AGAIN}`);
     } finally {
       await reader.cancel().catch(() => {});
       handle.flush();
@@ -232,9 +233,9 @@ class Keeper {
     if (size === undefined && at < to) await this.#note(file, { tag: answer.tag, size: at });
     else if (size !== undefined && at > size) {
       await this.#note(file, undefined);
-      throw new Error(`${this.from.shown(file)}: found ${at} bytes, expected ${size} as announced; begin again.`);
+      throw new Error(`${this.from.shown(file)}: found ${at} bytes, but ${size} were announced; download it again.`);
     } else if (at < Math.min(to, size ?? 0))
-      throw new Cut(`${this.from.shown(file)}: cut after ${megabytes(at)} of ${megabytes(size ?? 0)} MB; ${AGAIN}`);
+      throw new Cut(`${this.from.shown(file)}: interrupted after ${megabytes(at)} of ${megabytes(size ?? 0)} MB; ${AGAIN}`);
   }
 
   async #write(handle: FileSystemSyncAccessHandle, bytes: Uint8Array, at: number): Promise<void> {
@@ -244,14 +245,14 @@ class Keeper {
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "QuotaExceededError")) throw error;
     }
-    // Chromium gives an error's number as if so many bytes were written.
+    // Chromium returns an error code as if it were a number of bytes.
     if (written !== bytes.length) throw await this.#full(bytes.length);
   }
 
   async #full(missing: number): Promise<Error> {
-    const { usage = 0 } = await room();
-    const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} MB are used`;
-    return new Error(`${this.model}: the browser gives this site no more room: ${sizes}; remove models or runs.`);
+    const { usage = 0 } = await estimate();
+    const sizes = `${megabytes(missing)} MB more are needed, ${megabytes(usage)} MB are in use`;
+    return new Error(`${this.model}: the browser's storage quota for this site is exhausted: ${sizes}; remove models or runs.`);
   }
 
   async #note(file: string, known: Kept["files"][string] | undefined): Promise<void> {
@@ -275,12 +276,12 @@ class Keeper {
   }
 }
 
-const AGAIN = "what came is kept, get the model again to go on.";
+const AGAIN = "the downloaded part is kept, get the model again to resume.";
 
-const same = (a: Answer, b: Kept["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
+const same = (a: FilePart, b: Kept["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
 
-/** What the browser says it has; WebKitGTK says nothing. */
-const room = async (): Promise<StorageEstimate> => (await (navigator.storage as Partial<StorageManager>).estimate?.()) ?? {};
+/** The browser's estimate of its storage; WebKitGTK has none. */
+const estimate = async (): Promise<StorageEstimate> => (await (navigator.storage as Partial<StorageManager>).estimate?.()) ?? {};
 
 const store = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
 
@@ -289,6 +290,6 @@ async function readKept(folder: FileSystemDirectoryHandle): Promise<Kept> {
     const file = await (await folder.getFileHandle(SOURCE)).getFile();
     return JSON.parse(await file.text()) as Kept;
   } catch {
-    return { source: null, files: {} }; // nothing yet, or ended in a write
+    return { source: null, files: {} }; // nothing yet, or an interrupted write
   }
 }

@@ -1,14 +1,14 @@
-// One tab owns this browser's store; a second one waits and only looks.
+// One tab owns this browser's store; a second tab waits, and can only view.
 
 import { signal } from "@preact/signals";
 
 const NAME = "apet-lab";
 const PATIENCE_MS = 600; // a reloaded tab's lock is free only a moment later
 
-/** `null` until it is known. */
+/** Whether this tab owns the store; `null` until that is known. */
 export const ownsStore = signal<boolean | null>(null);
 
-/** Asks for the store. Resolves at once when this tab gets it, else when the other tab is closed. */
+/** Requests the store. Resolves at once if this tab gets it, otherwise when the other tab is closed. */
 export function takeStore(): Promise<void> {
   if (!navigator.locks) {
     ownsStore.value = true;

@@ -1,5 +1,5 @@
-// Private files of a Worker whose browser gives none that can be written at once (WebKitGTK, some private
-// windows): in memory, as long as the Worker lasts. What the Lab uses of the File System API, and no more.
+// Private files in memory for a Worker whose browser has no synchronous file access (WebKitGTK, some private
+// windows). They last as long as the Worker. Only the part of the File System API that the Lab uses.
 
 class MemoryFile {
   readonly kind = "file";
@@ -71,7 +71,7 @@ class MemoryFolder {
   #get<T extends MemoryFile | MemoryFolder>(name: string, kind: new (name: string) => T, { create = false } = {}): T {
     const found = this.#entries.get(name);
     if (found instanceof kind) return found;
-    if (found) throw new DOMException(`${name} is of another kind`, "TypeMismatchError");
+    if (found) throw new DOMException(`${name} has another kind`, "TypeMismatchError");
     if (!create) throw missing(name);
     const made = new kind(name);
     this.#entries.set(name, made);
@@ -79,16 +79,16 @@ class MemoryFolder {
   }
 }
 
-const missing = (name: string) => new DOMException(`${name} is not there`, "NotFoundError");
+const missing = (name: string) => new DOMException(`${name} does not exist`, "NotFoundError");
 
 const asBytes = (of: AllowSharedBufferSource) =>
   ArrayBuffer.isView(of) ? new Uint8Array(of.buffer, of.byteOffset, of.byteLength) : new Uint8Array(of);
 
-/** Whether the browser keeps files for this Worker; where it does not, memory stands in their place from now on. */
+/** Whether the browser keeps files for this Worker; if not, files are kept in memory from now on. */
 export async function keepsFiles(): Promise<boolean> {
   try {
     const root = await navigator.storage.getDirectory();
-    const probe = `probe-${crypto.randomUUID()}`; // a file has one writer, and there are several Workers
+    const probe = `probe-${crypto.randomUUID()}`; // a file allows one writer, and there are several Workers
     const handle = await (await root.getFileHandle(probe, { create: true })).createSyncAccessHandle();
     handle.close();
     await root.removeEntry(probe);

@@ -1,14 +1,14 @@
-// The tab's own store: the origin private file system.
+// This browser's store: the origin private file system (OPFS).
 //
 //   runs/<run id>-<device>.jsonl                       records
-//   checkpoints/<run id>-<device>.{0,1}.safetensors    the last two of a run that has not ended
-//   thetas/<run id>-<device>.safetensors               what a run tuned
-//   models/<name>/{source.json, ...}                   files of models, or the beginning of them
+//   checkpoints/<run id>-<device>.{0,1}.safetensors    the last two of an unfinished run
+//   thetas/<run id>-<device>.safetensors               what a run trained
+//   models/<name>/{source.json, ...}                   files of models, or the downloaded part of them
 //   tasks/<name>/{train,dev,test}.*                    the user's own data
 //
-// The Worker writes all but the last, which is the page's.
+// The Worker writes all but the tasks, which the page writes.
 
-/** A folder of the store, or nothing where the browser gives none. */
+/** A folder of the store, or `undefined` if the browser has no OPFS. */
 export async function folder(...path: string[]): Promise<FileSystemDirectoryHandle | undefined> {
   try {
     let at = await navigator.storage.getDirectory();
@@ -27,12 +27,13 @@ export async function files(...path: string[]): Promise<File[]> {
     try {
       found.push(await (entry as FileSystemFileHandle).getFile());
     } catch {
-      // Being written at this moment; the page has its lines anyway.
+      // It is being written right now; the page has its lines anyway.
     }
   }
   return found.sort((a, b) => a.name.localeCompare(b.name));
 }
 
+/** The names of a folder's subfolders. */
 export async function folders(...path: string[]): Promise<string[]> {
   const found: string[] = [];
   for await (const entry of (await folder(...path))?.values() ?? []) {
@@ -41,7 +42,7 @@ export async function folders(...path: string[]): Promise<string[]> {
   return found.sort();
 }
 
-/** A file, or nothing where there is none. */
+/** A file, or `undefined` if it does not exist. */
 export async function file(path: string[], name: string): Promise<File | undefined> {
   try {
     const handle = await (await folder(...path))?.getFileHandle(name);
@@ -51,7 +52,7 @@ export async function file(path: string[], name: string): Promise<File | undefin
   }
 }
 
-/** Writes a file; false where the browser has no store or it is full. */
+/** Writes a file; `false` if the browser has no OPFS or it is full. */
 export async function write(path: string[], name: string, content: Blob | string): Promise<boolean> {
   try {
     const handle = await (await folder(...path))?.getFileHandle(name, { create: true });
@@ -65,11 +66,11 @@ export async function write(path: string[], name: string, content: Blob | string
   }
 }
 
-/** Removes a file or a folder with all in it; what is not there is no error. */
+/** Removes a file, or a folder with its contents; a missing one is no error. */
 export async function remove(path: string[], name: string): Promise<void> {
   try {
     await (await folder(...path))?.removeEntry(name, { recursive: true });
   } catch {
-    // Not there.
+    // It does not exist.
   }
 }

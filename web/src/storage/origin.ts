@@ -1,36 +1,39 @@
-// Where a model's files come from: a server, or the user. Each is read from an offset on.
+// Where a model's files come from: a server or the user. Each file can be read from an offset.
 
 import type { ModelSource, ModelUrls } from "./sources";
 
-/** A part of a file. */
-export interface Part {
+/** A range of a file's bytes. */
+export interface ByteRange {
   from: number;
-  /** Before which to end; the file's end where absent. */
+  /** The end, exclusive; the end of the file if absent. */
   to?: number;
-  /** Of the version that the bytes before `from` are of. */
+  /** Identifies the version of the bytes before `from`. */
   tag?: string;
 }
 
-export interface Answer {
-  /** Bytes of the whole file; absent where the server does not say. */
+/** An opened part of a file. */
+export interface FilePart {
+  /** The size of the whole file in bytes; absent if the server does not report it. */
   size?: number;
-  /** What tells this version of the file from any other; empty where nothing does. */
+  /** Identifies this version of the file; empty if nothing does. */
   tag: string;
-  /** Where the body begins: not where it was asked for, if the server answers no ranges. */
+  /** Where the body starts: not at the requested offset if the server does not support ranges. */
   from: number;
   body: ReadableStream<Uint8Array>;
 }
 
+/** A source of a model's files. */
 export interface Origin {
-  /** Opens a part of a file; nothing where there is no such file. */
-  open(file: string, part: Part, signal: AbortSignal): Promise<Answer | undefined>;
-  /** A file as errors name it. */
+  /** Opens a part of a file; `undefined` if the file does not exist. */
+  open(file: string, part: ByteRange, signal: AbortSignal): Promise<FilePart | undefined>;
+  /** The name of a file in error messages. */
   shown(file: string): string;
 }
 
-/** Nobody can be asked now; what is kept may still be used. */
+/** The source cannot be reached now; kept files may still be used. */
 export class Unreachable extends Error {}
 
+/** The origin of a model's files. */
 export const origin = (model: string, source: ModelSource): Origin =>
   "files" in source ? ownFiles(model, source.files) : server(source);
 
@@ -40,7 +43,7 @@ function ownFiles(model: string, files: File[]): Origin {
     shown,
     open: async (name, { from, to }) => {
       if (files.length === 0)
-        throw new Unreachable(`${shown(name)}: only a part of it is kept; drop the folder again.`);
+        throw new Unreachable(`${shown(name)}: only a part of the file is kept; drop the folder again.`);
       const file = files.find((f) => f.name === name);
       if (!file) return undefined;
       return { size: file.size, tag: `${file.lastModified}`, from, body: file.slice(from, to).stream() };
@@ -57,7 +60,7 @@ function server(urls: ModelUrls): Origin {
       let response = await ask(url(file), signal, part);
       let range = contentRange(response);
       if (response.status === 206 && !range) {
-        // Another origin's Content-Range can only be read where it says so: the whole file, then.
+        // Content-Range of another origin is readable only if CORS allows it: otherwise, get the whole file.
         await response.body?.cancel();
         response = await ask(url(file), signal);
         range = undefined;
@@ -76,10 +79,10 @@ function server(urls: ModelUrls): Origin {
   };
 }
 
-async function ask(url: string, signal: AbortSignal, part?: Part): Promise<Response> {
+async function ask(url: string, signal: AbortSignal, part?: ByteRange): Promise<Response> {
   const headers = new Headers();
   if (part) headers.set("Range", `bytes=${part.from}-${part.to === undefined ? "" : part.to - 1}`);
-  // Elsewhere this header needs a permission that hubs do not give; the answer's tag is looked at anyway.
+  // On other origins this header needs a permission that hubs do not grant; the tag of the response is checked anyway.
   if (part?.from && part.tag && !part.tag.startsWith("W/") && isOwn(url)) headers.set("If-Range", part.tag);
   try {
     return await fetch(url, { headers, signal, cache: "no-store" }); // kept in the store, not twice
@@ -91,14 +94,14 @@ async function ask(url: string, signal: AbortSignal, part?: Part): Promise<Respo
 
 const isOwn = (url: string) => new URL(url).origin === self.location.origin;
 
-/** An address as it is read: without the page's own origin. */
+/** An address for people to read: without the page's own origin. */
 export function shown(url: string): string {
   const { host, pathname } = new URL(url, self.location.href);
   const path = decodeURI(pathname);
   return isOwn(url) ? path.slice(1) : host + path;
 }
 
-/** Of a 206; a 416 has the size alone. */
+/** The range of a 206 response; a 416 response has only the size. */
 function contentRange({ headers }: Response): { from: number; size: number } | undefined {
   const found = /^bytes (?:(\d+)-\d+|\*)\/(\d+)$/.exec(headers.get("content-range") ?? "");
   return found ? { from: Number(found[1] ?? 0), size: Number(found[2]) } : undefined;
@@ -112,23 +115,23 @@ function tag(headers: Headers): string {
 
 function refusal(url: string, { status, statusText }: Response): string {
   if ((status === 401 || status === 403) && !isOwn(url))
-    return `${shown(url)}: the server answered ${status}: the repository is gated or private, or its name is wrong, and this page sends no token; get the files with your account and drop them here.`;
+    return `${shown(url)}: the server answered ${status}: the repository is gated or private, or its name is wrong. This page sends no token: download the files with your account and drop them here.`;
   return `${shown(url)}: the server answered ${status}${statusText ? ` ${statusText}` : ""}; try again later.`;
 }
 
-/** Origins that the page's policy kept out. */
+/** Origins that the page's Content-Security-Policy blocked. */
 const forbidden = new Set<string>();
 self.addEventListener?.("securitypolicyviolation", (e) => {
   if (URL.canParse(e.blockedURI)) forbidden.add(new URL(e.blockedURI).origin);
 });
 
-/** Why a fetch got no answer: only the page's policy says that it was the reason. */
+/** Why a fetch failed: only the page's policy reports that it was the cause. */
 async function whyNot(url: string): Promise<string> {
-  if (isOwn(url)) return `${shown(url)}: the server can not be reached.`;
-  await new Promise((later) => setTimeout(later, 50)); // the event comes after the error
+  if (isOwn(url)) return `${shown(url)}: the server cannot be reached.`;
+  await new Promise((later) => setTimeout(later, 50)); // the event follows the error
   const { host, origin } = new URL(url);
-  const instead = "get the files some other way and drop them here";
+  const instead = "download the files another way and drop them here";
   if (forbidden.has(origin))
-    return `${host}: this page's Content-Security-Policy lets models come from huggingface.co and this page's own server only; ${instead}.`;
-  return `${host} can not be reached: there is no network, no such server, or it forbids other pages to read its files (CORS); try again, or ${instead}.`;
+    return `${host}: this page's Content-Security-Policy allows models from huggingface.co and this page's own server only; ${instead}.`;
+  return `${host} cannot be reached: the network is down, the server does not exist, or it does not let other pages read its files (CORS); try again, or ${instead}.`;
 }

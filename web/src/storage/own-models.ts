@@ -1,5 +1,5 @@
-// Models beside the host's: from the hub, from an address, from the user's folder; and
-// what the store keeps of any model.
+// Models in addition to the host's: from the hub, from an address, from the user's folder; and
+// the kept files of every model.
 
 import { signal } from "@preact/signals";
 import { address, models } from "./catalogue";
@@ -9,21 +9,22 @@ import * as store from "./opfs";
 /** A model that can be chosen. */
 export interface Offered {
   name: string;
-  /** Bytes of its files, as far as they are known. */
+  /** The size of its files in bytes, as far as it is known. */
   bytes: number;
   source: ModelSource;
-  /** All of it is in this browser. */
+  /** Whether all its files are in this browser. */
   whole: boolean;
 }
 
-/** What the store keeps of a model. */
+/** A model with kept files. */
 export interface KeptModel extends Offered {
-  /** Bytes that are there. */
+  /** Bytes that are kept. */
   here: number;
 }
 
+/** The models with kept files. */
 export const keptModels = signal<KeptModel[]>([]);
-/** Added in this visit; nothing of them may be kept yet. */
+/** Models added during this visit; possibly without kept files yet. */
 const added = signal<Offered[]>([]);
 
 /** The host's models, then the user's. */
@@ -42,7 +43,7 @@ export function offered(): Offered[] {
   return all;
 }
 
-/** Looks at what is kept. */
+/** Reads which models have kept files. */
 export async function findKeptModels(): Promise<void> {
   const found: KeptModel[] = [];
   for (const name of await store.folders("models")) {
@@ -67,6 +68,7 @@ function read(text: string): Kept | undefined {
   }
 }
 
+/** Removes the kept files of a model. */
 export async function removeKeptModel(name: string): Promise<void> {
   await store.remove(["models"], name);
   added.value = added.value.filter((m) => m.name !== name);
@@ -75,7 +77,7 @@ export async function removeKeptModel(name: string): Promise<void> {
 
 const HUB = "https://huggingface.co";
 
-/** Adds the model of `ORG/REPO` on the hub, or of a folder's address; gives its name. */
+/** Adds the model of `ORG/REPO` on the hub, or of a folder's address; returns its name. */
 export function addAddress(typed: string): string {
   const text = typed.trim();
   const repository = new RegExp(`^(?:${HUB}/)?([\\w.-]+/[\\w.-]+)(?:/tree/main)?/?$`).exec(text)?.[1];
@@ -96,12 +98,12 @@ function folderAddress(text: string): URL {
   return url;
 }
 
-/** Adds the model of the user's own files; gives its name. */
+/** Adds a model from the user's files; returns its name. */
 export function addFiles(folder: string, files: File[]): string {
   return add(folder || "own-model", { files });
 }
 
-/** Whether files are those of a model: weights, or a config. */
+/** Whether files belong to a model: weights, a config or a tokenizer. */
 export const areModel = (files: File[]) =>
   files.some((f) => /\.safetensors$/i.test(f.name) || f.name === "config.json" || f.name === "tokenizer.json");
 
@@ -119,7 +121,7 @@ function add(wanted: string, source: ModelSource): string {
   return name;
 }
 
-/** The same address; or the user's files, which may be the same again. */
+/** Whether two sources have the same address, or both are the user's files, which may be the same files again. */
 function alike(a: ModelSource, b: ModelSource): boolean {
   const weights = (source: ModelSource) => ("files" in source ? "" : (source as ModelUrls).weights);
   return weights(a) === weights(b);

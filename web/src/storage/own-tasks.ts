@@ -1,15 +1,17 @@
-// The user's own data as tasks: kept in this browser, sent nowhere.
+// The user's data as tasks: kept in this browser, never uploaded.
 
 import { signal } from "@preact/signals";
 import type { SplitSources } from "./sources";
 import * as store from "./opfs";
 
+/** A task made from the user's files. */
 export interface OwnTask {
   name: string;
   columns: string[];
   files: { train: File; dev?: File; test?: File };
 }
 
+/** The tasks made from the user's files. */
 export const ownTasks = signal<OwnTask[]>([]);
 
 const FORMATS = /\.(csv|tsv|jsonl|json)$/i;
@@ -20,10 +22,10 @@ const SPLITS = [
 ] as const;
 type Split = (typeof SPLITS)[number][0];
 
-/** The first row, whatever it holds, is within this. */
+/** The first row ends within this many bytes, whatever it contains. */
 const PEEK_BYTES = 1024 * 1024;
 
-/** Makes one task of dropped files: one file, or its train, validation and test files. */
+/** Makes a task from dropped files: a single file, or train, validation and test files. */
 export async function addOwnTask(dropped: File[], taken: string[]): Promise<OwnTask> {
   const wrong = dropped.find((f) => !FORMATS.test(f.name));
   if (wrong) throw new Error(`${wrong.name}: expected a .csv, .tsv, .jsonl or .json file.`);
@@ -31,16 +33,16 @@ export async function addOwnTask(dropped: File[], taken: string[]): Promise<OwnT
   for (const file of dropped) {
     const split = dropped.length === 1 ? "train" : SPLITS.find(([, pattern]) => pattern.test(file.name))?.[0];
     if (!split)
-      throw new Error(`${file.name}: of several files each must have train, validation (or dev) or test in its name.`);
-    if (files[split]) throw new Error(`${file.name}: ${files[split].name} is the ${split} file already.`);
+      throw new Error(`${file.name}: with several files, each must have train, validation (or dev) or test in its name.`);
+    if (files[split]) throw new Error(`${file.name}: ${files[split].name} is already the ${split} file.`);
     files[split] = file;
   }
   const { train } = files;
-  if (!train) throw new Error("None of the files has train in its name; the training rows are needed.");
+  if (!train) throw new Error("No file has train in its name; a training file is required.");
   const columns = await peekColumns(train);
   if (columns.length < 2)
     throw new Error(
-      `${train.name}: found ${columns.length === 1 ? `one column (${columns[0]})` : "no columns"}, expected at least a text and a label.`,
+      `${train.name}: found ${columns.length === 1 ? `one column (${columns[0]})` : "no columns"}, expected at least a text and a label column.`,
     );
   const task: OwnTask = { name: freeName(train.name, taken), columns, files: { ...files, train } };
   ownTasks.value = [...ownTasks.value, task];
@@ -48,12 +50,13 @@ export async function addOwnTask(dropped: File[], taken: string[]): Promise<OwnT
   return task;
 }
 
+/** Removes a task with its files. */
 export async function removeOwnTask(name: string): Promise<void> {
   ownTasks.value = ownTasks.value.filter((t) => t.name !== name);
   await store.remove(["tasks"], name);
 }
 
-/** Finds the tasks kept from earlier visits. */
+/** Reads the tasks kept from earlier visits. */
 export async function findOwnTasks(): Promise<void> {
   const found: OwnTask[] = [];
   for (const name of await store.folders("tasks")) {
@@ -68,6 +71,7 @@ export async function findOwnTasks(): Promise<void> {
   ownTasks.value = found;
 }
 
+/** The files of a task, for the Worker to read. */
 export function sourcesOf(task: OwnTask): SplitSources {
   const { train, dev, test } = task.files;
   const source = (file: File) => ({ name: file.name, file });
@@ -93,7 +97,7 @@ function freeName(file: string, taken: string[]): string {
   return name;
 }
 
-/** The columns as the first row names them, to offer them in the form; Rust reads the data. */
+/** The column names of the first row, to be offered in the form; Rust reads the data. */
 async function peekColumns(file: File): Promise<string[]> {
   const start = (await file.slice(0, PEEK_BYTES).text()).replace(/^\uFEFF/, "");
   if (/\.csv$/i.test(file.name)) return cells(start);
@@ -105,7 +109,7 @@ async function peekColumns(file: File): Promise<string[]> {
   }
 }
 
-/** The first row of a CSV, whose cells may have line breaks in quotes. */
+/** The first row of a CSV, whose quoted cells may contain line breaks. */
 function cells(text: string): string[] {
   const found: string[] = [];
   for (const [, quoted, bare = "", end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r?\n|$)/g)) {
@@ -116,7 +120,7 @@ function cells(text: string): string[] {
   return found;
 }
 
-/** The first {...} of a text, braces in its strings not counted. */
+/** The first {...} of a text, ignoring braces within strings. */
 function firstObject(text: string): string {
   const from = text.indexOf("{");
   let depth = 0;

@@ -1,34 +1,34 @@
-// Where the files of models and tasks come from, and what the store knows of a model's files.
+// Where the files of models and tasks come from, and what the store records about a model's files.
 
-/** A file of a split: at an address, or the user's own. */
+/** A file of a split: at an address, or from the user. */
 export type Source = { name: string; url: string } | { name: string; file: Blob };
 export type SplitSources = { train: Source; dev?: Source; test?: Source };
 
-/** Addresses of a model's files; of shards, the index and all of them are beside `weights`. */
+/** Addresses of a model's files; an index and its shards are in the folder of `weights`. */
 export interface ModelUrls {
   config: string;
   tokenizer: string;
   weights: string;
 }
 
-/** Where a model comes from: a server, or the user (no files where only what is kept is left). */
+/** Where a model comes from: a server or the user (no files if only kept files are left). */
 export type ModelSource = ModelUrls | { files: File[] };
 
-/** A file of weights in the store, and its bytes once it is whole. */
+/** A weight file in the store, and its size in bytes when complete. */
 export interface WeightFile {
   name: string;
   size: number;
 }
 
-/** What the store knows of a model: models/NAME/source.json. */
+/** The store's record of a model: models/NAME/source.json. */
 export interface Kept {
-  /** `null` for the user's own files. */
+  /** `null` for the user's files. */
   source: ModelUrls | null;
-  /** By name; `size` is absent as long as it is not known. */
+  /** By name; `size` is absent while it is unknown. */
   files: Record<string, { size?: number; tag: string }>;
 }
 
-/** How far a model's weights have come: bytes, and bytes a second. */
+/** The progress of a download of a model's weights: bytes, and bytes per second. */
 export interface Transfer {
   model: string;
   at: number;

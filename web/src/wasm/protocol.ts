@@ -1,4 +1,4 @@
-// What the page and its Worker say to each other, and what the Lab's wasm offers.
+// The messages between the page and its Worker, and the interface of the Lab's wasm.
 
 import type { ModelInfo, TaskInfo, ThetaInfo } from "../spec";
 import type { ModelSource, SplitSources, Transfer, WeightFile } from "../storage/sources";
@@ -7,16 +7,16 @@ export type DeviceName = "webgpu" | "cpu";
 
 export interface WebgpuStatus {
   available: boolean;
-  /** The adapter computes on the processor. */
+  /** The adapter runs on the processor. */
   software: boolean;
   adapter: string;
-  /** Why there is none; empty where there is one. */
+  /** Why WebGPU is unavailable; empty if it is available. */
   reason: string;
 }
 
-/** What the Worker has here. */
+/** What the Worker found in this browser. */
 export interface Surroundings extends WebgpuStatus {
-  /** Models, runs and thetas outlast the page. */
+  /** Whether models, runs and thetas outlast the page. */
   keepsFiles: boolean;
 }
 
@@ -26,11 +26,11 @@ export interface Device {
   host: string;
 }
 
-/** A line of the record as text, a word on what takes time, or where steps spend it. */
-export type RunEvent = { line: string } | { progress: string } | { spent: Spent };
+/** A line of the record as text, a progress message, or the time spent by the last steps. */
+export type RunEvent = { line: string } | { progress: string } | { spent: StepTimings };
 
-/** Milliseconds of the steps since the last word, by what was done in them. */
-export interface Spent {
+/** Milliseconds of the steps since the last report, by phase. */
+export interface StepTimings {
   forward: number;
   backward: number;
   update: number;
@@ -38,15 +38,15 @@ export interface Spent {
   helpers: number;
 }
 
-/** What peft saves of an adapter; `head` is one that no class of transformers has. */
-export interface Adapter {
+/** The files that peft saves of an adapter; `head` is a classification head that no class of transformers has. */
+export interface PeftAdapter {
   config: string;
   weights: Uint8Array<ArrayBuffer>;
   head?: Uint8Array<ArrayBuffer>;
   note: string;
 }
 
-/** The wasm of crates/apet-web, as wasm-bindgen writes it. */
+/** The wasm of crates/apet-web, as wasm-bindgen exports it. */
 export interface LabModule {
   default(at: { module_or_path: string }): Promise<unknown>;
   webgpuStatus(): Promise<WebgpuStatus>;
@@ -61,12 +61,12 @@ export interface Lab {
   loadModel(name: string, weights: WeightFile[]): Promise<ModelInfo>;
   tokenize(texts: string[]): number[][];
   generate(prompts: number[][], most: number): Promise<number[][]>;
-  ask(spec: string, theta: Uint8Array, text: string, pair?: string): Promise<Asking>;
+  ask(spec: string, theta: Uint8Array, text: string, pair?: string): Promise<Prediction>;
   loadTask(taskSpec: string, seed: number, files: SplitBytes): TaskInfo;
   describe(spec: string): ThetaInfo;
-  plan(spec: string): Planned;
+  plan(spec: string): RunCost;
   startWithAdapter(spec: string, name: string, config: string, weights: Uint8Array): Promise<string>;
-  toPeft(spec: string, theta: Uint8Array): Promise<Adapter>;
+  toPeft(spec: string, theta: Uint8Array): Promise<PeftAdapter>;
   moved(spec: string, theta: Uint8Array): Promise<[block: number | null, part: string, length: number][]>;
   positions(spec: string, cells: number): { blocks: PositionBlock[]; grids: PositionGrid[] };
   recordName(spec: string): string;
@@ -75,35 +75,35 @@ export interface Lab {
     spec: string,
     onEvent: (event: RunEvent) => void,
     reason: string | undefined,
-    helpers: Helper[],
+    helpers: GradientWorker[],
   ): Promise<void>;
-  /** `next` takes the last answer to what is asked then, or to nothing at the end. */
-  assist(spec: string, next: (answer?: Answer) => Promise<Asked | undefined>): Promise<void>;
+  /** `next` takes the last gradient and returns the next request, or `undefined` at the end. */
+  assist(spec: string, next: (answer?: ShardGradient) => Promise<GradientRequest | undefined>): Promise<void>;
   pause(): void;
   resume(): void;
   stop(): void;
 }
 
-/** How likely each class is, in the order of the task's labels; or what is written. */
-export type Asking = { classes: number[] } | { text: string };
+/** The probability of each class, in the order of the task's labels; or the generated text. */
+export type Prediction = { classes: number[] } | { text: string };
 
-/** Some of a step's rows with their weights, and theta's values: whose gradient is asked for. */
-export interface Asked {
+/** Shards of a step's batch, and the values of theta at which their gradient is requested. */
+export interface GradientRequest {
   values: Float32Array<ArrayBuffer>;
   shares: unknown;
 }
-/** Theta's gradient and the loss, over shares. */
-export interface Answer {
+/** Theta's gradient and the loss over the requested shards. */
+export interface ShardGradient {
   gradient: Float32Array<ArrayBuffer>;
   loss: number;
 }
-/** Another Worker that makes a part of a gradient at the same time. */
-export type Helper = (values: Asked["values"], shares: unknown) => Promise<Answer>;
+/** Another Worker, which computes a part of a gradient in parallel. */
+export type GradientWorker = (values: GradientRequest["values"], shares: unknown) => Promise<ShardGradient>;
 
-/** A part of a block (or of none): tuned parameters, and parameters that there are. */
+/** A part of a block (`null` outside of blocks): its trainable parameters, and all its parameters. */
 export type PositionBlock = [block: number | null, part: string, tuned: number, all: number];
 
-/** Tuned scalars of a matrix on a coarser grid, row by row; a vector is a matrix of one row. */
+/** Trainable scalars of a matrix on a coarser grid, row by row; a vector is a matrix with one row. */
 export interface PositionGrid {
   site: string;
   block: number | null;
@@ -113,13 +113,13 @@ export interface PositionGrid {
   counts: number[];
 }
 
-/** What a run would take: bytes held at once, floating point operations. */
-export interface Planned {
+/** The estimated cost of a run: peak memory in bytes, floating-point operations. */
+export interface RunCost {
   peak: number;
   operations: number;
 }
 
-/** One operation or gradient, compared with double precision. */
+/** An operation or gradient, compared with double precision. */
 export interface Check {
   name: string;
   error: number;
@@ -133,33 +133,33 @@ interface FileBytes {
 }
 export type SplitBytes = { train: FileBytes; dev?: FileBytes; test?: FileBytes };
 
-/** Each call's argument and answer. */
+/** The arguments and the result of each call. */
 export interface Calls {
   status: { args: []; value: Surroundings };
   open: { args: [device: DeviceName]; value: Device };
   model: { args: [name: string, source: ModelSource]; value: ModelInfo & { weights: WeightFile[] } };
-  /** Loads a model that another Worker has brought into the store. */
+  /** Loads a model that another Worker has downloaded into the store. */
   kept: { args: [name: string, weights: WeightFile[]]; value: ModelInfo };
-  /** Ends a download; what has come is kept. */
+  /** Cancels a download; the downloaded part is kept. */
   cancel: { args: []; value: void };
   tokenize: { args: [texts: string[]]; value: number[][] };
   generate: { args: [prompts: number[][], most: number]; value: number[][] };
-  /** What the loaded model with a theta answers to a text where the loaded task asks. */
-  ask: { args: [spec: string, theta: Uint8Array, text: string, pair: string | undefined]; value: Asking };
+  /** The prediction of the loaded model with a theta, for a text of the loaded task. */
+  ask: { args: [spec: string, theta: Uint8Array, text: string, pair: string | undefined]; value: Prediction };
   task: { args: [taskSpec: string, seed: number, files: SplitSources]; value: TaskInfo };
-  describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[]; takes: Planned } };
+  describe: { args: [spec: string]; value: ThetaInfo & { name: string; blocks: PositionBlock[]; takes: RunCost } };
   positions: { args: [spec: string, cells: number]; value: { grids: PositionGrid[] } };
-  /** How far a run's theta is from what it began with, by block and part. */
+  /** The distance of a run's theta from its initial values, by block and part. */
   moved: { args: [spec: string, theta: Uint8Array]; value: [block: number | null, part: string, length: number][] };
-  /** Keeps a theta file for a run to begin with; the spec of that run. */
+  /** Keeps a theta file that a run can be initialised from; returns the spec of that run. */
   startWith: { args: [name: string, theta: Uint8Array]; value: string };
   startWithAdapter: { args: [spec: string, name: string, config: string, weights: Uint8Array]; value: string };
-  /** A run's theta as an adapter of Hugging Face peft. */
-  adapter: { args: [spec: string, theta: Uint8Array]; value: Adapter };
+  /** Converts a run's theta to an adapter of Hugging Face peft. */
+  adapter: { args: [spec: string, theta: Uint8Array]; value: PeftAdapter };
   check: { args: []; value: Check[] };
-  /** `helpers` lead to Workers that assist. */
+  /** `helpers` are ports to Workers that compute parts of the gradients. */
   run: { args: [spec: string, reason: string | undefined, helpers: MessagePort[]]; value: void };
-  /** Helps the run at the other end of `port`, until that ends. */
+  /** Computes gradients for the run at the other end of `port`, until that run ends. */
   assist: { args: [spec: string, port: MessagePort]; value: void };
   pause: { args: []; value: void };
   resume: { args: []; value: void };
@@ -173,7 +173,7 @@ export interface Request {
   args: unknown[];
 }
 
-/** `fault`: the Worker can not go on and must be replaced. */
+/** `fault`: the Worker cannot continue and must be replaced. */
 export type Reply =
   | { id: number; value: unknown }
   | { id: number; error: string; fault: boolean }

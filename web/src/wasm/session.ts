@@ -1,9 +1,9 @@
-// One Worker's life, seen from the page.
+// A Worker as the page sees it: its calls, its events and its end.
 
 import type { CallName, Calls, Reply, Request, RunEvent } from "./protocol";
 import type { Transfer } from "../storage/sources";
 
-/** The Worker can not go on: a trap, a lost device, or its end without a word. */
+/** The Worker cannot continue: a trap, a lost device, or a crash without an event. */
 export class Fault extends Error {}
 
 interface Waiting {
@@ -15,7 +15,7 @@ export interface SessionEvents {
   event(event: RunEvent): void;
   download(line: string): void;
   transfer(transfer: Transfer): void;
-  /** The Worker is no more, whoever ended it. */
+  /** The Worker has ended, whatever the cause. */
   ended(reason: string): void;
 }
 
@@ -25,7 +25,7 @@ export class Session {
   #next = 1;
   #dead: Fault | undefined;
   #name = `apet-worker-${Date.now()}-${Math.random()}`;
-  /** Of an ended Worker: when the browser has taken back all it held. */
+  /** Settles once the browser has released everything that an ended Worker held. */
   gone: Promise<unknown> | undefined;
 
   #events: SessionEvents;
@@ -39,7 +39,7 @@ export class Session {
       else if ("download" in data) events.download(data.download);
       else if ("transfer" in data) events.transfer(data.transfer);
       else if ("ready" in data)
-        void navigator.locks?.request(name, () => this.#die("The Worker ended without a word."));
+        void navigator.locks?.request(name, () => this.#die("The Worker crashed."));
       else if ("id" in data) this.#settle(data);
       else this.#die(data.fault);
     };
@@ -47,10 +47,10 @@ export class Session {
       e.preventDefault();
       this.#die(e.message || "The Worker could not be loaded.");
     };
-    this.#worker.onmessageerror = () => this.#die("The Worker sent something that can not be read.");
+    this.#worker.onmessageerror = () => this.#die("The Worker sent a message that cannot be read.");
   }
 
-  /** Calls the Worker. Rejects with a `Fault` when it is lost, else with a sentence to show. */
+  /** Calls the Worker. Rejects with a `Fault` if it is lost, otherwise with an error to show. */
   call<K extends CallName>(call: K, ...args: Calls[K]["args"]): Promise<Calls[K]["value"]> {
     if (this.#dead) return Promise.reject(this.#dead);
     const id = this.#next++;
@@ -65,7 +65,7 @@ export class Session {
     return !this.#dead;
   }
 
-  /** Ends the Worker; whatever was asked of it is rejected with a `Fault`. */
+  /** Ends the Worker; pending calls are rejected with a `Fault`. */
   end(reason: string): void {
     this.#die(reason);
   }

@@ -1,4 +1,4 @@
-// The wasm of crates/apet-view, as wasm-bindgen writes it: all numbers in Results are its.
+// The wasm of crates/apet-view, as wasm-bindgen exports it: it computes all numbers of Results.
 
 import type {
   AddResult,
@@ -24,6 +24,7 @@ import type {
 
 export type { Answer, Answers, By, Cost, Curve, Experiment, Figure, Figured, Group, Mean, Row, Spread, Summed, Threshold, Traded };
 
+/** The records on the page, and what is computed from them. */
 export interface Records {
   add(source: string, text: string): AddResult;
   remove(key: string): boolean;
@@ -46,17 +47,18 @@ interface ViewModule {
   presets(): Experiment[];
 }
 
-// Found at build time; without the wasm the page still builds.
+// Found at build time: without the wasm the page still builds.
 const built = Object.values(import.meta.glob<ViewModule>("../../pkg/view/apet_view.js"))[0];
 
 const wasm = Object.values(
   import.meta.glob<string>("../../pkg/view/apet_view_bg.wasm", { query: "?url", import: "default", eager: true }),
 )[0];
 
+/** Loads the wasm of Results. */
 export async function openRecords(): Promise<{ records: Records; presets: Experiment[] }> {
   if (!built || !wasm) {
     throw new Error(
-      "This build of the page can not read records: its WebAssembly (web/pkg/view) was not there. Build it with `cargo xtask lab`.",
+      "This build of the page cannot read records: its WebAssembly (web/pkg/view) was missing. Build it with `cargo xtask lab`.",
     );
   }
   const module = await built();

@@ -1,8 +1,8 @@
-// The Worker: holds the Lab's wasm and the base model, does one call at a time on
-// request. It is disposable: on a fault the page ends it and starts another.
+// The Worker: holds the Lab's wasm and the base model, and answers the page's calls.
+// It is disposable: after a fault the page ends it and starts another.
 
 /// <reference lib="webworker" />
-import { assist, dismiss, helper } from "./crew";
+import { gradientWorker, release, serveGradients } from "./gradient-port";
 import { readSource } from "../storage/download";
 import { keepModel } from "../storage/keep";
 import { keepsFiles } from "../storage/memory-files";
@@ -13,7 +13,7 @@ declare const self: DedicatedWorkerGlobalScope;
 const say = (reply: Reply) => self.postMessage(reply);
 const download = (line: string) => say({ download: line });
 
-// Found at build time; without the wasm the page still builds and shows Results.
+// Found at build time: without the wasm the page still builds and shows Results.
 const built = Object.values(import.meta.glob<LabModule>("../../pkg/lab/apet_web.js"))[0];
 const address = Object.values(
   import.meta.glob<string>("../../pkg/lab/apet_web_bg.wasm", { query: "?url", import: "default", eager: true }),
@@ -27,7 +27,7 @@ let getting: AbortController | undefined;
 async function load(): Promise<LabModule> {
   if (!built || !address) {
     throw new Error(
-      "This build of the page has no Lab: its WebAssembly (web/pkg/lab) was not there. Build it with `cargo xtask lab`.",
+      "This build of the page has no Lab: its WebAssembly (web/pkg/lab) was missing. Build it with `cargo xtask lab`.",
     );
   }
   const module = await built();
@@ -41,7 +41,7 @@ function module(): Promise<LabModule> {
 }
 
 function opened(): Lab {
-  if (!lab) throw new Error("No device is open in the Worker.");
+  if (!lab) throw new Error("The Worker has no open device.");
   return lab;
 }
 
@@ -70,7 +70,7 @@ const handlers: Handlers = {
   },
 
   kept: (name, weights) => opened().loadModel(name, weights),
-  cancel: () => getting?.abort(new Error("The download was cancelled; what came of it is kept.")),
+  cancel: () => getting?.abort(new Error("The download was cancelled; the downloaded part is kept.")),
   tokenize: (texts) => opened().tokenize(texts),
   generate: (prompts, most) => opened().generate(prompts, most),
 
@@ -97,18 +97,18 @@ const handlers: Handlers = {
   check: () => opened().check(),
   run: async (spec, reason, ports) => {
     try {
-      await opened().run(spec, (event) => say({ event }), reason, ports.map(helper));
+      await opened().run(spec, (event) => say({ event }), reason, ports.map(gradientWorker));
     } finally {
-      ports.forEach(dismiss);
+      ports.forEach(release);
     }
   },
-  assist: (spec, port) => assist(opened(), spec, port),
+  assist: (spec, port) => serveGradients(opened(), spec, port),
   pause: () => opened().pause(),
   resume: () => opened().resume(),
   stop: () => opened().stop(),
 };
 
-/** A trap, a lost device, no memory: a new Worker can go on, this one can not. */
+/** A trap, a lost device, out of memory: a new Worker can continue, this one cannot. */
 function isFault(error: unknown): boolean {
   if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) return true;
   return error instanceof Error && "recoverable" in error && error.recoverable === true;
@@ -128,11 +128,11 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
   }
 };
 
-// A panic inside a future of the wasm settles no promise; it arrives here.
+// A panic inside one of the wasm's futures settles no promise; it arrives here.
 self.addEventListener("error", (e) => say({ fault: sentence(e.error ?? e.message) }));
 self.addEventListener("unhandledrejection", (e) => say({ fault: sentence(e.reason) }));
 
-// The Worker holds the lock of its name as long as it lives: the page waits for it, and
-// so learns of a death that sends no event.
+// The Worker holds the lock of its name for as long as it lives: the page waits for that lock, and
+// so notices a crash that sends no event.
 navigator.locks?.request(self.name, () => new Promise(() => {}));
 navigator.locks?.query().then(() => say({ ready: true }));

@@ -1,4 +1,4 @@
-// The scaling experiment: what it asks, its button, how far it is, and what came of it.
+// The scaling experiment: its question, its button, its progress and its results.
 
 import type { ComponentType } from "preact";
 import { catalogue } from "../../storage/catalogue";
@@ -31,9 +31,9 @@ const TITLES: Record<string, string> = {
   counts: "Counts",
 };
 
-/** `Found` shows what came of its runs. */
+/** The experiment; `Found` shows its results. */
 export function ExperimentView({ Found }: { Found: ComponentType }) {
-  // Its place is kept until the wasm of Results says what there is to look at.
+  // Keeps the place until the wasm of Results has listed the experiments.
   if (!experiment.value) return <section class="experiment to-come" aria-label="Scaling experiment" aria-busy="true" />;
   const done = doneRuns.value.length;
   const all = plannedRuns.value.length;
@@ -41,19 +41,19 @@ export function ExperimentView({ Found }: { Found: ComponentType }) {
     <section class="experiment" aria-labelledby="experiment-title">
       <h2 id="experiment-title">Scaling experiment</h2>
       <Choice
-        label="What to look at"
+        label="Question"
         value={experiment.value.name}
         options={presets.value.map(({ name }) => ({ value: name, title: TITLES[name] ?? name, off: queued.value }))}
         onChange={(name) => (chosenName.value = name)}
       />
       <p>{experiment.value.about}</p>
       <p class="hint">
-        {count(all)} runs on {list(experimentModels.value)}, one after another in this tab. What is done is kept, and
-        counts wherever it belongs.
+        {count(all)} runs on {list(experimentModels.value)}, one after another in this tab. Finished runs are kept and
+        reused.
       </p>
       <Start />
       {(queued.value || (done > 0 && done < all)) && <Progress done={done} all={all} />}
-      {failure.value && <p class="problem">It stopped at a run that failed: {failure.value}</p>}
+      {failure.value && <p class="problem">Stopped because a run failed: {failure.value}</p>}
       {done > 0 && <Found />}
     </section>
   );
@@ -76,16 +76,16 @@ function Start() {
           disabled={queued.value ? ending.value : !can}
           onClick={() => (queued.value ? stop() : where && void start(where))}
         >
-          {queued.value ? "Stop" : done > 0 ? "Go on" : "Run the experiment"}
+          {queued.value ? "Stop" : done > 0 ? "Resume" : "Run the experiment"}
         </button>
       </div>
       {lacks.length > 0 && (
         <p class="hint">
-          It needs {list(lacks)}, which {lacks.length === 1 ? "is" : "are"} not offered here: get what is missing with{" "}
-          <code>apet fetch</code> and open the page again.
+          It needs {list(lacks)}, which {lacks.length === 1 ? "is" : "are"} not available here: download{" "}
+          {lacks.length === 1 ? "it" : "them"} with <code>apet fetch</code> and reload the page.
         </p>
       )}
-      {!queued.value && bytes > 0 && <p class="hint">Models of {megabytes(bytes)} MB are brought for it.</p>}
+      {!queued.value && bytes > 0 && <p class="hint">Downloads {megabytes(bytes)} MB first.</p>}
     </>
   );
 }
@@ -94,7 +94,7 @@ function Progress({ done, all }: { done: number; all: number }) {
   const now = presentRun.value;
   return (
     <div class="going">
-      <progress aria-label="Runs of the experiment that are done" value={done} max={all} />
+      <progress aria-label="Finished runs of the experiment" value={done} max={all} />
       <p class="status" data-testid="experiment">
         {count(done)} of {count(all)} runs{timeLeft()}
         {now && (ending.value ? ". Stopping…" : `. Now ${runName(now.spec)}`)}

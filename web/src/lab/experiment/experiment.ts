@@ -1,5 +1,5 @@
-// The scaling experiment: many runs on the screen's Worker, one after another. What is
-// done is in the records, so it goes on from there after a stop or a reload.
+// The scaling experiment: many runs on the main Worker, one after another. Finished runs are
+// in the records, so the experiment resumes after a stop or a reload.
 
 import { computed, signal } from "@preact/signals";
 import { catalogue, tasks } from "../../storage/catalogue";
@@ -10,52 +10,56 @@ import { offered } from "../../storage/own-models";
 import { ownTasks } from "../../storage/own-tasks";
 import { adopt, spec } from "../choices";
 import type { DeviceName } from "../../wasm/protocol";
-import { canGoOn, goOn } from "../run/resume";
+import { canResume, resumeRun } from "../run/resume";
 import { busy, phase, problem, queued } from "../run/state";
 import { stop as stopRun, train } from "../run/trainer";
 
 /** A run of the experiment. */
 export interface PlannedRun {
   run: string;
-  /** As it came. */
+  /** The spec as JSON. */
   text: string;
   spec: Spec;
 }
 
 const WHOLE = "demo";
-/** The one whose runs are being made: an address that names another changes nothing until they are. */
+/** The experiment that is running: another one in the address is ignored until it has ended. */
 const underWay = signal("");
-/** Of the experiment on the screen. */
+/** The name of the chosen experiment. */
 export const chosenName = inAddress("lab", "experiment", WHOLE);
+/** The experiment on the screen. */
 export const experiment = computed(
   () => presets.value.find((preset) => preset.name === (underWay.value || chosenName.value)) ?? presets.value[0],
 );
 
-/** Whether it asks all that the paper claims. */
+/** Whether it tests all claims of the paper. */
 export const isWhole = () => experiment.value?.name === WHOLE;
 
+/** Its runs. */
 export const plannedRuns = computed<PlannedRun[]>(() =>
   (experiment.value?.runs ?? []).map(({ run, spec: text }) => ({ run, text, spec: JSON.parse(text) as Spec })),
 );
+/** Its models. */
 export const experimentModels = computed(() => [...new Set(plannedRuns.value.map((r) => r.spec.model))]);
+/** Its tasks. */
 export const experimentTasks = computed(() => [...new Set(plannedRuns.value.map((r) => r.spec.task.name))]);
 
-/** Ids of the runs that are at their end, on whatever device. */
+/** Ids of the finished runs, on any device. */
 export const doneRuns = computed<string[]>(() => {
   const ended = new Set(rows.value.filter((r) => r.status === "done" || r.status === "diverged").map((r) => r.run));
   return plannedRuns.value.map((r) => r.run).filter((run) => ended.has(run));
 });
 
-/** The run that is made just now. */
+/** The current run. */
 export const presentRun = signal<PlannedRun | undefined>(undefined);
-/** Why it did not get on, in a sentence. */
+/** Why it stopped. */
 export const failure = signal("");
-/** The user asked for its end. */
+/** Whether the user stopped it. */
 export const ending = signal(false);
 
-/** Models and tasks it needs that are not here. */
+/** Models and tasks that it needs and that are missing. */
 export function missing(): string[] {
-  if (catalogue.value === null) return []; // not known yet
+  if (catalogue.value === null) return []; // still unknown
   const models = offered().map((m) => m.name);
   const data = [...tasks(), ...ownTasks.value].map((t) => t.name);
   return [
@@ -64,13 +68,13 @@ export function missing(): string[] {
   ];
 }
 
-/** Bytes of models that have to be brought. */
+/** Bytes of models that must be downloaded. */
 export const bytesToGet = () =>
   offered()
     .filter((m) => !m.whole && experimentModels.value.includes(m.name))
     .reduce((sum, m) => sum + m.bytes, 0);
 
-/** Makes the runs that are not done, until one fails or the user stops. */
+/** Does the remaining runs, until one fails or the user stops. */
 export async function start(device: DeviceName): Promise<void> {
   if (busy.value) return;
   queued.value = true;
@@ -83,29 +87,29 @@ export async function start(device: DeviceName): Promise<void> {
     for (const planned of plannedRuns.peek()) {
       if (doneRuns.value.includes(planned.run)) continue;
       presentRun.value = planned;
-      const begun = performance.now();
-      const row = rows.value.find((r) => r.run === planned.run && r.device === device && canGoOn(r));
-      const ended = row ? await goOn(row) : await train(adopt(planned.text), device);
+      const started = performance.now();
+      const row = rows.value.find((r) => r.run === planned.run && r.device === device && canResume(r));
+      const ended = row ? await resumeRun(row) : await train(adopt(planned.text), device);
       if (!ended) failure.value = problem.value;
       if (!ended || ending.value) break;
-      if (!row) note(planned.spec.model, performance.now() - begun);
+      if (!row) note(planned.spec.model, performance.now() - started);
     }
   } finally {
     presentRun.value = undefined;
     ending.value = false;
     queued.value = false;
     underWay.value = "";
-    spec.value = form; // what was set before
+    spec.value = form; // restore the user's settings
   }
 }
 
-/** Stops the present run, which is gone on with next time. */
+/** Stops the current run, which is resumed next time. */
 export function stop(): void {
   ending.value = true;
   if (phase.value !== "idle" && phase.value !== "preparing") void stopRun();
 }
 
-/** What whole runs of each model took since the start. */
+/** The time of the complete runs of each model since the start. */
 const took = signal<ReadonlyMap<string, { runs: number; ms: number }>>(new Map());
 
 function note(model: string, ms: number): void {
@@ -113,7 +117,7 @@ function note(model: string, ms: number): void {
   took.value = new Map(took.value).set(model, { runs: before.runs + 1, ms: before.ms + ms });
 }
 
-/** Seconds that are left; `atLeast` where a model that is still to come may take longer than those before. */
+/** The remaining seconds; `atLeast` if a model without a finished run may take longer than the others. */
 export const left = computed<{ seconds: number; atLeast: boolean } | undefined>(() => {
   const means = new Map([...took.value].map(([model, { runs, ms }]) => [model, ms / runs]));
   if (means.size === 0) return undefined;

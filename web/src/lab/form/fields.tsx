@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useState } from "preact/hooks";
 import { invalid } from "../choices";
 
+/** A labelled field. */
 export function Field(props: { label: string; hint?: ComponentChildren; for?: string; children: ComponentChildren }) {
   return (
     <div class="field">
@@ -19,13 +20,13 @@ interface NumberProps {
   value: number;
   min: number;
   max?: number;
-  /** Whole numbers where not said otherwise. */
+  /** Accepts fractions; otherwise only integers. */
   real?: boolean;
   hint?: ComponentChildren;
   onChange(value: number): void;
 }
 
-/** A number the user types. */
+/** A number that the user types. */
 export function NumberField(props: NumberProps) {
   const parse = (typed: string) => {
     const value = Number(typed);
@@ -43,7 +44,7 @@ export function NumberField(props: NumberProps) {
 const COUNT = /^([1-9]\d{0,14}|as (lora|bitfit|adapter|prompt))$/;
 const SHARE = /^(\d+(\.\d+)?|\.\d+)\s*%$/;
 
-/** How many parameters: a number, a share, or as many as a baseline. */
+/** A number of parameters: an integer, a share, or that of a baseline. */
 export function CountField(props: { label: string; value: number | string; onChange(value: number | string): void }) {
   const parse = (typed: string) => {
     const fits = COUNT.test(typed) || (SHARE.test(typed) && parseFloat(typed) > 0 && parseFloat(typed) <= 100);
@@ -54,7 +55,7 @@ export function CountField(props: { label: string; value: number | string; onCha
     <TypedField
       {...props}
       parse={parse}
-      expected="Expected a whole number, at least 1. Or a share such as 0.01%, or as lora."
+      expected="Expected a whole number, at least 1, a share such as 0.01%, or as lora."
       hint="Or a share of the model (0.01%), or as lora, as bitfit, as adapter, as prompt."
       mode="text"
     />
@@ -65,15 +66,15 @@ interface TypedProps<T extends number | string> {
   label: string;
   value: T;
   hint?: ComponentChildren;
-  /** Undefined where the text is no value. */
+  /** The value of a text; `undefined` if it is invalid. */
   parse(typed: string): T | undefined;
-  /** What is said then. */
+  /** The error message for invalid text. */
   expected: string;
   mode: "text" | "numeric" | "decimal";
   onChange(value: T): void;
 }
 
-/** A value the user types; what is none stays on the screen with a sentence. */
+/** A value that the user types; invalid text stays on the screen with an error message. */
 function TypedField<T extends number | string>(props: TypedProps<T>) {
   const id = useId();
   const [text, setText] = useState(String(props.value));
@@ -138,6 +139,7 @@ interface SelectProps {
   onChange(value: string): void;
 }
 
+/** A labelled menu of options. */
 export function SelectField({ label, value, options, hint, onChange }: SelectProps) {
   const id = useId();
   return (
@@ -153,7 +155,7 @@ export function SelectField({ label, value, options, hint, onChange }: SelectPro
   );
 }
 
-/** One of a few, all in sight. */
+/** A choice of one option, all of them visible. */
 export function Choice<T extends string>(props: {
   label: string;
   value: T | undefined;
@@ -183,6 +185,7 @@ export function Choice<T extends string>(props: {
   );
 }
 
+/** A labelled checkbox. */
 export function Check({ label, checked, onChange }: { label: string; checked: boolean; onChange(on: boolean): void }) {
   return (
     <label class="check">

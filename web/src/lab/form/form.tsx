@@ -1,18 +1,19 @@
-// The form of the Lab: model and task, what is tuned, how it is trained, where.
+// The form of the Lab: model and task, method, training, device.
 
 import { useState } from "preact/hooks";
 import type { Objective } from "../../spec";
 import { megabytes } from "../../format";
 import { offered } from "../../storage/own-models";
-import { devicesThere } from "../../storage/catalogue";
+import { serverDevices } from "../../storage/catalogue";
 import { change, device, spec } from "../choices";
 import { Choice, NumberField, SelectField } from "./fields";
 import { MethodFields } from "./method-fields";
 import { ModelsDialog, chooseModel } from "./models-dialog";
 import { TaskFields } from "./task-fields";
-import { there } from "../run/there";
+import { serverDevice } from "../run/server-run";
 import { busy, unfit, webgpu } from "../run/state";
 
+/** The form. */
 export function Form() {
   return (
     <form class="lab-form" aria-label="Run" onSubmit={(e) => e.preventDefault()}>
@@ -35,7 +36,7 @@ function ModelField() {
   const { model } = spec.value;
   const size = (bytes: number) => (bytes > 0 ? ` · ${megabytes(bytes)} MB` : "");
   const options = offered().map((m) => ({ value: m.name, title: `${m.name}${size(m.bytes)}` }));
-  if (model && !options.some((o) => o.value === model)) options.unshift({ value: model, title: `${model} (not here)` });
+  if (model && !options.some((o) => o.value === model)) options.unshift({ value: model, title: `${model} (not available)` });
   return (
     <>
       <SelectField label="Pretrained model" value={model} options={options} onChange={chooseModel} />
@@ -93,49 +94,49 @@ function TrainFields() {
             onChange={(n) => change((s) => void (s.train.eval_every = n))}
           />
           <NumberField
-            label="Training rows"
+            label="Training sentences"
             value={task.train_rows ?? 0}
             min={0}
             hint="0 uses all"
             onChange={(n) => change((s) => void (s.task.train_rows = n))}
           />
           <NumberField
-            label="Tokens at most"
+            label="Maximum length"
             value={task.max_length ?? 128}
             min={3}
-            hint="of one text"
+            hint="tokens of a text"
             onChange={(n) => change((s) => void (s.task.max_length = n))}
           />
           <NumberField
-            label="Patience"
+            label="Stop early after"
             value={train.patience ?? 0}
             min={0}
-            hint="evaluations; 0 is endless"
+            hint="evaluations without gain; 0 = never"
             onChange={(n) => change((s) => void (s.train.patience = n))}
           />
           <SelectField
             label="Schedule"
             value={optimizer.schedule ?? "linear"}
             options={[
-              { value: "linear", title: "falls to 0" },
+              { value: "linear", title: "linear decay to 0" },
               { value: "constant", title: "constant" },
             ]}
             onChange={(v) => change((s) => void (s.optimizer.schedule = v as "linear" | "constant"))}
           />
           <SelectField
-            label="Learns"
+            label="Objective"
             value={objective ?? "class_head"}
             options={[
-              { value: "class_head", title: "class, by a head" },
-              { value: "label_words", title: "label's word" },
+              { value: "class_head", title: "classifier on top" },
+              { value: "label_words", title: "label word" },
             ]}
             onChange={(v) => change((s) => void (s.objective = v as Objective))}
           />
           <SelectField
-            label="Head reads"
+            label="Pooling"
             value={head?.pooling ?? "mean"}
             options={[
-              { value: "mean", title: "mean state" },
+              { value: "mean", title: "mean of tokens" },
               { value: "first", title: "first token" },
               { value: "pooler", title: "pooler" },
             ]}
@@ -151,49 +152,49 @@ function DeviceField() {
   const none = webgpu.value !== undefined && !webgpu.value.available;
   return (
     <section class="group" aria-labelledby="device-title">
-      <h2 id="device-title">Where</h2>
+      <h2 id="device-title">Runs on</h2>
       <Choice
         label="Device"
-        value={there.value ? undefined : device.value}
+        value={serverDevice.value ? undefined : device.value}
         options={[
           { value: "webgpu", title: "WebGPU", off: none },
           { value: "cpu", title: "Processor (cpu)" },
         ]}
         onChange={(d) => {
           device.value = d;
-          there.value = "";
+          serverDevice.value = "";
         }}
       />
-      {devicesThere().length > 0 && (
+      {serverDevices().length > 0 && (
         <Choice
           label="On the machine that serves this page"
-          value={there.value || undefined}
-          options={devicesThere().map((name) => ({ value: name, title: name }))}
-          onChange={(name) => (there.value = name)}
+          value={serverDevice.value || undefined}
+          options={serverDevices().map((name) => ({ value: name, title: name }))}
+          onChange={(name) => (serverDevice.value = name)}
         />
       )}
       <p class="hint adapter" data-testid="adapter">
-        {there.value
-          ? `The run is trained natively on ${there.value} of the machine that serves this page, and kept in its store.`
+        {serverDevice.value
+          ? `The run trains natively on ${serverDevice.value} of the machine that serves this page, and is kept in its store.`
           : adapterLine()}
       </p>
       {webgpu.value?.keepsFiles === false && (
         <p class="hint">
-          This browser gives the page no files of its own (OPFS): models, runs and what they tuned last as long as the page.
+          This browser has no private files (OPFS) for the page: models, runs and thetas are lost when the page is closed.
         </p>
       )}
     </section>
   );
 }
 
-/** What the page found, said as it is. */
+/** Describes the WebGPU adapter. */
 function adapterLine(): string {
   const found = webgpu.value;
-  if (!found) return unfit.value ? "Which adapters there are is not known." : "Looking for a WebGPU adapter…";
+  if (!found) return unfit.value ? "The adapters are unknown." : "Looking for a WebGPU adapter…";
   if (!found.available)
-    return `No WebGPU here${found.reason ? ` (${found.reason})` : ""}. Training runs on the processor, in WebAssembly.`;
-  const name = found.adapter || "no name given";
+    return `No WebGPU${found.reason ? ` (${found.reason})` : ""}. Training runs on the processor, in WebAssembly.`;
+  const name = found.adapter || "unnamed";
   if (found.software)
-    return `WebGPU is here, but its adapter is software (${name}): it computes on the processor, slower than cpu does. cpu is proposed.`;
+    return `WebGPU is available, but its adapter is software (${name}): it runs on the processor, slower than cpu. Recommended: cpu.`;
   return `WebGPU adapter: ${name}.`;
 }

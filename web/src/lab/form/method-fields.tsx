@@ -1,8 +1,8 @@
-// What is tuned: the method and its options.
+// The method and its options.
 
 import { MODULES, type Method, type MethodName, type Module, type Pool, type Selector } from "../../spec";
 import { METHODS } from "../../format";
-import { BeginWith } from "./begin-with";
+import { InitialiseFrom } from "./initialise-from";
 import { change, chooseMethod, spec } from "../choices";
 import { Check, CountField, Field, NumberField, SelectField } from "./fields";
 import { plan } from "../run/state";
@@ -17,31 +17,32 @@ const MODULE_TITLES: Record<Module, string> = {
   pooler: "Pooler",
 };
 
-/** Selectors the tab offers; a mask comes from a file of the store, natively. */
+/** The selectors of a tab; a mask needs a file of the native store. */
 const SELECTORS: Record<Exclude<Selector, "mask">, string> = {
-  element: "Scalars at random",
-  rows: "Whole rows",
-  columns: "Whole columns",
+  element: "Random single weights",
+  rows: "Random rows",
+  columns: "Random columns",
   diagonal: "Diagonals",
   magnitude: "Largest weights",
   gradient: "Largest gradients",
   snip: "Largest gradient × weight (SNIP)",
-  unit: "Whole units",
+  unit: "Random units",
   lora_scalar: "Scalars inside LoRA",
 };
 
+/** The fields of the method. */
 export function MethodFields() {
   const { method } = spec.value;
   return (
     <section class="group" aria-labelledby="method-title">
-      <h2 id="method-title">What is tuned</h2>
+      <h2 id="method-title">Method</h2>
       <SelectField
         label="Method"
         value={method.name}
         options={NAMES.map((value) => ({ value, title: METHODS[value].title }))}
         onChange={(name) => chooseMethod(name as MethodName)}
       />
-      <p class="hint">{METHODS[method.name].says} The head is always tuned and counted apart.</p>
+      <p class="hint">{METHODS[method.name].says} The classifier on top is always trained, and counted separately.</p>
       {method.name === "apet" && <ApetFields method={method} />}
       {method.name === "lora" && <LoraFields method={method} />}
       {method.name === "prompt" && (
@@ -54,13 +55,13 @@ export function MethodFields() {
       )}
       {method.name === "adapter" && (
         <NumberField
-          label="Width of the bottlenecks"
+          label="Bottleneck size"
           value={method.bottleneck}
           min={1}
-          onChange={(bottleneck) => edit<Adapter>({ bottleneck })}
+          onChange={(bottleneck) => edit<AdapterMethod>({ bottleneck })}
         />
       )}
-      <BeginWith />
+      <InitialiseFrom />
     </section>
   );
 }
@@ -68,7 +69,7 @@ export function MethodFields() {
 type Apet = Extract<Method, { name: "apet" }>;
 type Lora = Extract<Method, { name: "lora" }>;
 type Prompt = Extract<Method, { name: "prompt" }>;
-type Adapter = Extract<Method, { name: "adapter" }>;
+type AdapterMethod = Extract<Method, { name: "adapter" }>;
 
 const edit = <M extends Method>(changes: Partial<M>) =>
   change((s) => void (s.method = { ...s.method, ...changes } as Method));
@@ -79,13 +80,13 @@ function ApetFields({ method }: { method: Apet }) {
     <>
       <CountField label="Number of parameters" value={count} onChange={(n) => edit<Apet>({ count: n })} />
       <SelectField
-        label="How they are drawn"
+        label="Selection"
         value={method.select?.by ?? "element"}
         options={Object.entries(SELECTORS).map(([value, title]) => ({ value, title }))}
         onChange={(by) => edit<Apet>({ select: { by: by as Selector } })}
       />
       <fieldset class="choice">
-        <legend>Drawn from</legend>
+        <legend>Chosen among</legend>
         <div class="checks">
           {MODULES.map((m) => (
             <Check
@@ -124,7 +125,7 @@ function LayerFields({ pool }: { pool: Pool }) {
         <div class="pair">
           <NumberField
             label="First layer"
-            hint="counted from 0"
+            hint="starting at 0"
             value={layers.first}
             min={0}
             onChange={(first) => set({ ...layers, first })}
@@ -147,7 +148,7 @@ function LoraFields({ method }: { method: Lora }) {
       <Field
         label="Linear layers"
         for="lora-targets"
-        hint="Last part of their names, such as query, key, value, dense."
+        hint="The last parts of their names, such as query, key, value, dense."
       >
         <input
           id="lora-targets"

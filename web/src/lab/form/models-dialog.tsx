@@ -1,12 +1,13 @@
-// Models beside the host's: from the hub or a folder; and what this browser keeps of any.
+// Adds models from the hub or a folder, and lists the models kept in this browser.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { megabytes } from "../../format";
 import { addAddress, addFiles, keptModels, removeKeptModel, type KeptModel } from "../../storage/own-models";
-import { asked, change, spec } from "../choices";
+import { requested, change, spec } from "../choices";
 import { Field } from "./fields";
 import { held, phase, problem, unfit } from "../run/state";
 
+/** The dialog of models. */
 export function ModelsDialog({ open, close }: { open: boolean; close(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -71,7 +72,7 @@ function AddressField({ close }: { close(): void }) {
         </button>
       </div>
       <p id="model-address-says" class={wrong ? "hint bad" : "hint"}>
-        {wrong || "It has config.json, tokenizer.json and safetensors. The download is kept in this browser."}
+        {wrong || "It must contain config.json, tokenizer.json and safetensors. The download is kept in this browser."}
       </p>
     </Field>
   );
@@ -85,21 +86,21 @@ function FolderField({ close }: { close(): void }) {
         Choose a folder…
       </button>
       <p class="hint">
-        The same files on this machine; or drop the folder on the page. They are copied into this browser, and sent
-        nowhere.
+        The same files on this machine; or drop the folder on the page. They are copied into this browser and never
+        uploaded.
       </p>
       <input
         ref={picker}
         type="file"
         multiple
-        {...{ webkitdirectory: true }} // which the types do not know
+        {...{ webkitdirectory: true }} // missing in the types
         hidden
         data-testid="own-model"
         onChange={(e) => {
           const files = [...(e.currentTarget.files ?? [])];
           e.currentTarget.value = "";
           const folder = files[0]?.webkitRelativePath.split("/")[0] ?? "";
-          // What lies in folders of the folder is not the model's.
+          // Files in subfolders do not belong to the model.
           takeModelFiles(
             files.filter((f) => f.webkitRelativePath.split("/").length <= 2),
             folder,
@@ -141,17 +142,18 @@ function KeptList() {
 const sizeOf = ({ here, bytes, whole }: KeptModel) =>
   whole ? `${megabytes(here)} MB` : `${megabytes(here)} of ${megabytes(bytes)} MB`;
 
-/** Makes a model of the user's files and chooses it. */
+/** Adds a model from the user's files and chooses it. */
 export function takeModelFiles(files: File[], folder: string): void {
   if (files.length > 0) take(addFiles(folder, files));
 }
 
 function take(name: string): void {
-  asked.add(name);
+  requested.add(name);
   problem.value = unfit.value = "";
   chooseModel(name);
 }
 
+/** Chooses a model. */
 export function chooseModel(name: string): void {
   held.value = "";
   change((s) => void (s.model = name));

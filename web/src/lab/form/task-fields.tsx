@@ -1,4 +1,4 @@
-// The data: a task of the host, or the user's own files.
+// The data: a task of the host, or the user's files.
 
 import { useRef } from "preact/hooks";
 import { tasks } from "../../storage/catalogue";
@@ -11,6 +11,7 @@ import { problem, unfit } from "../run/state";
 const TEXT_NAMES = ["text", "sentence", "review", "content", "comment", "tweet", "title"];
 const LABEL_NAMES = ["label", "class", "category", "sentiment", "target", "y"];
 
+/** The fields of the task. */
 export function TaskFields() {
   const picker = useRef<HTMLInputElement>(null);
   const offered = tasks();
@@ -21,7 +22,7 @@ export function TaskFields() {
     ...ownTasks.value.map((t) => ({ value: t.name, title: `${t.name} (your data)` })),
   ];
   if (task.name && !options.some((o) => o.value === task.name))
-    options.unshift({ value: task.name, title: `${task.name} (not here)` });
+    options.unshift({ value: task.name, title: `${task.name} (not available)` });
 
   return (
     <>
@@ -55,7 +56,7 @@ export function TaskFields() {
               }
             />
             <button type="button" class="quiet" onClick={() => forget(own.name)}>
-              Forget this data
+              Remove this data
             </button>
           </div>
         </>
@@ -65,7 +66,7 @@ export function TaskFields() {
           Use your own file…
         </button>
         <p class="hint">
-          CSV, TSV or JSONL with a text and a label column; or drop it anywhere. It stays in this browser.
+          CSV, TSV or JSONL with a text and a label column; or drop it on the page. It stays in this browser.
         </p>
         <input
           ref={picker}
@@ -106,7 +107,7 @@ function ColumnField({
   );
 }
 
-/** Makes a task of the files and chooses it. */
+/** Makes a task from the files and chooses it. */
 export async function takeOwnFiles(files: File[]): Promise<void> {
   if (files.length === 0) return;
   try {

@@ -1,4 +1,4 @@
-// The model as a table of blocks and their parts, drawn to scale; a part is looked into, or chosen for a pool.
+// The model as a table of blocks and their parts, drawn to scale; a part can be opened, or chosen as candidates.
 
 import { useEffect, useRef } from "preact/hooks";
 import { compact, count, percent, rough } from "../../format";
@@ -12,10 +12,11 @@ interface BlocksProps {
   look(block: Block, part: string): void;
 }
 
+/** The table of blocks. */
 export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
   const most = Math.max(1, ...blocks.map(([, , n]) => n));
-  const inSight = blocks.filter(([b, p, n]) => parts.includes(p) && shown.includes(b) && (drawn.value || n > 0));
-  const largest = Math.max(1, ...inSight.map(([, , , all]) => all));
+  const visible = blocks.filter(([b, p, n]) => parts.includes(p) && shown.includes(b) && (drawn.value || n > 0));
+  const largest = Math.max(1, ...visible.map(([, , , all]) => all));
   const farthest = Math.max(1e-12, ...(lengths.value?.values() ?? []));
   const at = (block: Block, part: string) => blocks.find(([b, p]) => b === block && p === part);
   const paint = useRef<boolean | undefined>(undefined);
@@ -41,7 +42,7 @@ export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
   };
   return (
     <>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Where the tuned parameters lie">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Positions of the trained parameters">
         <table onKeyDown={walk} class={drawn.value ? "drawing" : ""}>
           <thead>
             <tr>
@@ -63,14 +64,14 @@ export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
                   const length = lengths.value?.get(key(block, part));
                   const isIn = drawn.value?.has(key(block, part));
                   if (!of || (drawn.value ? all === 0 : tuned === 0)) return <td key={part}>–</td>;
-                  // The box is as large as the part, on a scale of areas; its colour says how many of it are tuned, or how
-                  // far they moved, on a scale of logarithms for counts.
+                  // The area of the box is proportional to the part's size; its colour shows how many of its parameters
+                  // are trained, on a log scale, or how far they moved.
                   const side = drawn.value || all === 0 ? 1 : Math.sqrt(all / largest);
                   const depth = length !== undefined ? length / farthest : Math.log1p(tuned) / Math.log1p(most);
                   const where = `${TITLES[part]}, block ${block === null ? "none" : block + 1}`;
                   const share = all > 0 ? `${count(tuned)} of ${count(all)}, ${percent(tuned / all)}` : count(tuned);
                   const text = drawn.value ? compact(all) : length !== undefined ? rough(length) : compact(tuned);
-                  // What is seen is part of what is said.
+                  // The visible text is part of the accessible name.
                   const says = `${where}: ${text}; ${share}${length === undefined ? "" : `; moved by ${rough(length)}`}`;
                   return (
                     <td key={part}>
@@ -85,7 +86,7 @@ export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
                         data-column={column}
                         onPointerDown={(e) => {
                           if (!drawn.value) return;
-                          // A finger holds what it began on, which may be what is in the box.
+                          // Touch captures the element it started on, which may be inside the box.
                           (e.target as Element).releasePointerCapture(e.pointerId);
                           paint.current = !isIn;
                           set(block, part, !isIn);
@@ -95,7 +96,7 @@ export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
                         }}
                         onClick={(e) => {
                           if (!drawn.value) look(block, part);
-                          // The pointer has painted; what has no pointer is the keyboard.
+                          // The pointer has already painted; a click without a pointer is the keyboard.
                           else if (e.detail === 0) set(block, part, !isIn);
                         }}
                       >
@@ -111,8 +112,8 @@ export function Blocks({ blocks, parts, shown, look }: BlocksProps) {
       </div>
       <p class="hint">
         {drawn.value
-          ? "Choose parts: with the pointer, also dragged over several, or with the arrow keys and Space."
-          : `Boxes are as large as the parts.${lengths.value ? " Numbers and colour: how far the last run moved them." : " Numbers and colour: how many are tuned."} A box shows its matrices.`}
+          ? "Choose parts: click, drag over several, or use the arrow keys and Space."
+          : `The area of a box is the size of the part.${lengths.value ? " Numbers and colour: how far the last run moved it." : " Numbers and colour: how many parameters are trained."} Click a box to see its matrices.`}
       </p>
     </>
   );

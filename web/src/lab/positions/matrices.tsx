@@ -8,16 +8,17 @@ import { positions } from "../run/questions";
 import { plan } from "../run/state";
 import { TITLES, type Block } from "./parts";
 
-/** Side of the grid in which a matrix is shown. */
+/** The number of rows and columns of a matrix's grid. */
 const CELLS = 32;
 
+/** The matrices of a part of a block. */
 export function Matrices({ block, part, close }: { block: Block; part: string; close(): void }) {
   const [grids, setGrids] = useState<PositionGrid[] | undefined>(undefined);
   const text = JSON.stringify(spec.value);
   const counted = plan.value;
   useEffect(() => {
     setGrids(undefined);
-    // Only of the model that is loaded can be asked.
+    // Only the loaded model has positions.
     if (counted?.model.name !== spec.value.model) return;
     let gone = false;
     void positions(text, CELLS)
@@ -42,7 +43,7 @@ export function Matrices({ block, part, close }: { block: Block; part: string; c
           Close
         </button>
       </div>
-      {grids?.length === 0 && <p class="hint">What is tuned here is no part of a matrix: it is added beside it.</p>}
+      {grids?.length === 0 && <p class="hint">The trained parameters here are not part of a matrix: they are added next to it.</p>}
       {grids?.map((grid) => (
         <Matrix key={grid.site} grid={grid} />
       ))}
@@ -67,7 +68,7 @@ function Matrix({ grid }: { grid: PositionGrid }) {
       context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
     });
   }, [grid]);
-  const says = `${grid.site}, ${tall} x ${wide}: ${count(total)} tuned of ${count(tall * wide)}`;
+  const says = `${grid.site}, ${tall} x ${wide}: ${count(total)} trained of ${count(tall * wide)}`;
   return (
     <figure>
       <canvas ref={canvas} width={columns} height={rows} role="img" aria-label={says} />

@@ -1,4 +1,4 @@
-// How far the run on the screen moved its values.
+// How far the run on the screen moved its parameters.
 
 import { useEffect } from "preact/hooks";
 import { records, rows } from "../../records/records";
@@ -9,7 +9,7 @@ import { moved } from "../run/questions";
 import { busy } from "../run/state";
 import { key, lengths } from "./parts";
 
-/** Reads how far the run on the screen moved its values, once it is done and the form is still its own. */
+/** Computes how far the run on the screen moved its parameters, once it is done and while the form still matches it. */
 export function useMoved(): void {
   const run = live.value;
   const isDone = run?.summary !== undefined && !busy.value;
@@ -18,7 +18,7 @@ export function useMoved(): void {
     lengths.value = undefined;
     const row = isDone && rows.value.find((r) => r.run === run?.run && r.source === "tab");
     if (!row || !run || run.spec.model !== spec.value.model) return;
-    // Rust writes a spec with its defaults; the form leaves them out.
+    // Rust writes a spec with its defaults; the form omits them.
     const { method, seeds } = spec.value;
     const names = ["placement", "batches", "init"] as const;
     if (run.spec.method.name !== method.name || names.some((n) => run.spec.seeds[n] !== seeds[n])) return;

@@ -1,4 +1,4 @@
-// Draws a pool on the position map, and makes it the form's.
+// Chooses the parts from which parameters are selected, on the position map.
 
 import { count } from "../../format";
 import { MODULES } from "../../spec";
@@ -8,7 +8,8 @@ import { describe, positions } from "../run/questions";
 import { busy } from "../run/state";
 import { drawn, key } from "./parts";
 
-export function Drawing({ blocks }: { blocks: PositionBlock[] }) {
+/** The buttons to choose parts. */
+export function PoolEditor({ blocks }: { blocks: PositionBlock[] }) {
   const chosen = drawn.value;
   const total = blocks.filter(([b, p]) => chosen?.has(key(b, p))).reduce((sum, [, , , all]) => sum + all, 0);
   const use = async () => {
@@ -27,7 +28,7 @@ export function Drawing({ blocks }: { blocks: PositionBlock[] }) {
   const begin = async () => {
     const { method } = spec.value;
     if (method.name !== "apet") return;
-    // Full tuning of the pool is all that can be drawn from.
+    // Full tuning of the pool covers all its candidates.
     const whole = { ...spec.value, method: { name: "full", pool: method.pool } };
     const { blocks: of } = await describe(JSON.stringify(whole)).catch(() => ({ blocks }));
     drawn.value = new Set(of.filter(([, , n]) => n > 0).map(([b, p]) => key(b, p)));
@@ -43,7 +44,7 @@ export function Drawing({ blocks }: { blocks: PositionBlock[] }) {
           disabled={busy.value || blocks.length === 0}
           onClick={() => void begin()}
         >
-          Draw a pool
+          Choose where
         </button>
         {hasSites && (
           <button
@@ -56,7 +57,7 @@ export function Drawing({ blocks }: { blocks: PositionBlock[] }) {
               })
             }
           >
-            Remove the drawn pool
+            Reset the choice
           </button>
         )}
       </p>
@@ -64,7 +65,7 @@ export function Drawing({ blocks }: { blocks: PositionBlock[] }) {
   return (
     <p class="buttons">
       <button type="button" class="primary" disabled={total === 0} onClick={() => void use()}>
-        Draw from these {count(total)}
+        Choose among these {count(total)}
       </button>
       <button type="button" class="quiet" onClick={() => (drawn.value = new Set())}>
         Clear

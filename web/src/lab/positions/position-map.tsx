@@ -1,5 +1,5 @@
-// Where the tuned parameters lie: the model as blocks and their parts, drawn to scale. A part can be looked into, matrix by
-// matrix; after a run it says how far its values moved; and a pool can be drawn on it, with the pointer or the keyboard.
+// The positions of the trained parameters: the model as blocks and their parts, drawn to scale. A part opens its matrices;
+// after a run it shows how far its parameters moved; and candidates can be chosen on it, by pointer or keyboard.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { spec } from "../choices";
@@ -8,8 +8,9 @@ import { Blocks } from "./blocks";
 import { Matrices } from "./matrices";
 import { useMoved } from "./moved";
 import { drawn, TITLES, type Block } from "./parts";
-import { Drawing } from "./pool-editor";
+import { PoolEditor } from "./pool-editor";
 
+/** The map, in a collapsed section. */
 export function PositionMap() {
   const blocks = plan.value?.theta?.blocks ?? [];
   const tuned = blocks.filter(([, , tuned]) => tuned > 0);
@@ -17,26 +18,26 @@ export function PositionMap() {
   useMoved();
   const from = useRef<Element | null>(null);
   const { model, method } = spec.value;
-  // What was drawn is of one model, and of APET.
+  // The chosen parts belong to one model, and to APET.
   useEffect(() => void (drawn.value = undefined), [model, method.name]);
   if (tuned.length === 0 && !drawn.value) {
     return (
       <details class="positions">
-        <summary>Where they lie</summary>
-        <p class="hint">{plan.value?.theta ? "Nothing of the model itself is tuned." : "Known once they are counted."}</p>
-        {method.name === "apet" && method.pool.sites !== undefined && <Drawing blocks={blocks} />}
+        <summary>Parameter positions</summary>
+        <p class="hint">{plan.value?.theta ? "No parameter of the model itself is trained." : "Available once the parameters are counted."}</p>
+        {method.name === "apet" && method.pool.sites !== undefined && <PoolEditor blocks={blocks} />}
       </details>
     );
   }
-  const isDrawing = drawn.value !== undefined;
+  const isPoolEditor = drawn.value !== undefined;
   const parts = Object.keys(TITLES).filter((part) =>
-    isDrawing ? blocks.some(([, of, , all]) => of === part && all > 0) : tuned.some(([, of]) => of === part),
+    isPoolEditor ? blocks.some(([, of, , all]) => of === part && all > 0) : tuned.some(([, of]) => of === part),
   );
   const all = [...new Set(blocks.map(([block]) => block))];
-  const shown = isDrawing ? all : all.filter((block) => tuned.some(([b]) => b === block));
+  const shown = isPoolEditor ? all : all.filter((block) => tuned.some(([b]) => b === block));
   return (
     <details class="positions">
-      <summary>Where they lie</summary>
+      <summary>Parameter positions</summary>
       <Blocks
         blocks={blocks}
         parts={parts}
@@ -46,8 +47,8 @@ export function PositionMap() {
           setLook({ block, part });
         }}
       />
-      {method.name === "apet" && <Drawing blocks={blocks} />}
-      {look && !isDrawing && tuned.some(([b, p]) => b === look.block && p === look.part) && (
+      {method.name === "apet" && <PoolEditor blocks={blocks} />}
+      {look && !isPoolEditor && tuned.some(([b, p]) => b === look.block && p === look.part) && (
         <Matrices
           {...look}
           close={() => {

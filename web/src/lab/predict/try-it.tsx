@@ -1,4 +1,4 @@
-// Try it: what the runs of this tab answer to a text of one's own, side by side.
+// Try it: the predictions of this tab's runs for the user's text, side by side.
 
 import { computed, effect, signal } from "@preact/signals";
 import { count, methodTitle, percent } from "../../format";
@@ -7,23 +7,23 @@ import type { Row } from "../../wasm/view";
 import { readLine } from "../../spec";
 import { readTheta, recordName } from "../../storage/runs";
 import { spec } from "../choices";
-import type { Asking } from "../../wasm/protocol";
+import type { Prediction } from "../../wasm/protocol";
 import { ask } from "../run/questions";
 import { busy, plan } from "../run/state";
 
-/** Runs that are asked at once. */
+/** The number of runs that are asked at once. */
 const MOST = 6;
-/** Tasks by name whose rows have two texts. */
+/** Tasks whose rows have two texts. */
 const PAIRS = ["mnli", "snli", "qnli", "rte", "mrpc", "qqp", "boolq"];
 
 const text = signal("");
 const pair = signal("");
-const answers = signal<ReadonlyMap<string, Asking | string>>(new Map());
-/** What was asked last, and whom. */
-const asked = signal<{ text: string; runs: Row[]; labels: string[] } | undefined>(undefined);
+const answers = signal<ReadonlyMap<string, Prediction | string>>(new Map());
+/** The last question, and the runs that were asked. */
+const requested = signal<{ text: string; runs: Row[]; labels: string[] } | undefined>(undefined);
 const asking = signal(false);
 
-/** The runs of this tab with the chosen model and task: of each way to tune the newest, the head alone first, all of it last. */
+/** The runs of this tab with the chosen model and task: the newest run of each method, head only first, full tuning last. */
 function askable(): Row[] {
   const { model, task } = spec.value;
   const labels = plan.value?.task?.labels.join("\n");
@@ -33,7 +33,7 @@ function askable(): Row[] {
       r.status === "done" &&
       r.model === model &&
       r.task === task.name &&
-      // Another file may have had the same name.
+      // A different file may have had the same name.
       (labels === undefined || labelsOf(r) === labels),
   );
   const newest = new Map<string, Row>();
@@ -44,7 +44,7 @@ function askable(): Row[] {
 
 const known = new Map<string, string>();
 
-/** The labels of a run's task, a line each. */
+/** The labels of a run's task, one per line. */
 function labelsOf(row: Row): string {
   const at = `${row.key} ${row.started}`;
   let labels = known.get(at);
@@ -60,12 +60,12 @@ async function askAll(runs: Row[]): Promise<void> {
   asking.value = true;
   answers.value = new Map();
   const of = hasPair() ? `${text.value} / ${pair.value}` : text.value;
-  asked.value = { text: of, runs, labels: plan.value?.task?.labels ?? [] };
+  requested.value = { text: of, runs, labels: plan.value?.task?.labels ?? [] };
   for (const row of runs) {
-    let answer: Asking | string;
+    let answer: Prediction | string;
     try {
       const theta = await readTheta(recordName(row));
-      if (!theta) throw new Error("what it tuned is no longer in this browser");
+      if (!theta) throw new Error("its theta is no longer in this browser");
       const bytes = new Uint8Array(await theta.arrayBuffer());
       const of = records()?.spec(row.key) ?? "{}";
       answer = await ask(of, bytes, text.value, hasPair() ? pair.value : undefined);
@@ -80,12 +80,13 @@ async function askAll(runs: Row[]): Promise<void> {
 const hasPair = () => Boolean(spec.value.task.text_pair_column) || PAIRS.includes(spec.value.task.name);
 
 const subject = computed(() => `${spec.value.model} ${spec.value.task.name}`);
-// Answers of another model or task are none of these.
+// Answers of another model or task are cleared.
 effect(() => {
   void subject.value;
-  asked.value = undefined;
+  requested.value = undefined;
 });
 
+/** The section to try the runs. */
 export function TryIt() {
   const runs = askable();
   if (runs.length === 0) return null;
@@ -101,7 +102,7 @@ export function TryIt() {
         }}
       >
         <label>
-          <span>A text of your own</span>
+          <span>Your text</span>
           <input type="text" required value={text.value} onInput={(e) => (text.value = e.currentTarget.value)} />
         </label>
         {hasPair() && (
@@ -114,11 +115,11 @@ export function TryIt() {
           Ask {runs.length === 1 ? "the model" : `${runs.length} models`}
         </button>
       </form>
-      {asked.value && <Answers {...asked.value} />}
+      {requested.value && <Answers {...requested.value} />}
       {missing.length > 0 && (
         <p class="hint">
-          Train {missing.join(" and ")} on the same task to see {missing.length === 1 ? "it" : "them"} beside{" "}
-          {runs.length === 1 ? "this one" : "these"}.
+          Train {missing.join(" and ")} on the same task to compare {missing.length === 1 ? "it" : "them"} with{" "}
+          {runs.length === 1 ? "this run" : "these runs"}.
         </p>
       )}
     </section>
@@ -132,7 +133,7 @@ function Answers({ text, runs, labels }: { text: string; runs: Row[]; labels: st
         <caption>Answers to “{text}”</caption>
         <thead>
           <tr>
-            <th scope="col">Tuned</th>
+            <th scope="col">Method</th>
             {labels.length > 0 ? (
               labels.map((label) => (
                 <th key={label} scope="col" class="number">
@@ -159,10 +160,10 @@ function Answers({ text, runs, labels }: { text: string; runs: Row[]; labels: st
   );
 }
 
-function Answered({ answer, width }: { answer: Asking | string | undefined; width: number }) {
+function Answered({ answer, width }: { answer: Prediction | string | undefined; width: number }) {
   if (answer === undefined) return <td colSpan={width}>…</td>;
   if (typeof answer === "string") return <td colSpan={width}>{answer}</td>;
-  if ("text" in answer) return <td>{answer.text || "nothing"}</td>;
+  if ("text" in answer) return <td>{answer.text || "no text"}</td>;
   const best = Math.max(...answer.classes);
   return (
     <>

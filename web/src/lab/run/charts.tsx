@@ -1,4 +1,4 @@
-// Live curves of the run: loss, and the dev score over its guess lines.
+// Live charts of the run: loss, and the dev score with its chance levels.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
@@ -20,13 +20,13 @@ interface Line {
 
 interface ChartProps {
   title: string;
-  /** What the curve shows, in words, for those who do not see it. */
+  /** The chart's content as text, for screen readers. */
   says: string;
   lines: Line[];
   data: uPlot.AlignedData;
   show(value: number): string;
   tick(value: number): string;
-  /** Steps in all: the axis does not move while the run goes on. */
+  /** The total steps: the axis does not move during the run. */
   steps: number;
 }
 
@@ -129,7 +129,7 @@ const DEV: Line[] = [
 ];
 const FULL: Line = { label: "full tuning, best on dev", color: "--series-3", dash: [10, 4] };
 
-/** What full tuning of a model came to on a task's dev, over the runs in Results; nothing where there are none. */
+/** The mean dev score of full tuning, over the runs in Results; `undefined` if there are none. */
 function useFull(model: string, task: string): number | undefined {
   return useMemo(
     () => records()?.scoreAgainstCount({ model, task, split: "dev" }).full[0]?.mean,
@@ -137,13 +137,14 @@ function useFull(model: string, task: string): number | undefined {
   );
 }
 
+/** The charts. */
 export function Charts() {
   const l = live.value;
   const steps = l?.spec.train.steps ?? spec.value.train.steps;
   const full = useFull(l?.spec.model ?? spec.value.model, l?.spec.task.name ?? spec.value.task.name);
   const lossNow = l?.losses.at(-1);
   const devNow = l?.devScores.at(-1);
-  // The guess lines run over the whole axis, evaluated or not.
+  // The chance levels span the whole axis, even before an evaluation.
   const at = l ? [0, ...l.evalSteps, ...(l.evalSteps.at(-1) === steps ? [] : [steps])] : [];
   const dev = at.map((step) => l?.devScores[l.evalSteps.indexOf(step)] ?? null);
   return (
@@ -176,7 +177,7 @@ export function Charts() {
   );
 }
 
-/** Changes with the reader's light or dark scheme, so that canvases take its colours. */
+/** Follows the light or dark scheme, so that canvases are redrawn in its colours. */
 function useScheme(): boolean {
   const [dark, setDark] = useState(() => matchMedia("(prefers-color-scheme: dark)").matches);
   useEffect(() => {

@@ -1,4 +1,4 @@
-// The buttons of a run, with what it would take above them and what is going on below.
+// The buttons of a run, with its estimated cost above and its status below.
 
 import { useEffect, useRef } from "preact/hooks";
 import { device, ready, spec } from "../choices";
@@ -6,10 +6,11 @@ import { getModel, usePlan, waits } from "./auto-load";
 import { Counts } from "./counts";
 import { cancelDownload } from "./main-worker";
 import { busy, phase, queued, transfer } from "./state";
-import { Going } from "./status";
-import { job, stopThere, there, trainThere } from "./there";
+import { Status } from "./status";
+import { job, stopOnServer, serverDevice, trainOnServer } from "./server-run";
 import { pause, resume, stop, train } from "./trainer";
 
+/** The controls of a run. */
 export function Controls() {
   usePlan();
   const now = phase.value;
@@ -17,7 +18,7 @@ export function Controls() {
   useEffect(() => {
     if (now === "running" && !queued.peek()) place.current?.scrollIntoView({ block: "nearest" });
   }, [now]);
-  // A button that goes leaves the focus to the one in its place.
+  // A button that disappears passes the focus to its replacement.
   const pressed = useRef(false);
   useEffect(() => {
     const see = (e: Event) => {
@@ -47,7 +48,7 @@ export function Controls() {
             class="primary"
             disabled={!ready.value || now === "preparing"}
             onClick={() => {
-              if (there.value) void trainThere(spec.value, there.value);
+              if (serverDevice.value) void trainOnServer(spec.value, serverDevice.value);
               else if (device.value) void train(spec.value, device.value);
             }}
           >
@@ -75,12 +76,12 @@ export function Controls() {
           </button>
         )}
         {busy.value && (
-          <button type="button" disabled={now === "idle"} onClick={() => void (job.value ? stopThere() : stop())}>
+          <button type="button" disabled={now === "idle"} onClick={() => void (job.value ? stopOnServer() : stop())}>
             {now === "stopping" ? "End now" : "Stop"}
           </button>
         )}
       </div>
-      <Going />
+      <Status />
     </section>
   );
 }

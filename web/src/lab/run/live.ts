@@ -1,66 +1,66 @@
-// The run that is on the screen: its record's lines as series for the charts.
+// The run on the screen: the lines of its record as series for the charts.
 
 import { signal } from "@preact/signals";
-import type { Spent } from "../../wasm/protocol";
+import type { StepTimings } from "../../wasm/protocol";
 import { readLine, type Line, type ModelInfo, type Spec, type TaskInfo, type ThetaInfo } from "../../spec";
 
 export interface Live {
   run: string;
-  /** By name. */
+  /** The device's name. */
   device: string;
   spec: Spec;
   model: ModelInfo;
   theta: ThetaInfo;
   task: TaskInfo;
-  /** One entry a step, in order. */
+  /** One entry per step, in order. */
   steps: number[];
   losses: number[];
   evalSteps: number[];
   devScores: number[];
   notes: string[];
-  /** Of the last step; 0 before the first. */
+  /** Time of the last step; 0 before the first. */
   msPerStep: number;
-  /** Of the last step, padding not counted. */
+  /** Tokens of the last step, without padding. */
   tokens: number;
   summary: Extract<Line, { kind: "summary" }> | undefined;
 }
 
 export const live = signal<Live | undefined>(undefined);
 
-/** Where the last steps spent their time; absent before the first. */
-export const spent = signal<Spent | undefined>(undefined);
-/** Of what was spent before, this share still counts. */
-const FADES = 0.9;
+/** The time of the last steps, by phase; absent before the first. */
+export const stepTimings = signal<StepTimings | undefined>(undefined);
+/** The weight that earlier timings keep with each report. */
+const DECAY = 0.9;
 
-/** Takes what some steps spent. */
-export function spend(now: Spent): void {
-  const before = spent.peek();
+/** Adds the timings of some steps. */
+export function addTimings(now: StepTimings): void {
+  const before = stepTimings.peek();
   const sum = { ...now };
-  if (before) for (const part of Object.keys(now) as (keyof Spent)[]) sum[part] += FADES * before[part];
-  spent.value = sum;
+  if (before) for (const part of Object.keys(now) as (keyof StepTimings)[]) sum[part] += DECAY * before[part];
+  stepTimings.value = sum;
 }
 
-/** The record's text as far as it is known, for Results while the run goes on. */
+/** The record's text so far, for Results while the run is going. */
 let text = "";
 let lastMs: { step: number; ms: number } | undefined;
 let drawing = false;
 let state: Live | undefined;
 
 export const liveText = () => text;
-/** The run as far as it is known, ahead of what is drawn of it. */
+/** The current state of the run, ahead of what has been drawn. */
 export const currentRun = (): Live | undefined => state;
 
-/** Shows a run from the lines it wrote earlier (none for a new one). */
+/** Shows a run from its earlier lines (none for a new run). */
 export function begin(earlier = ""): void {
   text = "";
   state = undefined;
   lastMs = undefined;
-  spent.value = undefined;
+  stepTimings.value = undefined;
   for (const line of earlier.split("\n")) if (line) take(line);
   show();
 }
 
-/** Takes one line of the record; charts follow at the screen's pace. */
+/** Adds a line of the record; the charts follow with the next frame. */
 export function take(lineText: string): Line | undefined {
   const line = readLine(lineText);
   if (!line) return undefined;
@@ -98,7 +98,7 @@ function follow(to: Live, line: Line): void {
     to.steps.push(line.step);
     to.losses.push(line.loss);
     to.tokens = line.tokens;
-    // Where losses are read a few steps at a time, those steps carry one time.
+    // Steps whose losses are read together carry the same time.
     if (!lastMs || line.ms < lastMs.ms) lastMs = line;
     else if (line.ms > lastMs.ms && line.step > lastMs.step) {
       to.msPerStep = (line.ms - lastMs.ms) / (line.step - lastMs.step);
@@ -116,7 +116,7 @@ function follow(to: Live, line: Line): void {
   }
 }
 
-/** A resumed run does steps again that came after its checkpoint: the later line counts. */
+/** A resumed run repeats the steps after its checkpoint: the later line counts. */
 function cutBack(steps: number[], step: number, values: number[]): void {
   while (steps.length > 0 && (steps.at(-1) ?? 0) >= step) {
     steps.pop();
@@ -127,7 +127,7 @@ function cutBack(steps: number[], step: number, values: number[]): void {
 function draw(): void {
   if (drawing) return;
   drawing = true;
-  // A hidden tab has no frames; it must not fall behind for ever.
+  // A hidden tab gets no frames; it must still keep up.
   if (document.hidden) setTimeout(show, 250);
   else requestAnimationFrame(show);
 }

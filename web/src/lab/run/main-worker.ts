@@ -1,4 +1,4 @@
-// The screen's Worker: brings it to what a spec needs, one thing after another.
+// The main Worker: loads what a spec needs, one job after another.
 
 import { effect } from "@preact/signals";
 import type { ModelInfo, Spec } from "../../spec";
@@ -26,19 +26,19 @@ export const sentence = (error: unknown) => (error instanceof Error ? error.mess
 
 let main: WorkerHandle | undefined;
 
-/** The Worker, a new one where the last was lost. */
+/** The main Worker; a new one if the last was lost. */
 export function worker(): WorkerHandle {
   if (main?.session.alive) return main;
   const session = new Session({
     event: onEvent,
     download: (line) => (progress.value = line),
     transfer: (now) => (transfer.value = now),
-    ended: dismissWorkers, // what they were asked for is no longer waited for
+    ended: dismissWorkers, // nobody waits for their answers any more
   });
   return (main = { session });
 }
 
-/** Asks for the adapter. The page begins with this. */
+/** Looks for a WebGPU adapter, when the page opens. */
 export async function findWebgpu(): Promise<void> {
   try {
     webgpu.value = await worker().session.call("status");
@@ -50,23 +50,23 @@ export async function findWebgpu(): Promise<void> {
 let latest = 0;
 let chain: Promise<unknown> = Promise.resolve();
 
-/** What is being prepared is no longer waited for. */
+/** Supersedes the pending preparation. */
 export function supersede(): void {
   latest++;
 }
 
-/** The end of what is being prepared. */
+/** Settles when the pending preparation has ended. */
 export const prepared = (): Promise<unknown> => chain;
 
-/** What could not be counted while a run went on. */
-let owed: [spec: Spec, device: DeviceName] | undefined;
+/** The form that could not be prepared during a run. */
+let postponed: [spec: Spec, device: DeviceName] | undefined;
 
-/** Loads what the spec needs and counts what it would tune; only the latest call counts. */
+/** Loads what a spec needs, and counts its trainable parameters; a later call supersedes earlier ones. */
 export function prepare(spec: Spec, device: DeviceName): Promise<void> {
   const mine = ++latest;
   keepDownload(spec.model);
   const job = chain.then(async () => {
-    if (mine === latest && busy.value) owed = [spec, device];
+    if (mine === latest && busy.value) postponed = [spec, device];
     if (mine !== latest || busy.value) return;
     phase.value = "preparing";
     try {
@@ -84,16 +84,16 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
 }
 
 effect(() => {
-  if (busy.value || !owed) return;
-  const [spec, device] = owed;
-  owed = undefined;
+  if (busy.value || !postponed) return;
+  const [spec, device] = postponed;
+  postponed = undefined;
   void prepare(spec, device);
 });
 
-/** Brings the Worker to what the spec needs; the plan says how far that went. */
+/** Loads what a spec needs into the Worker; `plan` holds what was loaded. */
 export async function load(spec: Spec, device: DeviceName): Promise<Described> {
   if (main?.session.alive && main.wanted && main.wanted !== device) main.session.end("Another device was chosen.");
-  await main?.session.gone; // its files are free only then
+  await main?.session.gone; // only then are its files free
   const to = worker();
   let found: Plan | undefined;
   try {
@@ -114,52 +114,52 @@ async function loadModel(to: WorkerHandle, name: string): Promise<ModelInfo> {
   const entry = offered().find((m) => m.name === name);
   if (!entry)
     throw new Error(
-      `The model "${name}" is not offered here; get it with \`apet fetch ${name}\` and open the page again, or add it under More models.`,
+      `The model "${name}" is not available here; download it with \`apet fetch ${name}\` and reload the page, or add it under More models.`,
     );
   delete to.model;
   delete to.taskKey;
-  dismissWorkers(); // what they have is of another model
-  progress.value = `Getting ${name}`;
-  getting = name;
+  dismissWorkers(); // they hold another model
+  progress.value = `Downloading ${name}`;
+  downloading = name;
   try {
     const { weights, ...info } = await to.session.call("model", name, entry.source);
     to.weights = weights;
     return (to.model = info);
   } finally {
-    getting = undefined;
+    downloading = undefined;
     transfer.value = undefined;
     void findKeptModels();
   }
 }
 
-/** The model that the Worker is bringing. */
-let getting: string | undefined;
+/** The model that the Worker is downloading. */
+let downloading: string | undefined;
 
-/** Ends a download that is no longer wanted; what has come is kept. */
+/** Cancels a download that is no longer needed; the downloaded part is kept. */
 function dropDownload(): void {
-  if (getting !== undefined) void main?.session.call("cancel").catch(() => {});
+  if (downloading !== undefined) void main?.session.call("cancel").catch(() => {});
 }
 
-/** Ends a download of any other model. */
+/** Cancels the download of any other model. */
 export function keepDownload(model: string): void {
-  if (getting !== model) dropDownload();
+  if (downloading !== model) dropDownload();
 }
 
-/** Ends the Worker, where there is one. */
+/** Ends the Worker, if there is one. */
 export const endWorker = (reason: string): void => main?.session.end(reason);
 
-/** Tells the Worker, where there is one. */
+/** Calls the Worker, if there is one. */
 export async function tellWorker(call: "pause" | "resume" | "stop"): Promise<void> {
   await main?.session.call(call).catch(() => {});
 }
 
-/** Ends the download on the screen, until the model is asked for again. */
+/** Cancels the current download, until the user requests the model again. */
 export function cancelDownload(): void {
-  held.value = getting ?? "";
+  held.value = downloading ?? "";
   dropDownload();
 }
 
-/** Asks the Worker once a spec's model is on it. */
+/** Calls the Worker once it has loaded a spec's model. */
 export function withModel<T>(of: string, ask: (session: Session) => Promise<T>): Promise<T> {
   const { model } = JSON.parse(of) as Spec;
   const job = chain.then(async () => {

@@ -1,4 +1,4 @@
-// Going on with a run of this tab that was interrupted or stopped.
+// Resumes a run of this tab that was interrupted or stopped.
 
 import { records } from "../../records/records";
 import type { Row } from "../../wasm/view";
@@ -6,10 +6,11 @@ import { readRecord, recordName } from "../../storage/runs";
 import { adopt, device } from "../choices";
 import { train } from "./trainer";
 
-export const canGoOn = (row: Row) => row.source === "tab" && (row.status === "unfinished" || row.status === "stopped");
+/** Whether a run can be resumed. */
+export const canResume = (row: Row) => row.source === "tab" && (row.status === "unfinished" || row.status === "stopped");
 
-/** Says whether the run came to its end. */
-export async function goOn(row: Row): Promise<boolean> {
+/** Resumes a run; returns whether it reached its end. */
+export async function resumeRun(row: Row): Promise<boolean> {
   const text = records()?.spec(row.key);
   if (!text) return false;
   const where = row.device === "webgpu" ? "webgpu" : "cpu";
@@ -18,6 +19,6 @@ export async function goOn(row: Row): Promise<boolean> {
   return train(spec, where, {
     spec: text,
     record: (await readRecord(recordName(row))) ?? "",
-    reason: row.status === "stopped" ? "it had been stopped" : "the page was left",
+    reason: row.status === "stopped" ? "it was stopped" : "the page was closed",
   });
 }

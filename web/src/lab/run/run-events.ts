@@ -1,21 +1,22 @@
-// What the Worker says of a run: lines of its record go to the screen and to the records.
+// Handles the events of a run: lines of its record go to the screen and to the records.
 
 import { addRecord, dropTabRecord } from "../../records/records";
 import type { RunEvent } from "../../wasm/protocol";
-import { currentRun, liveText, spend, take } from "./live";
+import { addTimings, currentRun, liveText, take } from "./live";
 import { progress } from "./state";
 
 let stepsSeen = 0;
-/** Steps that were done since the page began. */
+/** Steps done since the page was opened. */
 export const stepCount = (): number => stepsSeen;
 
+/** Handles one event of a run. */
 export function onEvent(event: RunEvent): void {
   if ("progress" in event) {
     progress.value = event.progress;
     return;
   }
   if ("spent" in event) {
-    spend(event.spent);
+    addTimings(event.spent);
     return;
   }
   const line = take(event.line);

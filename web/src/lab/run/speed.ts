@@ -1,19 +1,20 @@
-// How fast a device of this browser has trained: what a run's time is estimated from. Nothing is known before the first run.
+// The measured training speed of this browser's devices, from which a run's time is estimated. Unknown before the first run.
 
 import { signal } from "@preact/signals";
 
 const KEY = "apet-speed";
 
-/** Floating point operations a second, by device; as the last run that ended had them. */
+/** Floating-point operations per second of the last finished run, by device. */
 export const speeds = signal<Record<string, number>>(read());
 
+/** Records the speed of a finished run. */
 export function learn(device: string, operations: number, seconds: number): void {
-  if (!(operations > 0 && seconds > 0.2)) return; // too short to say
+  if (!(operations > 0 && seconds > 0.2)) return; // too short to measure
   speeds.value = { ...speeds.value, [device]: operations / seconds };
   try {
     localStorage.setItem(KEY, JSON.stringify(speeds.value));
   } catch {
-    // It is known as long as the page lasts.
+    // It is lost when the page is closed.
   }
 }
 

@@ -1,43 +1,47 @@
-// What the Lab's Worker is doing, what it has loaded, and what went wrong.
+// The state of the main Worker: its phase, what it has loaded, its problems.
 
 import { computed, signal } from "@preact/signals";
 import type { ModelInfo, TaskInfo } from "../../spec";
 import type { Transfer } from "../../storage/sources";
 import type { Calls, Device, Surroundings } from "../../wasm/protocol";
 
-/** `preparing`: loads and counts what the form says; `starting`: loads for a run. */
+/** `preparing`: loads and counts for the form; `starting`: loads for a run. */
 export type Phase = "idle" | "preparing" | "starting" | "running" | "paused" | "stopping";
 
-/** What is loaded and what a spec would tune. */
+/** The trainable parameters of a spec, and its estimated cost. */
 export type Described = Calls["describe"]["value"];
 
+/** What is loaded for the form. */
 export interface Plan {
   device: Device;
   model: ModelInfo;
   task: TaskInfo;
-  /** Absent where the spec does not fit the model. */
+  /** Absent if the spec does not fit the model. */
   theta?: Described;
 }
 
+/** The current phase. */
 export const phase = signal<Phase>("idle");
-/** Runs follow one another: between two of them the Worker is nobody else's. */
+/** Whether an experiment is running: between two of its runs the Worker stays reserved. */
 export const queued = signal(false);
-/** A run has the Worker. What is only being prepared for the form gives way to a run. */
+/** Whether a run has the Worker. Preparing the form does not count: a run interrupts it. */
 export const busy = computed(() => queued.value || (phase.value !== "idle" && phase.value !== "preparing"));
-/** What takes time just now: downloads, compiling kernels. */
+/** The current slow operation: a download, compiling kernels. */
 export const progress = signal("");
-/** How far a model's download is; absent while there is none. */
+/** The progress of a model's download, if there is one. */
 export const transfer = signal<Transfer | undefined>(undefined);
-/** The model whose download was cancelled: it is not begun again before it is asked for. */
+/** The model whose download was cancelled: it restarts only on request. */
 export const held = signal("");
-/** Why what was asked for last can not be: one sentence; empty when all is well. */
+/** The error of the last action; empty if it succeeded. */
 export const problem = signal("");
-/** Why what the form says can not be trained. */
+/** Why the form cannot be trained; empty if it can. */
 export const unfit = signal("");
-/** What the reader should know about a run that goes on. */
+/** A notice about the current run. */
 export const notice = signal("");
+/** What is loaded for the form. */
 export const plan = signal<Plan | undefined>(undefined);
+/** What the Worker found in this browser, once known. */
 export const webgpu = signal<Surroundings | undefined>(undefined);
 
-/** What is said of a file that comes while a run has the form. */
-export const BUSY = "A run has the Worker; wait for its end, or stop it.";
+/** The message for a file that is dropped during a run. */
+export const BUSY = "A run is in progress; wait for it to end, or stop it.";

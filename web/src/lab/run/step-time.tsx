@@ -1,13 +1,13 @@
-// What the last steps spent their time with.
+// The time of the last steps, by phase.
 
 import { rough } from "../../format";
-import type { Spent } from "../../wasm/protocol";
+import type { StepTimings } from "../../wasm/protocol";
 import { device } from "../choices";
-import { live, spent } from "./live";
+import { live, stepTimings } from "./live";
 import { phase } from "./state";
 
-/** What a step's time goes to, each with its colour; the last is waiting for the other threads. */
-const PARTS: [keyof Spent, string, string][] = [
+/** The phases of a step, each with its title and colour; the last is waiting for the other threads. */
+const PARTS: [keyof StepTimings, string, string][] = [
   ["forward", "Forward", "var(--series-1)"],
   ["backward", "Backward", "var(--series-2)"],
   ["update", "Update", "var(--series-3)"],
@@ -15,9 +15,9 @@ const PARTS: [keyof Spent, string, string][] = [
   ["helpers", "Waiting", "var(--ink-2)"],
 ];
 
-/** What the last steps spent their time with. It has its place before anything is known, so that nothing moves for it. */
+/** The share of each phase in the time of the last steps. Its place is kept before the first step, so that the layout does not shift. */
 export function StepTime() {
-  const found = phase.value === "preparing" ? undefined : spent.value;
+  const found = phase.value === "preparing" ? undefined : stepTimings.value;
   const all = found ? PARTS.reduce((sum, [part]) => sum + found[part], 0) : 0;
   const shares = PARTS.map(([part]) => (found && all > 0 ? (100 * found[part]) / all : 0));
   const ms = live.value?.msPerStep;
@@ -46,7 +46,7 @@ export function StepTime() {
         style={{ background: all > 0 ? `linear-gradient(to right, ${stops.join(", ")})` : "var(--line)" }}
       />
       {device.value === "webgpu" && (
-        <p class="hint">The GPU works on its own: what it takes shows in the read-back.</p>
+        <p class="hint">The GPU runs asynchronously: its time shows up in the read-back.</p>
       )}
     </div>
   );

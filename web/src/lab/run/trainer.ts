@@ -1,4 +1,4 @@
-// Trains runs on the screen's Worker, and goes on with a new Worker when one is lost.
+// Trains runs on the main Worker, and resumes in a new Worker if one is lost.
 
 import { finishDelete } from "../../records/deletion";
 import { addRecord, refresh } from "../../records/records";
@@ -13,27 +13,27 @@ import { learn } from "./speed";
 import { held, notice, phase, plan, problem, progress, unfit } from "./state";
 import { spawnWorkers } from "./worker-pool";
 
-/** Workers lost one after another without a step between them, after which a run is given up. */
+/** A run fails after this many lost Workers in a row without a step in between. */
 const FAULTS_IN_A_ROW = 3;
 
-/** A run of this tab that goes on: its spec and its record word for word, and why it was not at its end. */
-export interface Again {
+/** A run of this tab to be resumed: its spec and record verbatim, and the reason why it had not ended. */
+export interface ResumedRun {
   spec: string;
   record: string;
   reason: string;
 }
 
-/** Trains a spec to its end, over lost Workers; says whether it came there. */
-export async function train(spec: Spec, device: DeviceName, again?: Again): Promise<boolean> {
-  supersede(); // what was being prepared is no longer waited for
+/** Trains a spec, resuming after lost Workers; returns whether the run reached its end. */
+export async function train(spec: Spec, device: DeviceName, resumed?: ResumedRun): Promise<boolean> {
+  supersede(); // a run interrupts preparing the form
   phase.value = "starting";
   problem.value = unfit.value = "";
   notice.value = "";
   held.value = "";
   keepDownload(spec.model);
-  begin(again?.record);
-  const specText = again?.spec ?? JSON.stringify(spec);
-  let reason = again?.reason;
+  begin(resumed?.record);
+  const specText = resumed?.spec ?? JSON.stringify(spec);
+  let reason = resumed?.reason;
   let faults = 0;
   let ended = false;
   try {
@@ -44,7 +44,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
       try {
         const theta = await load(spec, device);
         const model = plan.peek()?.model;
-        // After a fault the run goes on alone: what helps also takes memory.
+        // After a fault the run continues without the pool, to save memory.
         const ports = model && faults === 0 ? await spawnWorkers(spec, specText, model, device, worker()) : [];
         progress.value = "Starting";
         if (!live.peek()) begin(await checkpointed(theta.name));
@@ -53,8 +53,8 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
         await worker().session.call("run", specText, reason, ports);
         ended = !stopWanted();
         const summary = currentRun()?.summary;
-        // A run that went on from a checkpoint did less than all of it.
-        if (ended && summary?.status === "done" && again === undefined && reason === undefined)
+        // The time of a resumed run is not that of the whole run.
+        if (ended && summary?.status === "done" && resumed === undefined && reason === undefined)
           learn(device, theta.takes.operations, summary.seconds);
         break;
       } catch (error) {
@@ -62,7 +62,7 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
         faults = stepCount() > before ? 1 : faults + 1;
         if (faults >= FAULTS_IN_A_ROW) {
           throw new Error(
-            `${error.message} This happened ${FAULTS_IN_A_ROW} times without a step between; the run is kept as interrupted.`,
+            `${error.message} This happened ${FAULTS_IN_A_ROW} times without a step in between; the run is kept as interrupted.`,
           );
         }
         reason = error.message;
@@ -73,23 +73,23 @@ export async function train(spec: Spec, device: DeviceName, again?: Again): Prom
   } catch (error) {
     if (!stopWanted() && held.value !== spec.model) problem.value = sentence(error);
   } finally {
-    // First, so that a run at its end is never shown as an interrupted one.
+    // First, so that a finished run is never shown as interrupted.
     await keepRecord();
     phase.value = "idle";
     progress.value = "";
-    notice.value = ""; // the record has it as a note
+    notice.value = ""; // the record has a note of it
   }
   return ended;
 }
 
-/** The record of a run that goes on from a checkpoint; nothing for one that begins. */
+/** The record of a run that resumes from a checkpoint; empty for a new run. */
 async function checkpointed(name: string): Promise<string> {
   return (await store.hasCheckpoint(name)) ? ((await store.readRecord(name)) ?? "") : "";
 }
 
 const stopWanted = () => phase.value === "stopping";
 
-/** The store has the record's last word; Results shows it at once. */
+/** Reads the final record from the store, and shows it in Results at once. */
 async function keepRecord(): Promise<void> {
   const run = currentRun();
   if (!run) return;
@@ -98,17 +98,19 @@ async function keepRecord(): Promise<void> {
   refresh();
 }
 
+/** Pauses the run. */
 export async function pause(): Promise<void> {
   phase.value = "paused";
   await tellWorker("pause");
 }
 
+/** Continues a paused run. */
 export async function resume(): Promise<void> {
   phase.value = "running";
   await tellWorker("resume");
 }
 
-/** Stops after the step that is being done; a second call, or one before the first step, ends the Worker. */
+/** Stops after the current step; a second call, or one before the first step, ends the Worker. */
 export async function stop(): Promise<void> {
   if (phase.value === "stopping" || phase.value === "starting") {
     phase.value = "stopping";

@@ -1,4 +1,4 @@
-// Workers that help a run's own one: on `cpu` a Worker is a thread.
+// The pool of Workers that compute gradients in parallel to the main Worker: on `cpu` a Worker is a thread.
 
 import type { ModelInfo, Spec } from "../../spec";
 import type { DeviceName } from "../../wasm/protocol";
@@ -9,20 +9,20 @@ import { loadDevice, loadTask, type WorkerHandle } from "./worker-handle";
 /** Workers that compute a part of each gradient. */
 const pool: WorkerHandle[] = [];
 
-/** Threads that a run on `cpu` may have; more do not pay for batches of a few rows. */
+/** The maximal number of threads of a run on `cpu`; more are not faster for small batches. */
 const THREADS = 4;
-/** Bytes of weights that all pool together may hold. */
+/** The maximal bytes of weights that the whole pool may hold. */
 const HELD_BY_POOL = 1 << 30;
 
-/** Workers that a run of the model may have beside its own. */
+/** The number of Workers for a run of a model, in addition to the main Worker. */
 function workersFor(model: ModelInfo, device: DeviceName): number {
-  // They have the model from the files that all Workers share.
+  // They load the model from the files that all Workers share.
   if (device !== "cpu" || webgpu.value?.keepsFiles === false) return 0;
   const threads = Math.min(navigator.hardwareConcurrency, THREADS) - 1;
   return Math.max(0, Math.min(threads, Math.floor(HELD_BY_POOL / (4 * model.parameters))));
 }
 
-/** Ports to pool that are ready for a run of the spec; none where that fails. */
+/** Returns ports to Workers that are ready for a run of the spec; none if they cannot be started. */
 export async function spawnWorkers(
   spec: Spec,
   specText: string,
@@ -38,7 +38,7 @@ export async function spawnWorkers(
       handle.model ??= await handle.session.call("kept", model.name, main.weights ?? []);
       await loadTask(handle, spec);
       const { port1, port2 } = new MessageChannel();
-      // Its end is the run's end; why it fails, the run hears through the port.
+      // It settles when the run ends; its errors reach the run through the port.
       void handle.session.call("assist", specText, port2).catch(() => {});
       ports.push(port1);
     }
@@ -54,13 +54,13 @@ function newWorker(main: WorkerHandle): WorkerHandle {
     const at = pool.indexOf(handle);
     if (at < 0) return; // dismissed
     pool.splice(at, 1);
-    if (busy.value) main.session.end(`A helping Worker was lost: ${reason}`);
+    if (busy.value) main.session.end(`A Worker of the pool was lost: ${reason}`);
   };
   const handle: WorkerHandle = { session: new Session({ event() {}, download() {}, transfer() {}, ended }) };
   return handle;
 }
 
-/** Ends all of them. */
+/** Ends all Workers of the pool. */
 export function dismissWorkers(): void {
   for (const { session } of pool.splice(0)) session.end("No longer needed.");
 }

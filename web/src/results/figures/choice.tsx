@@ -1,4 +1,4 @@
-// What the figures have in common: a task, a split, an empty state.
+// What the figures share: the choice of task and split, an empty state, axes, colours and symbols.
 
 import { methodTitle } from "../../format";
 import { inAddress } from "../../route";
@@ -7,36 +7,39 @@ import { filter, found, shown } from "../table/found";
 import { opened } from "../../records/selection";
 import { rows } from "../../records/records";
 
-/** A figure's height, pixels. */
+/** The height of a figure in pixels. */
 export const HEIGHT = 300;
 
+/** The split of the scores. */
 export const split = inAddress("results", "split", "test");
 const task = inAddress("results", "task", "");
-/** Said by an address of the figure alone, for another page to hold. */
+/** Set in an address that shows a single figure, to be embedded in another page. */
 export const alone = inAddress("results", "alone", "");
 
-/** The task a figure is of, among those that the table shows. */
+/** The task of a figure, among those in the table. */
 export function chosenTask(): { tasks: string[]; chosen: string } {
   const tasks = [...new Set(found.value.map((r) => r.task))].sort();
   return { tasks, chosen: tasks.includes(task.value) ? task.value : (tasks[0] ?? "") };
 }
 
-/** What apet-study is asked for: the runs of the table, of one task. */
-export const asked = (of: string) => ({
+/** The query for apet-study: the runs of the table with one task. */
+export const query = (of: string) => ({
   ...(of && { task: of }),
   split: split.value as "dev" | "test",
   ...(shown.value && { runs: shown.value }),
 });
 
+/** Chooses the task of a figure. */
 export function TaskChoice() {
   const { tasks, chosen } = chosenTask();
   return (
-    <Choice label="Task" value={chosen} options={tasks.map((t) => [t, t])} choose={(value) => (task.value = value)} />
+    <FigureMenu label="Task" value={chosen} options={tasks.map((t) => [t, t])} choose={(value) => (task.value = value)} />
   );
 }
 
+/** Chooses the split of a figure. */
 export const SplitChoice = () => (
-  <Choice
+  <FigureMenu
     label="Split"
     value={split.value}
     options={[
@@ -47,14 +50,15 @@ export const SplitChoice = () => (
   />
 );
 
-interface ChoiceProps {
+interface MenuProps {
   label: string;
   value: string;
   options: (readonly [value: string, title: string])[];
   choose(value: string): void;
 }
 
-export function Choice({ label, value, options, choose }: ChoiceProps) {
+/** A labelled menu of options. */
+export function FigureMenu({ label, value, options, choose }: MenuProps) {
   if (options.length === 0) return null;
   return (
     <label class="inline">
@@ -70,6 +74,7 @@ export function Choice({ label, value, options, choose }: ChoiceProps) {
   );
 }
 
+/** Stands in place of a figure without data. */
 export const Empty = ({ children }: { children: string }) => (
   <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
     {children}
@@ -87,14 +92,14 @@ interface Point {
 /** The learning rate of a point's runs. */
 const rateOf = (point: Point) => rows.value.find((r) => r.key === point.runs[0])?.learning_rate;
 
-/** What tells a point from those of the same model, method and count: its learning rate, where theirs differ. */
-export function apart(point: Point, points: Point[]): string {
+/** Distinguishes a point from others of the same model, method and count: its learning rate, if theirs differ. */
+export function distinction(point: Point, points: Point[]): string {
   const alike = points.filter((p) => p.model === point.model && p.method === point.method && p.count === point.count);
   return new Set(alike.map(rateOf)).size > 1 ? `rate ${rateOf(point)}` : "";
 }
 
-/** Where a point leads: the page of its run, or its runs among those of the table. A figure alone leads nowhere. */
-export function follow(point: Point, points: Point[]): void {
+/** Opens the page of a point's only run, or filters the table for its runs. Does nothing in an embedded figure. */
+export function openPoint(point: Point, points: Point[]): void {
   if (alone.value) return;
   const [only] = point.runs;
   if (point.runs.length === 1 && only !== undefined) {
@@ -102,19 +107,19 @@ export function follow(point: Point, points: Point[]): void {
     return;
   }
   const { model, task, method, count } = point;
-  const of = { model, task, method, tuned: count, ...(apart(point, points) && { rate: rateOf(point) ?? 0 }) };
+  const of = { model, task, method, tuned: count, ...(distinction(point, points) && { rate: rateOf(point) ?? 0 }) };
   const words = Object.entries(of).map(([name, value]) => expression({ [name]: value }));
-  const there = (word: string) => ` ${filter.value} `.includes(` ${word} `);
-  filter.value = [filter.value, ...words.filter((word) => !there(word))].join(" ").trim();
+  const isIn = (word: string) => ` ${filter.value} `.includes(` ${word} `);
+  filter.value = [filter.value, ...words.filter((word) => !isIn(word))].join(" ").trim();
 }
 
-/** Models in the order of their size, so that each keeps its colour from figure to figure. */
+/** Models by size, so that each has the same colour in every figure. */
 export function modelsOf(points: { model: string; parameters: number }[]): string[] {
   const sizes = new Map(points.map((p) => [p.model, p.parameters]));
   return [...sizes].sort((a, b) => a[1] - b[1] || a[0].localeCompare(b[0])).map(([model]) => model);
 }
 
-/** Ticks of a logarithmic axis: powers of ten, or as many as fit where there are few. */
+/** Ticks of a logarithmic axis: powers of ten, or Plot's own if fewer than two are in range. */
 export function decades(values: number[]): number[] | number {
   const [low, high] = [Math.min(...values) * 0.99, Math.max(...values) * 1.01];
   const powers = Array.from({ length: 40 }, (_, i) => 10 ** (i - 20)).filter((p) => p >= low && p <= high);
@@ -130,7 +135,7 @@ export const byModelAndMethod = (points: { model: string; parameters: number; me
   symbol: { domain: [...new Set(points.map((p) => methodTitle(p.method)))], legend: true },
 });
 
-/** A point of a model and a method. */
+/** The style of a point: colour by model, symbol by method. */
 export const symbol = (strokeOpacity: (p: { front: boolean }) => number) => ({
   stroke: "model",
   symbol: (p: { method: string }) => methodTitle(p.method),
@@ -139,6 +144,7 @@ export const symbol = (strokeOpacity: (p: { front: boolean }) => number) => ({
   strokeOpacity,
 });
 
+/** A colour scale of models. */
 export const colours = (models: string[]) => ({
   type: "categorical" as const,
   domain: models,

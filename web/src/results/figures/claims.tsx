@@ -1,4 +1,4 @@
-// What runs say of the paper's claims. Every figure, interval and verdict is apet-study's.
+// The paper's claims and their verdicts. All estimates, intervals and verdicts come from apet-study.
 
 import { count } from "../../format";
 import type { Answer, Figured } from "../../wasm/view";
@@ -9,7 +9,7 @@ const VERDICTS: Record<Answer["verdict"], string> = {
   undecided: "undecided",
 };
 
-/** `heading` is one below what they stand under. */
+/** `heading` is the level of the claims' headings. */
 export function Claims({ claims, heading }: { claims: Answer[]; heading: "h3" | "h4" }) {
   return (
     <div class="answers">
@@ -51,10 +51,10 @@ function Claim({ answer, heading: Heading }: { answer: Answer; heading: "h3" | "
   );
 }
 
-/** "3.1 [2.0, 4.4] points": a figure with its interval, whose end may be beyond what was tried. */
+/** "3.1 [2.0, 4.4] points": an estimate with its interval, which may end beyond the measured range. */
 function inUnit({ value, low, high }: Figured, unit: string): string {
   if (value === null) return unit === "parameters" ? "not reached" : "–";
   const shown = (x: number) => (unit === "parameters" ? count(Math.round(x)) : x.toFixed(1));
-  const interval = low === null ? "" : ` [${shown(low)}, ${high === null ? "more" : shown(high)}]`; // none of one seed
+  const interval = low === null ? "" : ` [${shown(low)}, ${high === null ? "more" : shown(high)}]`; // a single seed has no interval
   return `${shown(value)}${interval} ${unit}`;
 }

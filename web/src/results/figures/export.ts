@@ -1,6 +1,6 @@
-// What can be taken from the page: a figure as SVG or PNG, its data as CSV.
+// Exports a figure as SVG or PNG, and its data as CSV.
 
-/** Rows as CSV (RFC 4180); the columns are those of the first row. */
+/** Rows as CSV (RFC 4180), with the columns of the first row. */
 export function csv(rows: Record<string, unknown>[]): string {
   const names = Object.keys(rows[0] ?? {});
   const cell = (value: unknown) => {
@@ -13,7 +13,7 @@ export function csv(rows: Record<string, unknown>[]): string {
 const DRAWN = ["fill", "stroke", "color", "font-family", "font-size", "font-weight", "font-variant"];
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A drawing as one SVG that needs no style sheet: its legends above it, as they are on the page. */
+/** A figure as one SVG without a style sheet, including its legends as they are on the page. */
 export function asSvg(place: HTMLElement): string {
   const whole = place.getBoundingClientRect();
   const out = document.createElementNS(SVG, "svg");
@@ -33,7 +33,7 @@ export function asSvg(place: HTMLElement): string {
     copy.setAttribute("y", String(at.top - whole.top));
     copy.querySelectorAll('[aria-label="tip"], style').forEach((e) => e.remove());
     out.append(copy);
-    // A legend's words stand beside its symbol in HTML.
+    // The text of a legend is HTML next to its symbol.
     const words = svg.nextSibling;
     if (svg.parentElement?.tagName !== "FIGURE" && words?.nodeType === Node.TEXT_NODE && words.textContent?.trim()) {
       const text = document.createElementNS(SVG, "text");
@@ -49,7 +49,7 @@ export function asSvg(place: HTMLElement): string {
   return new XMLSerializer().serializeToString(out);
 }
 
-/** A copy whose style does not come from outside. */
+/** A copy with inlined styles. */
 function styled(of: Element): Element {
   const copy = of.cloneNode(false) as Element;
   const style = getComputedStyle(of);
@@ -64,7 +64,7 @@ function styled(of: Element): Element {
   return copy;
 }
 
-/** The same as a picture, twice as fine. */
+/** The figure as a PNG, at twice its size. */
 export async function asPng(place: HTMLElement): Promise<Blob> {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(asSvg(place))}`;
@@ -73,6 +73,6 @@ export async function asPng(place: HTMLElement): Promise<Blob> {
   [canvas.width, canvas.height] = [2 * image.width, 2 * image.height];
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((done, failed) =>
-    canvas.toBlob((png) => (png ? done(png) : failed(new Error("The browser can not make a PNG of it."))), "image/png"),
+    canvas.toBlob((png) => (png ? done(png) : failed(new Error("The browser cannot convert the figure to PNG."))), "image/png"),
   );
 }

@@ -1,11 +1,11 @@
-// The figures: loss curves on one side, what was chosen of the others on the other. They are of the runs that the table shows.
+// The figures of the table's runs: loss curves on the left, the chosen figure on the right.
 
 import type { ComponentType } from "preact";
 import { inAddress } from "../../route";
 import { Copy } from "../copy";
-import { lab } from "../../records/lab";
+import { lab } from "../../records/lab-actions";
 import { ConvergenceFigure, TradeFigure } from "./trade-figure";
-import { ApartFigure, PlacementFigure, SpreadFigure } from "./scale-figure";
+import { DistanceFigure, PlacementFigure, SpreadFigure } from "./scale-figure";
 import { LossFigure } from "./loss-figure";
 import { ParallelFigure } from "./parallel-figure";
 import { ScoreFigure } from "./score-figure";
@@ -20,7 +20,7 @@ interface Kind {
 const KINDS: Record<string, Kind> = {
   score: { title: "Score against parameters", Figure: ScoreFigure },
   spread: { title: "Spread across methods", Figure: SpreadFigure },
-  apart: { title: "Distance from APET", Figure: ApartFigure },
+  apart: { title: "Distance from APET", Figure: DistanceFigure },
   placements: { title: "Spread across placements", Figure: PlacementFigure },
   thresholds: { title: "Thresholds of APET", Figure: ThresholdFigure },
   convergence: { title: "Convergence", Figure: ConvergenceFigure },
@@ -32,7 +32,7 @@ const show = inAddress("results", "show", "score");
 
 const chosen = () => KINDS[show.value] ?? KINDS["score"]!;
 
-/** The address with the figure alone, or without that. */
+/** The address of the page, or of the figure alone. */
 function address(isAlone: boolean): string {
   const [place = "", query = ""] = location.href.split("?");
   const params = new URLSearchParams(query);
@@ -41,7 +41,7 @@ function address(isAlone: boolean): string {
   return `${place}?${params}`;
 }
 
-/** The chosen figure and nothing else, with a way to all of it. */
+/** Only the chosen figure, with a link to the whole page. */
 export function FigureAlone() {
   const kind = chosen();
   return (
@@ -57,6 +57,7 @@ export function FigureAlone() {
   );
 }
 
+/** The loss curves and the chosen figure. */
 export function Figures() {
   const kind = chosen();
   return (
@@ -81,8 +82,8 @@ export function Figures() {
               text={() => address(true)}
               hint={
                 server.value === "none"
-                  ? "An address of the figure alone"
-                  : "An address of the figure alone; apet serve lets no other page hold it, the folder of cargo xtask site does"
+                  ? "The address of this figure alone"
+                  : "The address of this figure alone; apet serve does not allow embedding, the folder made by cargo xtask site does"
               }
             />
           )}

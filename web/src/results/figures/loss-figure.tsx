@@ -1,4 +1,4 @@
-// Loss curves of the selected runs, one over the other.
+// The loss curves of the selected runs.
 
 import { signal } from "@preact/signals";
 import { HEIGHT } from "./choice";
@@ -10,7 +10,7 @@ import { PlotFigure } from "./plot";
 const smoothing = signal(0);
 const logarithmic = signal(false);
 
-/** What runs are called, told apart where two are called the same. */
+/** The names of runs, made unique if two runs have the same name. */
 function namesOf(keys: string[]): Map<string, string> {
   const chosen = rows.value.filter((r) => keys.includes(r.key));
   const of = chosen.map(longName);
@@ -23,6 +23,7 @@ function namesOf(keys: string[]): Map<string, string> {
   );
 }
 
+/** The figure of loss curves. */
 export function LossFigure() {
   const keys = [...selected.value.keys()];
   const curves = keys.length > 0 ? (records()?.curves(keys, smoothing.value) ?? []) : [];
@@ -57,8 +58,8 @@ export function LossFigure() {
       {points.length === 0 ? (
         <p class="empty" style={{ minHeight: `${HEIGHT}px` }}>
           {keys.length === 0
-            ? "Select runs in the table to lay their loss curves over each other."
-            : "What is selected has no losses here: tables and other programs' results bring scores alone."}
+            ? "Select runs in the table to compare their loss curves."
+            : "The selected runs have no losses: tables and results of other programs contain only scores."}
         </p>
       ) : (
         <PlotFigure

@@ -1,4 +1,4 @@
-// Every run a line through its settings and scores.
+// Parallel coordinates: each run is a line through its settings and scores.
 
 import { compact, duration, methodTitle, percent } from "../../format";
 import { colours, Empty, HEIGHT, modelsOf } from "./choice";
@@ -7,14 +7,14 @@ import { PlotFigure } from "./plot";
 import { opened } from "../../records/selection";
 import type { Row } from "../../wasm/view";
 
-/** More lines can not be told apart. */
+/** More lines are hard to distinguish. */
 const MOST = 2000;
-/** Below this the axes' names do not fit beside one another, pixels. */
+/** Below this width in pixels, the names of the axes are rotated to fit. */
 const NARROW = 460;
 
 interface Axis {
   title: string;
-  /** Names stand in the order of the alphabet. */
+  /** Names are in alphabetical order. */
   value(row: Row): number | string | null;
   log?: boolean;
   show(value: number): string;
@@ -23,8 +23,8 @@ interface Axis {
 const AXES: Axis[] = [
   { title: "model", value: (r) => r.parameters, log: true, show: compact },
   { title: "method", value: (r) => methodTitle(r.method), show: String },
-  // The head alone tunes nothing of the model; on a log axis it stands below 1.
-  { title: "tuned", value: (r) => Math.max(0.1, r.count), log: true, show: (x) => (x < 1 ? "0" : compact(x)) },
+  // Head only trains no parameter of the model; on a log axis it is placed below 1.
+  { title: "trained", value: (r) => Math.max(0.1, r.count), log: true, show: (x) => (x < 1 ? "0" : compact(x)) },
   { title: "rate", value: (r) => r.learning_rate, log: true, show: (x) => x.toPrecision(1) },
   { title: "steps to 90 %", value: (r) => r.steps_to_90, show: (x) => x.toFixed(0) },
   { title: "time", value: (r) => r.seconds, log: true, show: (x) => duration(x) },
@@ -32,7 +32,7 @@ const AXES: Axis[] = [
   { title: "test", value: (r) => r.test, show: (x) => `${Math.round(100 * x)} %` },
 ];
 
-/** Where a value stands on its axis, 0 to 1, and what stands beside the axis. */
+/** The position of a value on its axis, 0 to 1, and the labels of the axis. */
 function scale(axis: Axis, rows: Row[]): { at(row: Row): number | null; marks: [at: number, text: string][] } {
   const values = rows.map(axis.value).filter((v) => v !== null);
   const names = [...new Set(values.filter((v) => typeof v === "string"))].sort();
@@ -58,9 +58,10 @@ function scale(axis: Axis, rows: Row[]): { at(row: Row): number | null; marks: [
   };
 }
 
+/** The figure of parallel coordinates. */
 export function ParallelFigure() {
   const done = found.value.filter((r) => r.test !== null || r.dev !== null).slice(0, MOST);
-  if (done.length === 0) return <Empty>Runs with a score appear here, each a line through its settings.</Empty>;
+  if (done.length === 0) return <Empty>Runs with a score appear here, each as a line through its settings.</Empty>;
   const axes = AXES.map((axis) => ({ axis, scale: scale(axis, done) }));
   const points = done.flatMap((row) =>
     axes.flatMap(({ axis, scale }) => {

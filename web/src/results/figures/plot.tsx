@@ -1,4 +1,4 @@
-// A place for an Observable Plot, drawn again when its data or its width change, and what can be taken from it.
+// An Observable Plot that is redrawn when its data or its width changes, with buttons to export it.
 
 import type * as Plot from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -9,18 +9,19 @@ type PlotLibrary = typeof Plot;
 let library: Promise<PlotLibrary> | undefined;
 
 interface Props {
-  /** What the figure shows, in words. */
+  /** The figure's content as text, for screen readers. */
   says: string;
   height: number;
-  /** Things the drawing depends on. */
+  /** Values that the drawing depends on. */
   on: unknown[];
   draw(plot: PlotLibrary, width: number): Element;
-  /** What is drawn, as a table; with it come the buttons that save the figure under `name`. */
+  /** The data of the figure as a table; adds buttons that save the figure under `name`. */
   data?: { name: string; rows: Record<string, unknown>[] };
   /** A point was clicked. */
   pick?(datum: unknown): void;
 }
 
+/** A figure drawn by Observable Plot. */
 export function PlotFigure({ says, height, on, draw, data, pick }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
@@ -50,7 +51,7 @@ export function PlotFigure({ says, height, on, draw, data, pick }: Props) {
     };
   }, [width, ...on]);
 
-  // The words stand for the drawing; its many labelled parts are for the eye.
+  // The text replaces the drawing for screen readers; the many labelled parts are for the eye.
   return (
     <>
       <div class={`plot ${pick ? "leads" : ""}`} role="img" aria-label={says} style={{ minHeight: `${height}px` }}>

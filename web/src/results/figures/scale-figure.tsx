@@ -1,5 +1,5 @@
-// What changes with scale: how far methods are apart (claim 1), how far each is from APET (claim 2), and how much it matters
-// where APET's parameters are.
+// Effects of scale: the spread across methods (claim 1), the distance of each method from APET (claim 2), and the spread
+// across placements of APET's parameters.
 
 import { useMemo } from "preact/hooks";
 import { compact, count } from "../../format";
@@ -18,14 +18,16 @@ interface Point {
   note: string;
 }
 
+/** Spread across methods against the model's size. */
 export const SpreadFigure = () => (
-  <ClaimFigure number={1} empty="Here it shows how far methods are apart: it takes two methods on a model, each at a count of its own." />
+  <ClaimFigure number={1} empty="This figure shows the spread across methods. It needs two methods on the same model." />
 );
-export const ApartFigure = () => (
-  <ClaimFigure number={2} empty="Here it shows how far methods are from APET: it takes a method, and APET with as many parameters." />
+/** Distance from APET against the model's size. */
+export const DistanceFigure = () => (
+  <ClaimFigure number={2} empty="This figure shows the distance of methods from APET. It needs a method, and APET with the same number of parameters." />
 );
 
-/** The figures of a claim, whose test is of all runs that the table shows. */
+/** The estimates of a claim, tested on all runs of the table. */
 function ClaimFigure({ number, empty }: { number: number; empty: string }) {
   const answer = useMemo<Answer | undefined>(() => {
     if (found.value.length === 0) return undefined;
@@ -41,12 +43,13 @@ function ClaimFigure({ number, empty }: { number: number; empty: string }) {
     <>
       <ScaleFigure name={number === 1 ? "spread" : "distance"} label="points" points={points} on={[answer]} />
       <p class="hint">
-        {measure} Claim {number} is {verdict.replace("_", " ")} by these runs. {reason}
+        {measure} These runs: claim {number} is {verdict.replace("_", " ")}. {reason}
       </p>
     </>
   );
 }
 
+/** Spread across placements against the model's size. */
 export function PlacementFigure() {
   const found = useMemo(() => records()?.placements(shown.value), [edition.value, shown.value]);
   const points = (found?.models ?? []).map((m) => ({
@@ -60,8 +63,8 @@ export function PlacementFigure() {
   if (points.length === 0)
     return (
       <Empty>
-        Here it shows how much it matters where APET's parameters are: it takes runs whose placements are crossed with their other
-        seeds.
+        This figure shows the effect of the positions of APET's parameters. It needs runs whose placements are crossed with their
+        other seeds.
       </Empty>
     );
   const trend = found?.trend;
@@ -70,9 +73,9 @@ export function PlacementFigure() {
     <>
       <ScaleFigure name="placements" label="points" points={points} on={[found]} />
       <p class="hint">
-        Standard deviation of scores across placements, apart from what the other seeds do, with 95 % intervals.
+        Standard deviation of scores across placements, without the effect of the other seeds, with 95 % intervals.
         {trend &&
-          ` Where a model is ten times as large it changes by ${signed(trend.slope)} points [${signed(trend.low)}, ${signed(trend.high)}], p = ${trend.p.toFixed(2)}.`}
+          ` For a model ten times as large it changes by ${signed(trend.slope)} points [${signed(trend.low)}, ${signed(trend.high)}], p = ${trend.p.toFixed(2)}.`}
       </p>
     </>
   );

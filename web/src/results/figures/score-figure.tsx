@@ -1,19 +1,20 @@
-// Scores against the number of tuned parameters: mean and interval over seeds, by
+// Scores against the number of trained parameters: mean and interval over seeds, by
 // model and method. All numbers come from apet-study through apet-view.
 
 import { compact, count, methodTitle, percent } from "../../format";
-import { apart, asked, chosenTask, colours, Empty, follow, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
+import { distinction, query, chosenTask, colours, Empty, openPoint, HEIGHT, modelsOf, SplitChoice, TaskChoice } from "./choice";
 import { shown } from "../table/found";
 import { edition, records } from "../../records/records";
 import { PlotFigure } from "./plot";
 import type { Figure, Group } from "../../wasm/view";
 
-/** Of one among several. */
+/** The height of one of several small figures. */
 const SMALL = 220;
 
+/** The figure of scores against trained parameters. */
 export function ScoreFigure() {
   const { chosen } = chosenTask();
-  const figure = chosen ? records()?.scoreAgainstCount(asked(chosen)) : undefined;
+  const figure = chosen ? records()?.scoreAgainstCount(query(chosen)) : undefined;
   const groups = figure?.groups ?? [];
   return (
     <>
@@ -22,23 +23,23 @@ export function ScoreFigure() {
         <SplitChoice />
       </div>
       {!figure || groups.length === 0 ? (
-        <Empty>Finished runs appear here, each method by the number of parameters it tunes.</Empty>
+        <Empty>Finished runs appear here, by the number of trained parameters.</Empty>
       ) : (
         <PlotFigure
           says={inWords(chosen, groups)}
           height={HEIGHT}
-          on={[edition.value, shown.value, chosen, asked(chosen).split]}
+          on={[edition.value, shown.value, chosen, query(chosen).split]}
           data={{ name: `scores-${chosen}`, rows: groups.map(({ runs: _, setting, ...group }) => ({ ...group, setting })) }}
-          pick={(group) => follow(group as Group, groups)}
+          pick={(group) => openPoint(group as Group, groups)}
           draw={(Plot, width) => draw(Plot, width, figure)}
         />
       )}
       <p class="hint one">
         {groups.length > 0 && "Points are means over seeds, bars their 95 % intervals (two seeds or more)."}
-        {figure && figure.full.length > 0 && " Broken lines: full tuning."}
+        {figure && figure.full.length > 0 && " Dashed lines: full tuning."}
         {figure &&
           figure.left_out > 0 &&
-          ` ${count(figure.left_out)} ${figure.left_out === 1 ? "run that has" : "runs that have"} not ended as planned ${figure.left_out === 1 ? "is" : "are"} left out.`}
+          ` ${count(figure.left_out)} unfinished or diverged ${figure.left_out === 1 ? "run is" : "runs are"} left out.`}
       </p>
     </>
   );
@@ -49,11 +50,11 @@ interface MultiplesProps {
   models: string[];
   /** Whether a group is drawn. */
   shows(group: Group): boolean;
-  /** Things the drawing depends on. */
+  /** Values that the drawing depends on. */
   on: unknown[];
 }
 
-/** A figure for each model, side by side on the same scales. */
+/** A small figure for each model, on the same scales. */
 export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) {
   const figures = models.map((model) => {
     const figure = records()?.scoreAgainstCount({ task: of, model, split: "test" });
@@ -90,13 +91,13 @@ export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) 
   );
 }
 
-/** Draws a figure; where it is one of several, `among` are the groups of all, whose scales it has. */
+/** Draws a figure; if it is one of several, `among` has the groups of all of them, for common scales. */
 function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure, among?: Group[]): Element {
   const { groups, full, uniform_guess: uniform, majority_guess: majority } = figure;
   const all = among ?? groups;
   const models = modelsOf(all);
   const methods = [...new Set(all.map((g) => methodTitle(g.method)))];
-  // The head alone tunes nothing of the model; on a log axis it stands left of all others.
+  // Head only trains no parameter of the model; on a log axis it is placed left of all others.
   const positive = all.filter((g) => g.count > 0).map((g) => g.count);
   const zero = 10 ** (Math.floor(Math.log10(Math.min(...(positive.length > 0 ? positive : [10])))) - 1);
   const at = (g: Group) => (g.count > 0 ? g.count : zero);
@@ -105,7 +106,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
   const hasZero = all.some((g) => g.count === 0);
   const [from, to] = [low / 1.6, high * 1.6];
   const powers = Array.from({ length: 12 }, (_, i) => 10 ** i).filter((d) => d >= from && d <= to);
-  // Where no power of ten is near, the counts themselves.
+  // If no power of ten is in range, use the counts.
   const ticks = powers.some((d) => d > zero) || positive.length === 0 ? powers : [...new Set([...powers, ...positive])];
   if (hasZero && zero < 1) ticks.unshift(zero);
   const guesses = [
@@ -114,12 +115,12 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
   ].filter((g): g is { y: number; text: string; dy: number } => g.y !== null);
   const means = all.map((g) => g.mean);
   const scores = [...all.flatMap((g) => [g.mean, g.low ?? g.mean, g.high ?? g.mean]), ...guesses.map((g) => g.y)];
-  // An interval of few seeds can leave what a score can be; it is drawn to there. Only Matthews' correlation goes below 0.
+  // An interval of few seeds can exceed the range of a score; clip it. Only Matthews' correlation can be negative.
   const lowest = Math.max(Math.min(...scores), Math.min(0, ...means));
   const highest = Math.min(Math.max(...scores), 1);
   const withInterval = groups.filter((g) => g.low !== null && g.high !== null);
   const title = (g: Group) =>
-    `${g.model}, ${methodTitle(g.method)}\n${[`${count(g.count)} parameters`, apart(g, all)].filter(Boolean).join(", ")}\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
+    `${g.model}, ${methodTitle(g.method)}\n${[`${count(g.count)} parameters`, distinction(g, all)].filter(Boolean).join(", ")}\n${percent(g.mean)}${g.low !== null && g.high !== null ? ` (${percent(g.low)} to ${percent(g.high)})` : ""}\n${g.n} ${g.n === 1 ? "run" : "runs"}`;
   return Plot.plot({
     width,
     height: among ? SMALL : HEIGHT,
@@ -128,7 +129,7 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
     insetBottom: 16,
     x: {
       type: "log",
-      label: among ? "tuned parameters" : "tuned parameters (the head not counted)",
+      label: among ? "trained parameters" : "trained parameters (without the classifier)",
       domain: [from, to],
       ticks,
       tickFormat: (t: number) => (hasZero && t === zero ? "0" : short(t)),
@@ -186,5 +187,5 @@ const short = (n: number) => (n >= 1e6 ? `${n / 1e6}M` : n >= 1e3 ? `${n / 1e3}k
 
 function inWords(of: string, groups: Group[]): string {
   const metric = groups[0]?.metric ?? "score";
-  return `${metric.charAt(0).toUpperCase()}${metric.slice(1)} on ${of} against tuned parameters: ${groups.map((g) => `${g.model} ${methodTitle(g.method)} ${count(g.count)}: ${percent(g.mean)}`).join("; ")}`;
+  return `${metric.charAt(0).toUpperCase()}${metric.slice(1)} on ${of} against trained parameters: ${groups.map((g) => `${g.model} ${methodTitle(g.method)} ${count(g.count)}: ${percent(g.mean)}`).join("; ")}`;
 }

@@ -1,16 +1,16 @@
-// What a score costs, and what nothing beats; and how soon runs come to theirs.
+// Scores against their cost with the Pareto front, and the steps to convergence.
 
 import { compact, count, duration, megabytes, methodTitle, percent } from "../../format";
 import { inAddress } from "../../route";
 import {
-  apart,
-  asked,
+  distinction,
+  query,
   byModelAndMethod,
-  Choice,
+  FigureMenu,
   chosenTask,
   decades,
   Empty,
-  follow,
+  openPoint,
   frame,
   HEIGHT,
   SplitChoice,
@@ -23,30 +23,31 @@ import { edition, records } from "../../records/records";
 import type { Cost, Traded } from "../../wasm/view";
 
 const COSTS: Record<Cost, { title: string; show(cost: number): string }> = {
-  parameters: { title: "tuned parameters", show: (n) => count(Math.round(n)) },
+  parameters: { title: "trained parameters", show: (n) => count(Math.round(n)) },
   seconds: { title: "seconds of a run", show: (n) => duration(n) },
   memory: { title: "memory", show: (n) => `${megabytes(n)} MB` },
   steps: { title: "steps to 90 %", show: (n) => count(Math.round(n)) },
 };
 const cost = inAddress("results", "cost", "seconds");
 
-/** Trade-offs as rows of a table. */
+/** Points as rows of a table. */
 const flat = (points: Traded[]) =>
   points.map(({ cost, runs: _, ...point }) => ({ ...point, cost: cost.mean, cost_low: cost.low, cost_high: cost.high }));
 
-/** A point in words, the middle of which is what it is about. */
+/** A point as text; `about` is its middle line. */
 function inWords(point: Traded, points: Traded[], about: string): string {
   const { model, method, count: tuned, n } = point;
-  const of = [model, methodTitle(method), `${count(tuned)} tuned`, apart(point, points)].filter(Boolean).join(", ");
+  const of = [model, methodTitle(method), `${count(tuned)} trained`, distinction(point, points)].filter(Boolean).join(", ");
   return `${of}\n${about}\n${n} ${n === 1 ? "run" : "runs"}`;
 }
 
+/** The figure of scores against cost. */
 export function TradeFigure() {
   const { chosen } = chosenTask();
   const by = (cost.value in COSTS ? cost.value : "seconds") as Cost;
-  const points = chosen ? (records()?.tradeOffs(asked(chosen), by) ?? []) : [];
+  const points = chosen ? (records()?.tradeOffs(query(chosen), by) ?? []) : [];
   const { title, show } = COSTS[by];
-  // The head alone tunes nothing of the model; on a log axis it stands at 1.
+  // Head only trains no parameter of the model; on a log axis it is placed at 1.
   const at = (p: Traded) => Math.max(p.cost.mean, by === "parameters" || by === "steps" ? 1 : 1e-3);
   const front = points.filter((p) => p.front).sort((a, b) => at(a) - at(b));
   const says = (p: Traded) => inWords(p, points, `${percent(p.mean)}, ${show(p.cost.mean)}`);
@@ -55,7 +56,7 @@ export function TradeFigure() {
       <div class="bar">
         <TaskChoice />
         <SplitChoice />
-        <Choice
+        <FigureMenu
           label="Cost"
           value={by}
           options={Object.entries(COSTS).map(([name, { title }]) => [name, title])}
@@ -63,14 +64,14 @@ export function TradeFigure() {
         />
       </div>
       {points.length === 0 ? (
-        <Empty>Finished runs whose cost is known appear here.</Empty>
+        <Empty>Finished runs with a known cost appear here.</Empty>
       ) : (
         <PlotFigure
-          says={`Not beaten: ${front.map((p) => says(p).replaceAll("\n", ", ")).join("; ")}`}
+          says={`Pareto front: ${front.map((p) => says(p).replaceAll("\n", ", ")).join("; ")}`}
           height={HEIGHT}
-          on={[edition.value, shown.value, chosen, by, asked(chosen).split]}
+          on={[edition.value, shown.value, chosen, by, query(chosen).split]}
           data={{ name: `cost-${by}`, rows: flat(points) }}
-          pick={(p) => follow(p as Traded, points)}
+          pick={(p) => openPoint(p as Traded, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),
@@ -86,15 +87,15 @@ export function TradeFigure() {
           }
         />
       )}
-      <p class="hint one">{points.length > 0 && "Means over seeds. Broken line: nothing scores as much for less."}</p>
+      <p class="hint one">{points.length > 0 && "Means over seeds. Dashed line: Pareto front (no other point has a higher score at a lower cost)."}</p>
     </>
   );
 }
 
-/** Steps until dev had come 90 % of the way from the guess to its best, against tuned parameters. */
+/** Steps until the dev score reached 90 % of its best gain over chance, against trained parameters. */
 export function ConvergenceFigure() {
   const { chosen } = chosenTask();
-  const points = chosen ? (records()?.tradeOffs(asked(chosen), "steps") ?? []) : [];
+  const points = chosen ? (records()?.tradeOffs(query(chosen), "steps") ?? []) : [];
   const at = (p: Traded) => Math.max(p.count, 1);
   const withInterval = points.filter((p) => p.cost.low !== null && p.cost.high !== null);
   const says = (p: Traded) => inWords(p, points, `${p.cost.mean.toFixed(0)} steps`);
@@ -104,23 +105,23 @@ export function ConvergenceFigure() {
         <TaskChoice />
       </div>
       {points.length === 0 ? (
-        <Empty>Finished runs that are better than a guess appear here, with the steps they took to come near their best.</Empty>
+        <Empty>Finished runs that are better than chance appear here, with the steps they took to come close to their best score.</Empty>
       ) : (
         <PlotFigure
           says={points.map((p) => says(p).replaceAll("\n", ", ")).join("; ")}
           height={HEIGHT}
-          on={[edition.value, shown.value, chosen, asked(chosen).split]}
+          on={[edition.value, shown.value, chosen, query(chosen).split]}
           data={{ name: "convergence", rows: flat(points) }}
-          pick={(p) => follow(p as Traded, points)}
+          pick={(p) => openPoint(p as Traded, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),
               ...byModelAndMethod(points),
               x: {
                 type: "log",
-                label: "tuned parameters",
+                label: "trained parameters",
                 ticks: decades(points.map(at)),
-                // The head alone tunes nothing of the model.
+                // Head only trains no parameter of the model.
                 tickFormat: (n: number) => (n === 1 && points.some((p) => p.count === 0) ? "0" : compact(n)),
               },
               y: { label: "steps to 90 % of the best dev score", grid: true, zero: true, nice: true },
@@ -140,7 +141,7 @@ export function ConvergenceFigure() {
         />
       )}
       <p class="hint one">
-        {points.length > 0 && "The first evaluation at which dev has come 90 % of the way from a guess to its best; means over seeds, 95 % intervals."}
+        {points.length > 0 && "The first evaluation at which the dev score has reached 90 % of its best gain over chance; means over seeds, 95 % intervals."}
       </p>
     </>
   );

@@ -1,11 +1,11 @@
-// A run's loss and dev score over its steps.
+// The curves of a run: loss and dev score against steps.
 
 import { loss, percent } from "../../format";
 import { records } from "../../records/records";
 import type { Row } from "../../wasm/view";
 import { PlotFigure } from "../figures/plot";
 
-/** Loss and dev score of a run over its steps. */
+/** Loss and dev score of a run against its steps. */
 export function Curves({ row }: { row: Row }) {
   const [curve] = records()?.curves([row.key], 0) ?? [];
   if (!curve || (curve.points.length === 0 && curve.dev.length === 0)) return null;

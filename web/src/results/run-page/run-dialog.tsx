@@ -1,9 +1,9 @@
-// One run: where it came from, its curves, its notes, its exact spec, and what can be done with it.
+// The page of a run: its origin, curves, notes, exact spec, and actions on it.
 
 import { useEffect, useRef } from "preact/hooks";
 import { count, duration, megabytes, METHODS, methodTitle, score, when } from "../../format";
 import { deleteRow } from "../../records/deletion";
-import { lab } from "../../records/lab";
+import { lab } from "../../records/lab-actions";
 import { records, rows } from "../../records/records";
 import { opened } from "../../records/selection";
 import { readLine } from "../../spec";
@@ -15,6 +15,7 @@ import { longName, mark, marks } from "../table/found";
 import { Curves } from "./curves";
 import { Theta } from "./theta";
 
+/** The dialog with the page of the opened run. */
 export function RunDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
   const row = rows.value.find((r) => r.key === opened.value);
@@ -40,14 +41,14 @@ function Page({ row, close }: { row: Row; close(): void }) {
     ["Run", row.run],
     ["Model", `${row.model}, ${count(row.parameters)} parameters`],
     ["Task", row.task],
-    ["Tuned", `${methodTitle(row.method)}, ${count(row.count)} parameters`],
+    ["Method", `${methodTitle(row.method)}, ${count(row.count)} parameters trained`],
     ["Ended", `${row.status} after ${count(row.steps)} steps in ${duration(row.seconds)}. ${row.message}`],
     [
       "Score",
       `dev ${score(row.dev)}${row.best_step ? ` at step ${count(row.best_step)}` : ""}, test ${score(row.test)}`,
     ],
     [
-      "Where",
+      "Ran on",
       `${row.host} ${row.device}${row.adapter ? ` (${row.adapter})` : ""}, ${row.source === "tab" ? "this tab" : row.source}`,
     ],
     ["Cost", `${row.peak_bytes === null ? "" : `at most ${megabytes(row.peak_bytes)} MB, `}${count(row.steps)} steps, learning rate ${row.learning_rate}`],
@@ -79,7 +80,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
           </div>
         ))}
       </dl>
-      {row.edited && <p class="notice">This record's id is not the hash of its spec: it was edited after the run.</p>}
+      {row.edited && <p class="notice">The id of this record is not the hash of its spec: the record was edited after the run.</p>}
       {notes.length > 0 && (
         <ul class="notes">
           {notes.map((n, i) => (
@@ -116,21 +117,21 @@ function Page({ row, close }: { row: Row; close(): void }) {
       <Theta row={row} close={close} />
       <div class="buttons">
         <button type="button" onClick={() => download(row)}>
-          Download record
+          Download run
         </button>
-        {lab.value?.canGoOn(row) && (
+        {lab.value?.canResume(row) && (
           <button
             type="button"
             disabled={lab.value.isBusy()}
             onClick={() => {
               close();
-              lab.value?.goOn(row);
+              lab.value?.resume(row);
             }}
           >
             Resume
           </button>
         )}
-        {/* The form has no place for several methods at once. */}
+        {/* The form cannot hold several methods at once. */}
         {lab.value && !ofAnotherProgram && row.method in METHODS && (
           <button
             type="button"
@@ -159,17 +160,17 @@ function Page({ row, close }: { row: Row; close(): void }) {
   );
 }
 
-/** The line that makes the run again on a machine of one's own. */
+/** The command that repeats the run natively. */
 function Repeat({ name }: { name: string }) {
   const line = `apet run --spec ${name}.jsonl`;
   return (
     <p class="repeat">
-      <span>Again, natively, from its record:</span> <code>{line}</code> <Copy title="Copy" text={() => line} />
+      <span>Repeat natively from its record:</span> <code>{line}</code> <Copy title="Copy" text={() => line} />
     </p>
   );
 }
 
-/** With what a run ran, from its header. */
+/** The software versions of a run, from its header. */
 function environment(header: string): string {
   try {
     const { software = {} } = JSON.parse(header) as { software?: Record<string, unknown> };

@@ -1,17 +1,17 @@
-// What a run tuned: to be saved, also as an adapter of peft, and to be gone on from.
+// A run's theta: saves it, also as a peft adapter, and initialises another run from it.
 
 import { strToU8, zipSync, type Zippable } from "fflate";
 import { useEffect, useState } from "preact/hooks";
 import { thetaOf } from "../../records/archive";
-import { lab } from "../../records/lab";
+import { lab } from "../../records/lab-actions";
 import { edition, records } from "../../records/records";
 import { recordName } from "../../storage/runs";
 import { save } from "../../storage/save";
-import type { Adapter } from "../../wasm/protocol";
+import type { PeftAdapter } from "../../wasm/protocol";
 import type { Row } from "../../wasm/view";
 import { longName } from "../table/found";
 
-/** What a run tuned, of this tab or of an archive: it can be saved, and gone on from. */
+/** The actions on the theta of a run of this tab or of an archive. */
 export function Theta({ row, close }: { row: Row; close(): void }) {
   const name = recordName(row);
   const [theta, setTheta] = useState<Blob | undefined>(undefined);
@@ -20,33 +20,33 @@ export function Theta({ row, close }: { row: Row; close(): void }) {
     setTheta(undefined);
     setWord("");
   }, [row.key]);
-  // An archive that is opened meanwhile may bring it.
+  // An archive that is opened later may contain it.
   useEffect(() => void thetaOf(row).then(setTheta), [row.key, row.source, edition.value]);
   if (!theta) return null;
-  const said = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
+  const showError = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
   const bytes = async () => new Uint8Array(await theta.arrayBuffer());
   const adapter = async () => {
-    setWord(`Getting ${row.model} for it…`);
+    setWord(`Loading ${row.model}…`);
     try {
       const of = records()?.spec(row.key) ?? "{}";
       const found = await lab.value?.adapter(of, await bytes());
       if (found) save(`${name}.peft.zip`, "application/zip", packed(row, found));
       setWord(found?.note ?? "");
     } catch (error) {
-      said(error);
+      showError(error);
     }
   };
-  const begin = async () => {
+  const initialise = async () => {
     try {
-      await lab.value?.startFrom(name, await bytes());
+      await lab.value?.initialiseFrom(name, await bytes());
       close();
     } catch (error) {
-      said(error);
+      showError(error);
     }
   };
   return (
     <section class="theta" aria-labelledby="theta-title">
-      <h3 id="theta-title">Theta, what it tuned</h3>
+      <h3 id="theta-title">Trained parameters (theta)</h3>
       <div class="buttons">
         <button type="button" onClick={() => save(`${name}.theta.safetensors`, "application/octet-stream", theta)}>
           Download theta
@@ -56,8 +56,8 @@ export function Theta({ row, close }: { row: Row; close(): void }) {
             <button type="button" disabled={lab.value.isBusy()} onClick={() => void adapter()}>
               Download as peft adapter
             </button>
-            <button type="button" disabled={lab.value.isBusy()} onClick={() => void begin()}>
-              Go on from it
+            <button type="button" disabled={lab.value.isBusy()} onClick={() => void initialise()}>
+              Initialise from this run
             </button>
           </>
         )}
@@ -69,13 +69,13 @@ export function Theta({ row, close }: { row: Row; close(): void }) {
   );
 }
 
-/** An adapter as peft saves it, in one file. */
-function packed(row: Row, { config, weights, head, note }: Adapter): Uint8Array<ArrayBuffer> {
+/** A zip archive of an adapter as peft saves it. */
+function packed(row: Row, { config, weights, head, note }: PeftAdapter): Uint8Array<ArrayBuffer> {
   const lines = [
     `# ${longName(row)}`,
-    `An adapter of Hugging Face peft for ${row.model}, tuned by APET Lab in run ${row.run}: unpack it and give the folder to \`PeftModel.from_pretrained\`.`,
+    `An adapter of Hugging Face peft for ${row.model}, trained by APET Lab in run ${row.run}: unpack it and pass the folder to \`PeftModel.from_pretrained\`.`,
     note,
-    head && "No class of transformers has the classification head, so it stands in `head.safetensors`: `scores = pooled @ weight.T + bias`.",
+    head && "No class of transformers has this classification head, so it is in `head.safetensors`: `scores = pooled @ weight.T + bias`.",
   ];
   const files: Zippable = {
     "README.md": strToU8(`${lines.filter(Boolean).join("\n\n")}\n`),

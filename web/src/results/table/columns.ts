@@ -1,4 +1,4 @@
-// The columns of the runs table, which are the fields of its filter, too.
+// The columns of the runs table, which are also the fields of its filter.
 
 import { compact, count, duration, megabytes, methodTitle, score, when } from "../../format";
 import type { Field } from "./filter";
@@ -6,16 +6,16 @@ import type { By } from "../../wasm/view";
 
 export interface Column extends Field {
   title: string;
-  /** Shown where nothing else was chosen. */
+  /** Shown by default. */
   plain?: boolean;
-  /** Runs can be grouped by it. */
+  /** The field of apet-study by which runs can be grouped. */
   by?: By;
 }
 
 export const COLUMNS: Column[] = [
   { id: "run", title: "Run", plain: true, value: (r) => r.run, show: (r) => r.run.slice(0, 8) },
   { id: "method", title: "Method", plain: true, by: "method", value: (r) => r.method, show: (r) => methodTitle(r.method) },
-  { id: "tuned", title: "Tuned", plain: true, by: "count", value: (r) => r.count, show: (r) => count(r.count), numeric: true },
+  { id: "tuned", title: "Trained", plain: true, by: "count", value: (r) => r.count, show: (r) => count(r.count), numeric: true },
   { id: "dev", title: "Dev", plain: true, value: (r) => r.dev, show: (r) => score(r.dev), numeric: true },
   { id: "test", title: "Test", plain: true, value: (r) => r.test, show: (r) => score(r.test), numeric: true },
   { id: "model", title: "Model", plain: true, by: "model", value: (r) => r.model, show: (r) => r.model },
@@ -28,11 +28,11 @@ export const COLUMNS: Column[] = [
   { id: "steps90", title: "Steps to 90 %", value: (r) => r.steps_to_90, show: (r) => (r.steps_to_90 === null ? "–" : count(r.steps_to_90)), numeric: true },
   { id: "time", title: "Time", plain: true, value: (r) => r.seconds, show: (r) => duration(r.seconds), numeric: true },
   { id: "memory", title: "Memory", value: (r) => r.peak_bytes, show: (r) => (r.peak_bytes === null ? "–" : `${megabytes(r.peak_bytes)} MB`), numeric: true },
-  { id: "where", title: "Where", plain: true, by: "device", value: (r) => `${r.host} ${r.device}`, show: (r) => `${r.host} ${r.device}` },
+  { id: "where", title: "Ran on", plain: true, by: "device", value: (r) => `${r.host} ${r.device}`, show: (r) => `${r.host} ${r.device}` },
   { id: "from", title: "From", plain: true, by: "source", value: (r) => r.source, show: (r) => (r.source === "tab" ? "this tab" : r.source) },
   { id: "started", title: "Started", plain: true, value: (r) => r.started, show: (r) => when(r.started) },
 ];
 
-/** The best known value of a field by which groups are found again. */
+/** The filter field that finds the runs of a group. */
 export const fieldOf = (by: By) => COLUMNS.find((c) => c.by === by)?.id ?? by;
 

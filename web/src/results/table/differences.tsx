@@ -1,4 +1,4 @@
-// What the specs of the selected runs differ in.
+// The differences between the specs of the selected runs.
 
 import { useRef } from "preact/hooks";
 import { longName } from "./found";
@@ -13,6 +13,7 @@ function flat(value: unknown, path: string, into: Map<string, string>): Map<stri
   return into;
 }
 
+/** A button, and its dialog with the differences. */
 export function Differences() {
   const dialog = useRef<HTMLDialogElement>(null);
   const chosen = rows.value.filter((r) => selected.value.has(r.key));
@@ -38,13 +39,13 @@ export function Differences() {
       >
         <div class="page">
           <header>
-            <h2 id="differences-title">What the specs differ in</h2>
+            <h2 id="differences-title">Differences between specs</h2>
             <button type="button" class="quiet" onClick={() => dialog.current?.close()}>
               Close
             </button>
           </header>
           {differing.length === 0 ? (
-            <p>In nothing: the same run on different devices.</p>
+            <p>None: the same run on different devices.</p>
           ) : (
             <div class="scroller" role="region" aria-label="Differences" tabIndex={0}>
               <table>

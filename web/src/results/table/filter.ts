@@ -1,13 +1,14 @@
-// The filter of the runs table: words, and comparisons of fields.
+// The filter of the runs table: words and comparisons.
 //
-//   lora minilm            both words, anywhere in the row; in its numbers where they have a digit
+//   lora minilm            both words, anywhere in the row; numbers are searched only for words with a digit
 //   -snli                  without it
-//   method=lora test>80%   = != > >= < <= and ~ (has it in it), on the fields by name; -method=lora is the contrary
+//   method=lora test>80%   = != > >= < <= and ~ (contains), on fields by name; -method=lora negates it
 
 import type { Row } from "../../wasm/view";
 
+/** A field that can be compared. */
 export interface Field {
-  /** As it stands in a filter. */
+  /** Its name in a filter. */
   id: string;
   /** Its texts are numbers. */
   numeric?: boolean;
@@ -15,11 +16,12 @@ export interface Field {
   show(row: Row): string;
 }
 
+/** Whether a run passes the filter. */
 export type Test = (row: Row) => boolean;
 
 const COMPARISON = /^(-?)([a-z_]+[0-9]*)(>=|<=|!=|==?|>|<|~)(.*)$/i;
 
-/** The test of a filter's text; a sentence where it can not be one. `name`: what a reader calls a run. */
+/** Parses a filter; returns an error message if it is invalid. `name` returns the user's name of a run. */
 export function parse(text: string, fields: Field[], name: (row: Row) => string): Test | string {
   const tests: Test[] = [];
   for (const [, quoted, plain = ""] of text.matchAll(/"([^"]*)"|((?:[^\s"]|"[^"]*")+)/g)) {
@@ -28,10 +30,10 @@ export function parse(text: string, fields: Field[], name: (row: Row) => string)
     if (comparison) {
       const [, minus, id = "", sign = "", wanted = ""] = comparison;
       const found = fields.find((f) => f.id === id.toLowerCase());
-      // A run is what a reader calls it.
+      // A run is found by the name that the user gave it.
       const called = (row: Row) => (name(row) === row.name ? row.run.slice(0, 8) : name(row));
       const field = found?.id === "run" ? { ...found, show: called } : found;
-      if (!field) return `No field "${id}"; there are ${fields.map((f) => f.id).join(", ")}.`;
+      if (!field) return `Unknown field "${id}"; expected one of ${fields.map((f) => f.id).join(", ")}.`;
       const test = compared(field, sign, wanted.replaceAll('"', ""));
       if (typeof test === "string") return test;
       tests.push(minus ? (row) => !test(row) : test);
@@ -40,7 +42,7 @@ export function parse(text: string, fields: Field[], name: (row: Row) => string)
     if (quoted === undefined && /^[=<>!~]+/.test(word)) return `"${word}": expected a comparison without spaces, such as test>80%.`;
     const without = quoted === undefined && word.length > 1 && word.startsWith("-");
     const wanted = (without ? word.slice(1) : word).toLowerCase();
-    // Most of the time would go into writing numbers, where a word without a digit is not found.
+    // Formatting numbers would take most of the time, and a word without a digit matches none of them.
     const sought = /\d/.test(wanted) ? fields : fields.filter((f) => !f.numeric);
     const written = (row: Row) => [name(row), row.run, row.name, row.method, ...sought.map((f) => f.show(row))].join(" ").toLowerCase();
     tests.push((row) => written(row).includes(wanted) !== without);
@@ -53,7 +55,7 @@ function compared(field: Field, sign: string, wanted: string): Test | string {
   const number = numeric(wanted);
   if (sign === "=" || sign === "==" || sign === "!=") {
     if (/^[=<>]/.test(wanted)) return `${field.id}${sign}${wanted}: expected one of = != > >= < <= ~.`;
-    // A number that is no whole one is also what the table shows of it.
+    // A fractional number also matches what the table shows for it.
     const bare = (text: string) => text.replaceAll(/\s/g, "").toLowerCase();
     const sought = bare(wanted);
     const isWhole = /^-?[\d,]+$/.test(wanted);
@@ -77,11 +79,11 @@ function numeric(text: string): number | undefined {
   const [, digits, unit = ""] = /^(-?(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d+)?(?:e-?\d+)?)\s?(%|[kKMG])?$/.exec(text) ?? [];
   if (digits === undefined || !/\d/.test(digits)) return undefined;
   const number = Number(digits.replaceAll(",", "")) * { "": 1, "%": 0.01, k: 1e3, K: 1e3, M: 1e6, G: 1e9 }[unit as "" | "%"]!;
-  // 80% is written, 0.8000000000000002 is not.
+  // So that 80% is 0.8, not 0.8000000000000002.
   return Number.isFinite(number) ? Number(number.toPrecision(12)) : undefined;
 }
 
-/** A filter that finds a group's runs. */
+/** A filter that finds the runs of a group. */
 export const expression = (of: Record<string, string | number>) =>
   Object.entries(of)
     .map(([name, value]) => `${name}=${/\s/.test(String(value)) ? `"${value}"` : value}`)

@@ -1,4 +1,4 @@
-// The runs table: filter, sort, group, choose columns, select for the overlay, open one.
+// The runs table: filter, sort, group, choose columns, select runs for plotting, open a run.
 
 import { useMemo } from "preact/hooks";
 import { count, duration, methodTitle, percent } from "../../format";
@@ -12,6 +12,7 @@ import { Menu } from "../menu";
 import type { By, Mean, Row, Summed } from "../../wasm/view";
 import { VirtualTable } from "./virtual";
 
+/** The table with its toolbar. */
 export function RunsTable() {
   const all = rows.value.length;
   const kept = found.value.length;
@@ -56,12 +57,12 @@ interface ChoicesProps {
   title: string;
   offered: Column[];
   chosen: Column[];
-  /** So many stay chosen. */
+  /** The minimal number of chosen columns. */
   least?: number;
   choose(chosen: Column[]): void;
 }
 
-/** A menu of columns, any of which are chosen. */
+/** A menu of columns with checkboxes. */
 function Choices({ title, offered, chosen, least = 0, choose }: ChoicesProps) {
   return (
     <Menu title={title}>
@@ -91,7 +92,7 @@ function Runs() {
   const head = (
     <>
       <th scope="col">
-        <span class="visually-hidden">Draw</span>
+        <span class="visually-hidden">Plot</span>
       </th>
       {columns.value.map((c) => (
         <SortHead key={c.id} column={c} />
@@ -138,13 +139,13 @@ function RunRow({ row, ...props }: { row: Row; "aria-rowindex": number }) {
   return (
     <tr class={`${colour === undefined ? "" : "selected"} ${pinned ? "pinned" : ""}`} {...props}>
       <td>
-        <label class="pick" title={isFull ? `${COLOURS} runs at most are drawn` : undefined} style={colour === undefined ? {} : { "--pick": `var(--series-${colour + 1})` }}>
+        <label class="pick" title={isFull ? `At most ${COLOURS} runs can be plotted` : undefined} style={colour === undefined ? {} : { "--pick": `var(--series-${colour + 1})` }}>
           <input
             type="checkbox"
             checked={colour !== undefined}
             disabled={isFull}
             onChange={() => toggle(row.key)}
-            aria-label={`Draw ${longName(row)}`}
+            aria-label={`Plot ${longName(row)}`}
           />
         </label>
       </td>
@@ -168,7 +169,7 @@ function RunRow({ row, ...props }: { row: Row; "aria-rowindex": number }) {
 
 const TITLES = new Map(COLUMNS.flatMap((c) => (c.by ? [[c.by, c] as const] : [])));
 
-/** Runs put together, with means and intervals that are apet-study's. */
+/** Groups of runs, with means and intervals computed by apet-study. */
 function Groups({ by }: { by: By[] }) {
   const groups = useMemo(
     () => records()?.grouped(by, found.value.map((r) => r.key)) ?? [],

@@ -1,24 +1,25 @@
-// A table of which only the rows on the screen are drawn, so that tens of thousands stay quick.
+// A table that renders only the rows on the screen, so that it stays fast with tens of thousands.
 
 import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
-/** Rows drawn beyond either edge. */
+/** Rows rendered beyond either edge. */
 const BEYOND = 12;
-/** A row's height until one has been drawn, pixels. */
+/** The assumed height of a row in pixels, until one has been rendered. */
 const GUESS = 37;
 
 interface Props<T> {
   label: string;
-  /** Cells of the head's row. */
+  /** The cells of the header row. */
   head: ComponentChildren;
-  /** How many columns there are. */
+  /** The number of columns. */
   width: number;
   items: T[];
-  /** A row's element, with a key. */
+  /** Renders a row; its element has a key. */
   draw(item: T, props: { "aria-rowindex": number }): JSX.Element;
 }
 
+/** A scrollable table of items. */
 export function VirtualTable<T>({ label, head, width, items, draw }: Props<T>) {
   const scroller = useRef<HTMLDivElement>(null);
   const body = useRef<HTMLTableSectionElement>(null);
@@ -38,7 +39,7 @@ export function VirtualTable<T>({ label, head, width, items, draw }: Props<T>) {
     if (!at) return;
     const watch = new ResizeObserver(look);
     watch.observe(at);
-    // On paper every row is seen.
+    // For printing, render every row.
     const whole = () => setView({ top: 0, height: Number.MAX_SAFE_INTEGER });
     addEventListener("beforeprint", whole);
     addEventListener("afterprint", look);

@@ -1,4 +1,4 @@
-// A run that goes on from what another one tuned: a theta file or an adapter of peft, kept in this browser.
+// Initialises a run from saved weights: a theta file or a peft adapter, kept in this browser.
 
 import { useRef } from "preact/hooks";
 import { go } from "../../route";
@@ -7,7 +7,7 @@ import { unpack } from "../../storage/unpack";
 import { BUSY, busy, problem } from "../run/state";
 import { startWith, startWithAdapter } from "../run/questions";
 
-/** A theta file is a safetensors file whose header says so; nothing else of APET Lab is. */
+/** Whether a file is a theta file: a safetensors file with a mark in its header. */
 async function isTheta(file: File): Promise<boolean> {
   return /\.safetensors$/i.test(file.name) && (await file.slice(0, 65_536).text()).includes('"apet_theta"');
 }
@@ -15,37 +15,37 @@ async function isTheta(file: File): Promise<boolean> {
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
 
-interface Adapter {
+interface AdapterFiles {
   name: string;
   config: string;
   weights: Uint8Array;
 }
 
-/** An adapter of peft: its two files, in a folder or alone, or the zip that a run's page gives. */
-async function adapterIn(files: File[], folder: string): Promise<Adapter | undefined> {
+/** A peft adapter: its two files, in a folder or not, or the zip archive from a run's page. */
+async function adapterIn(files: File[], folder: string): Promise<AdapterFiles | undefined> {
   const [first] = files;
   if (first && files.length === 1 && /\.peft\.zip$/i.test(first.name)) {
     const found = await unpack(first, /(^|\/)adapter_(config\.json|model\.safetensors)$/);
     const of = (end: string) => Object.entries(found).find(([name]) => name.endsWith(end))?.[1];
     const [config, weights] = [of(CONFIG), of(WEIGHTS)];
-    if (!config || !weights) throw new Error(`${first.name}: expected ${CONFIG} and ${WEIGHTS} in it.`);
+    if (!config || !weights) throw new Error(`${first.name}: expected it to contain ${CONFIG} and ${WEIGHTS}.`);
     return { name: first.name.replace(/\.peft\.zip$/i, ""), config: new TextDecoder().decode(config), weights };
   }
   const named = (name: string) => files.find((f) => f.name === name);
   const [config, weights] = [named(CONFIG), named(WEIGHTS)];
   if (!config && !weights) return undefined;
-  if (!config || !weights) throw new Error(`${folder || (config ?? weights)?.name}: an adapter of peft needs both ${CONFIG} and ${WEIGHTS}.`);
+  if (!config || !weights) throw new Error(`${folder || (config ?? weights)?.name}: a peft adapter needs both ${CONFIG} and ${WEIGHTS}.`);
   return { name: folder || "adapter", config: await config.text(), weights: new Uint8Array(await weights.arrayBuffer()) };
 }
 
-/** Keeps a theta file, and puts the spec it was made with into the form, to begin with it. */
-export async function beginWith(name: string, theta: Uint8Array): Promise<void> {
+/** Keeps a theta file, and fills the form with its spec, to initialise a run from it. */
+export async function initialiseFrom(name: string, theta: Uint8Array): Promise<void> {
   adopt(await startWith(name, theta));
   go("lab");
 }
 
-/** Takes files that a run can begin with; false where they are something else. */
-export async function takeStart(files: File[], folder = ""): Promise<boolean> {
+/** Handles files that a run can be initialised from; `false` if the files are something else. */
+export async function takeInitFiles(files: File[], folder = ""): Promise<boolean> {
   try {
     const [file] = files;
     const theta = file && files.length === 1 && (await isTheta(file)) ? file : undefined;
@@ -53,8 +53,8 @@ export async function takeStart(files: File[], folder = ""): Promise<boolean> {
     if (!theta && !adapter) return false;
     if (busy.value) throw new Error(BUSY);
     problem.value = "";
-    if (theta) await beginWith(theta.name.replace(/(\.theta)?\.safetensors$/i, ""), new Uint8Array(await theta.arrayBuffer()));
-    // It names its model as the hub does; the form's is the one it is read onto.
+    if (theta) await initialiseFrom(theta.name.replace(/(\.theta)?\.safetensors$/i, ""), new Uint8Array(await theta.arrayBuffer()));
+    // An adapter names its model as on the hub; it is applied to the form's model.
     if (adapter) adopt(await startWithAdapter(JSON.stringify(spec.value), adapter.name, adapter.config, adapter.weights));
   } catch (error) {
     problem.value = error instanceof Error ? error.message : String(error);
@@ -63,21 +63,22 @@ export async function takeStart(files: File[], folder = ""): Promise<boolean> {
   return true;
 }
 
-export function BeginWith() {
+/** Chooses the weights that a run is initialised from. */
+export function InitialiseFrom() {
   const picker = useRef<HTMLInputElement>(null);
   const { start } = spec.value;
   return (
     <div class="drop">
       {start ? (
         <p class="hint">
-          Begins with the theta <strong>{start.theta}</strong>, so method, positions and model have to stay.{" "}
+          Initialised from <strong>{start.theta}</strong>, so method, positions and model are fixed.{" "}
           <button type="button" class="link" onClick={() => change((s) => void delete s.start)}>
-            Begin anew
+            Remove saved weights
           </button>
         </p>
       ) : (
         <button type="button" class="quiet" onClick={() => picker.current?.click()}>
-          Begin with a theta or an adapter…
+          Start from saved weights…
         </button>
       )}
       <input
@@ -90,8 +91,8 @@ export function BeginWith() {
         onChange={(e) => {
           const files = [...(e.currentTarget.files ?? [])];
           e.currentTarget.value = "";
-          void takeStart(files).then((is) => {
-            if (!is) problem.value = `${files[0]?.name}: expected a theta file, or ${CONFIG} and ${WEIGHTS} of peft.`;
+          void takeInitFiles(files).then((is) => {
+            if (!is) problem.value = `${files[0]?.name}: expected a theta file, or ${CONFIG} and ${WEIGHTS} of a peft adapter.`;
           });
         }}
       />

@@ -1,5 +1,5 @@
-// Runs on the machine that serves the page, where `apet serve --allow-runs` lets the page start them: they are trained natively,
-// and their records are followed as they grow.
+// Runs on the serving machine, if `apet serve --allow-runs` lets the page start them: they train natively,
+// and the page follows their records.
 
 import { signal } from "@preact/signals";
 import { address } from "../../storage/catalogue";
@@ -9,21 +9,21 @@ import { begin } from "./live";
 import { ownTasks } from "../../storage/own-tasks";
 import { busy, phase, problem, progress } from "./state";
 
-/** The chosen device of that machine; empty where this tab trains. */
-export const there = signal("");
+/** The chosen device of the serving machine; empty if this tab trains. */
+export const serverDevice = signal("");
 
-/** A run that was asked for, as the server has it. */
+/** A requested run, as the server describes it. */
 interface Job {
   run: string;
   device: string;
   file: string;
   place: "waiting" | "running" | "ended";
-  /** Its record has been begun. */
+  /** Whether its record exists. */
   recorded: boolean;
   error: string;
 }
 
-/** The run that is followed. */
+/** The run that the page follows. */
 export const job = signal<Job | undefined>(undefined);
 
 const LOOK_MS = 500;
@@ -37,11 +37,11 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
       body: JSON.stringify(body),
     }),
   });
-  if (!response.ok) throw new Error((await response.text()).trim() || `The server answers ${response.status}.`);
+  if (!response.ok) throw new Error((await response.text()).trim() || `The server answered ${response.status}.`);
   return (await response.json()) as T;
 }
 
-/** Where the run that is followed is kept over a reload. */
+/** The key under which the followed run survives a reload. */
 const KEPT = "apet-there";
 
 function keep(job: Job | undefined): void {
@@ -49,44 +49,44 @@ function keep(job: Job | undefined): void {
     if (job) sessionStorage.setItem(KEPT, JSON.stringify(job));
     else sessionStorage.removeItem(KEPT);
   } catch {
-    // Then it is not found again; its record is in Results.
+    // Then a reload loses it; its record is in Results.
   }
 }
 
-/** Has a spec trained there, and shows its record until it ends. */
-export async function trainThere(spec: Spec, device: string): Promise<void> {
+/** Starts a run of a spec on the server, and follows it to its end. */
+export async function trainOnServer(spec: Spec, device: string): Promise<void> {
   if (ownTasks.value.some((task) => task.name === spec.task.name)) {
-    problem.value = `The rows of "${spec.task.name}" are in this browser alone; train on them in this tab.`;
+    problem.value = `The data of "${spec.task.name}" is only in this browser; train on it in this tab.`;
     return;
   }
   await watch(() => ask<Job>("api/runs", { spec, device }));
 }
 
-/** Follows the run that the page was left in, where the server still has it. */
-export async function findThere(): Promise<void> {
+/** Resumes following a run after a reload, if the server still has it. */
+export async function findServerRun(): Promise<void> {
   try {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null") as Job | null;
     if (!kept || busy.value) return;
     const jobs = await ask<Job[]>("api/runs");
     const mine = jobs.findLast((j) => j.run === kept.run && j.device === kept.device && j.place !== "ended");
     if (!mine || busy.value) return keep(undefined);
-    there.value = mine.device;
+    serverDevice.value = mine.device;
     await watch(() => Promise.resolve(mine));
   } catch {
-    // A host that trains nothing.
+    // The host does not train.
   }
 }
 
-/** The server's runs; asked for again while it does not answer. */
-async function jobsThere(): Promise<Job[]> {
+/** The server's runs; retries while the server does not respond. */
+async function serverJobs(): Promise<Job[]> {
   for (;;) {
     try {
       return await ask<Job[]>("api/runs");
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      progress.value = "the server does not answer; asking again";
+      progress.value = "the server is not responding; retrying";
       await new Promise((done) => setTimeout(done, 2000));
-      if (phase.value === "stopping") throw new Error("The server does not answer; the run goes on there.");
+      if (phase.value === "stopping") throw new Error("The server is not responding; the run continues there.");
     }
   }
 }
@@ -101,9 +101,9 @@ async function watch(start: () => Promise<Job>): Promise<void> {
     keep(now);
     let shown = "";
     for (;;) {
-      const jobs = await jobsThere();
+      const jobs = await serverJobs();
       const mine = jobs.findLast((j) => j.run === now.run && j.device === now.device);
-      if (!mine) throw new Error("The server was started again and no longer knows the run; its record is in Results.");
+      if (!mine) throw new Error("The server was restarted and has lost the run; its record is in Results.");
       job.value = now = mine;
       const ahead = jobs.slice(0, jobs.indexOf(mine)).filter((j) => j.device === device && j.place !== "ended").length;
       progress.value =
@@ -126,7 +126,7 @@ async function watch(start: () => Promise<Job>): Promise<void> {
   }
 }
 
-/** Shows what the record has more than `shown`. */
+/** Shows the record if it is longer than `shown`. */
 async function follow({ file, recorded }: Job, shown: string): Promise<string> {
   if (!recorded) return shown;
   const response = await fetch(address(`api/records/${encodeURIComponent(file)}`), { cache: "no-store" }).catch(() => undefined);
@@ -137,8 +137,8 @@ async function follow({ file, recorded }: Job, shown: string): Promise<string> {
   return text;
 }
 
-/** Ends the run that is followed after the step it is in. */
-export async function stopThere(): Promise<void> {
+/** Stops the followed run after its current step. */
+export async function stopOnServer(): Promise<void> {
   if (!job.value) return;
   phase.value = "stopping";
   const { run, device } = job.value;
