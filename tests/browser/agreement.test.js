@@ -1,6 +1,6 @@
 // @ts-check
 // The same spec in the tab and natively: the same theta, the same batches, the same losses;
-// and every operation and gradient of the tab's devices against double precision.
+// and every operation and gradient of the tab's devices compared with double precision.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -40,7 +40,7 @@ async function native(spec) {
     .map((line) => JSON.parse(line));
 }
 
-/** What the native binary writes behind two texts of unlike length. @param {string} model */
+/** The tokens that the native binary generates after two texts of different lengths. @param {string} model */
 async function written(model) {
   const texts = ["--prompt", "The food", "--prompt", "It was good and the service was not"];
   const words = ["generate", "--json", "--model", model, "--most", String(TOKENS), ...texts];
@@ -72,7 +72,7 @@ async function agrees(page, steps) {
     const off = ofSteps(tab, field).map((value, i) => Math.abs(value / Number(expected[i]) - 1));
     assert.equal(off.length, steps);
     assert.ok(Math.max(...off) <= most, `${field}: off by ${off.join(", ")}`);
-    console.log(`${field}: at most ${Math.max(...off).toExponential(1)} beside the native run`);
+    console.log(`${field}: differs from the native run by at most ${Math.max(...off).toExponential(1)}`);
   }
   assert.deepEqual(ofSteps(tab, "tokens"), ofSteps(own, "tokens"), "the same batches");
   for (const record of [tab, own]) {
@@ -81,11 +81,11 @@ async function agrees(page, steps) {
 }
 
 /**
- * Every spec of the golden file draws the positions in wasm that it draws natively.
+ * Checks that every spec of the golden file selects the same positions in wasm as natively.
  * @param {import("playwright-core").Page} page
  * @param {string} model
  */
-async function drawsTheSame(page, model) {
+async function selectsTheSame(page, model) {
   const file = new URL("../fixtures/positions.json", import.meta.url);
   /** @type {any[]} */
   const all = JSON.parse(await readFile(file, "utf8"));
@@ -99,9 +99,9 @@ async function drawsTheSame(page, model) {
   }
 }
 
-// One method a run, all of them in a tab: what ADD, CONCAT and PLUG do there is what they do natively.
+// One run per method: ADD, CONCAT and PLUG do the same in the tab as natively.
 const METHODS = ["Prompt", "Adapter", "IA3", "LayerNorm tuning", "LoRA", "BitFit"];
-test("cpu: every method learns in the tab as it does natively", async (t) => {
+test("cpu: every method trains in the tab as it does natively", async (t) => {
   if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
   for (const method of METHODS) {
     const { context, page, wrong } = await newUser(place);
@@ -127,13 +127,13 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
       [],
     );
     await agrees(page, STEPS);
-    await drawsTheSame(page, "bert-tiny");
+    await selectsTheSame(page, "bert-tiny");
     assert.deepEqual(wrong, []);
     await context.close();
   });
 
-  // The native run is transformers' by the parity tests, so what agrees with it is, too.
-  // Label words take T5's decoder, and a language model's own loss.
+  // The parity tests compare native runs with transformers, so agreement with them suffices here.
+  // Label words use T5's decoder, and a language model's own loss.
   const learns = [
     ["bloom-tiny", "class_head"],
     ["t5-tiny", "label_words"],
@@ -143,11 +143,11 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
     test(`${device}: ${model} learns ${objective} as it does natively`, async (t) => {
       if (!process.env.APET_BIN) return t.skip("needs APET_BIN, to run the same spec natively");
       const { context, page, wrong } = await newUser(place);
-      // A software adapter takes seconds a step.
+      // A software adapter takes seconds per step.
       const steps = device === "cpu" ? STEPS : 4;
       await choose(page, { model, objective, steps, every: steps, count: 2000, device, batch: 4, tokens: 16 });
       await agrees(page, steps);
-      if (objective === "class_head") await drawsTheSame(page, model);
+      if (objective === "class_head") await selectsTheSame(page, model);
       const { prompt_ids, ids } = await written(model);
       const worker = page.workers().at(-1);
       const found = await worker?.evaluate(callInWorker, { call: "generate", args: [prompt_ids, TOKENS] });
@@ -159,7 +159,7 @@ for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
 }
 
 /**
- * Calls the Worker as the page would, and catches its answer.
+ * Calls the Worker as the page does, and intercepts the reply.
  * @param {{ call: string, args: any[] }} asked
  * @returns {Promise<any>}
  */

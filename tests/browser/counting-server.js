@@ -1,13 +1,13 @@
 // @ts-check
-// A server that counts what it sends, and can cut, hold and refuse: one that stands before
-// `apet serve`, and one that stands for a hub at another address.
+// A server that counts the bytes it sends, and can interrupt, pause and refuse: a proxy of
+// `apet serve`, and a fake hub on another origin.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 
 /**
- * What is answered before ranges are cut out of it. A body may be a file's beginning only,
- * for one that claims to be large: `size` is then what the whole would have.
+ * An answer before a range is applied. The body of a file that claims to be large may be only
+ * its prefix: `size` is then the claimed size.
  * @typedef {{ status: number, headers: Record<string, string>, body: Buffer, size?: number }} Answer
  * @typedef {{ path: string, range: string, status: number, sent: number }} Seen
  * @typedef {{ url: string, seen: Seen[], of(path: string): Seen[], sent(path: string): number, holdAt(path: string, bytes: number): () => void, cutAt(path: string, bytes: number): void, close(): Promise<void> }} Counting
@@ -29,12 +29,12 @@ async function counting(answer) {
     /** @type {Seen} */
     const entry = { path, range, status: found.status, sent: 0 };
     seen.push(entry);
-    if (found.status === 0) return void request.socket.destroy(); // as a server that is off
+    if (found.status === 0) return void request.socket.destroy(); // like a server that is down
     response.writeHead(found.status, found.headers);
     const stop = stops.get(path);
     if (stop && found.body.length > stop.bytes) {
       stops.delete(path);
-      // In two pieces, so that there is a rate.
+      // In two parts, so that the page can measure a rate.
       response.write(found.body.subarray(0, stop.bytes / 2));
       await new Promise((later) => setTimeout(later, 300));
       response.write(found.body.subarray(stop.bytes / 2, stop.bytes));
@@ -46,21 +46,21 @@ async function counting(answer) {
     if (request.method !== "HEAD") entry.sent = found.body.length;
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", () => ready(undefined)));
-  server.unref(); // a test that failed does not close it
+  server.unref(); // a failed test does not close it
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   return {
     url: `http://127.0.0.1:${port}/`,
     seen,
     of: (path) => seen.filter((s) => s.path === path),
     sent: (path) => seen.filter((s) => s.path === path).reduce((sum, s) => sum + s.sent, 0),
-    // The next answer for this path that is longer waits after so many bytes.
+    // The next longer answer for this path pauses after `bytes` bytes.
     holdAt: (path, bytes) => {
       let release = () => {};
       const released = new Promise((/** @type {(value: void) => void} */ done) => (release = done));
       stops.set(path, { bytes, cut: false, released });
       return release;
     },
-    // The next answer for this path that is longer ends after so many bytes.
+    // The next longer answer for this path ends after `bytes` bytes.
     cutAt: (path, bytes) => void stops.set(path, { bytes, cut: true, released: Promise.resolve() }),
     close: async () => {
       server.closeAllConnections();
@@ -70,16 +70,16 @@ async function counting(answer) {
 }
 
 /**
- * `apet serve` with a counter before it, and a policy that lets `allowed` in, too.
+ * A counting proxy of `apet serve`, whose policy also allows the origin `allowed`.
  * @param {string} url
  * @param {string} [allowed]
- * @returns {Promise<Counting & { off: Set<string> }>} `off`: paths that are not answered
+ * @returns {Promise<Counting & { off: Set<string> }>} `off`: paths that fail
  */
 export async function before(url, allowed = "") {
   /** @type {Set<string>} */
   const off = new Set();
   const server = await counting(async (path, request) => {
-    if (path === "/api/events") return { status: 204, headers: {}, body: Buffer.alloc(0) }; // it has no end
+    if (path === "/api/events") return { status: 204, headers: {}, body: Buffer.alloc(0) }; // it never ends
     if (off.has(path)) return { status: 0, headers: {}, body: Buffer.alloc(0) };
     const headers = Object.fromEntries(
       ["range", "if-range", "if-none-match"].flatMap((h) =>
@@ -93,7 +93,7 @@ export async function before(url, allowed = "") {
     passed.set("content-security-policy", policy.replace("connect-src 'self'", `connect-src 'self' ${allowed}`));
     let body = Buffer.from(await from.arrayBuffer());
     if (path === "/api/index.json") {
-      // What is brought at first is the model whose files the tests know.
+      // The default model is one of the fixtures.
       const index = JSON.parse(body.toString());
       body = Buffer.from(JSON.stringify({ ...index, default: { ...index.default, model: "bert-tiny" } }));
       passed.delete("content-length");
@@ -104,7 +104,7 @@ export async function before(url, allowed = "") {
 }
 
 /**
- * A hub: files by path, with ranges and with leave for every page to read them.
+ * A hub: files by path, with ranges and CORS headers for every page.
  * @param {Record<string, Buffer | { head: Buffer, size: number } | number>} files a number is a status
  * @param {{ ranges?: boolean }} [options]
  */

@@ -1,11 +1,11 @@
 // @ts-check
-// The scaling experiment: one click, many runs, answers; it goes on after a stop and a reload.
+// The scaling experiment: one click, many runs, verdicts; it resumes after a stop and a reload.
 //
 // The store has its models (the ladder) and its task (sentences).
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, file, misplaced, newUser, open, RUN_MS, shot, storedRecords, toLab, toResults } from "./harness.js";
+import { address, axe, becomes, eventually, file, misplaced, newUser, open, RUN_MS, shot, storedRecords, toLab, toResults, trainButton } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */
@@ -15,7 +15,7 @@ after(() => place?.close());
 
 /** @typedef {import("playwright-core").Page} Page */
 
-/** What of it is not in its place. @param {Page} page */
+/** Parts of the experiment that are cut off. @param {Page} page */
 const cutOff = (page) => misplaced(page, ".experiment :is(button, h2, h3, h4, p, th, td, article)");
 
 const section = (/** @type {Page} */ page) => page.getByRole("region", { name: "Scaling experiment" });
@@ -23,7 +23,7 @@ const button = (/** @type {Page} */ page, /** @type {string} */ name) =>
   section(page).getByRole("button", { name, exact: true });
 const processor = (/** @type {Page} */ page) => page.getByLabel("Processor (cpu)").check({ force: true });
 
-/** Waits until so many runs are done. @param {Page} page @param {number} least */
+/** Waits until at least `least` runs are done. @param {Page} page @param {number} least */
 const done = (page, least) =>
   page.waitForFunction(
     (least) => Number(/^\d+/.exec(document.querySelector("[data-testid=experiment]")?.textContent ?? "")?.[0]) >= least,
@@ -41,22 +41,22 @@ async function finished(page) {
 /** Stops the experiment and waits for its end. @param {Page} page */
 async function stop(page) {
   await button(page, "Stop").click();
-  await button(page, "Resume").and(page.locator(":enabled")).waitFor({ timeout: RUN_MS });
+  await becomes(button(page, "Resume"), ":enabled", RUN_MS);
 }
 
-test("one click makes one run after another; they are kept over a stop and a reload", async () => {
+test("one click starts one run after another; they survive a stop and a reload", async () => {
   const { context, page, wrong } = await newUser(place);
   await processor(page);
-  assert.match((await section(page).textContent()) ?? "", /\d+ runs on (ladder-\w+, )*ladder-\w+ and ladder-\w+/);
-  assert.equal(await section(page).getByRole("article").count(), 0, "no answers without runs");
+  await section(page).getByText(/\d+ runs on (ladder-\w+, )*ladder-\w+ and ladder-\w+/).waitFor();
+  assert.equal(await section(page).getByRole("article").count(), 0, "no verdicts without runs");
   await shot(page, "experiment-before");
 
   await button(page, "Run the experiment").click();
   await section(page)
     .getByText(/^0 of \d+ runs.*Now .+ · ladder-nano · seed 1$/)
     .waitFor();
-  assert.ok(await page.getByLabel("Pretrained model").isDisabled(), "the form waits");
-  assert.equal(await page.getByRole("button", { name: "Train", exact: true }).count(), 0);
+  await becomes(page.getByLabel("Pretrained model"), ":disabled");
+  await trainButton(page).waitFor({ state: "detached" });
   await done(page, 2);
   await section(page).getByText(/\d+ of \d+ runs, (at least|about) \d+ min left/).waitFor();
   await shot(page, "experiment-during");
@@ -65,14 +65,14 @@ test("one click makes one run after another; they are kept over a stop and a rel
   const before = await finished(page);
   assert.ok(before.size >= 2, `two runs are done: ${[...before.keys()]}`);
   const stopped = (await storedRecords(page)).filter((record) => !before.has(String(record[0]?.run)));
-  assert.ok(stopped.length <= 1, "at most the present run is begun");
+  assert.ok(stopped.length <= 1, "at most the current run has been started");
   await section(page)
     .getByText(new RegExp(`^${before.size} of \\d+ runs$`))
     .waitFor();
-  assert.ok(await page.getByRole("button", { name: "Train", exact: true }).isEnabled(), "the form is free again");
+  await becomes(trainButton(page), ":enabled"); // the counts of the form come first
 
   const answers = section(page).getByRole("article");
-  assert.equal(await answers.count(), 4);
+  await eventually(async () => assert.equal(await answers.count(), 4));
   await section(page)
     .getByRole("heading", { name: new RegExp(`^Results so far: ${before.size} of \\d+ runs done$`) })
     .waitFor();
@@ -93,19 +93,19 @@ test("one click makes one run after another; they are kept over a stop and a rel
   await stop(page);
   const now = await finished(page);
   assert.ok(now.size > before.size, "another run is done");
-  for (const [run, record] of before) assert.equal(now.get(run), record, `${run} is not made again`);
+  for (const [run, record] of before) assert.equal(now.get(run), record, `${run} is not rerun`);
   for (const record of stopped)
     assert.equal((await storedRecords(page)).filter((r) => r[0]?.run === record[0]?.run).length, 1);
 
   await toResults(page);
   const listed = page.locator("tbody tr:visible .state.done");
   await listed.nth(now.size - 1).waitFor();
-  assert.equal(await listed.count(), now.size);
+  await eventually(async () => assert.equal(await listed.count(), now.size));
   assert.deepEqual(wrong, []);
   await context.close();
 });
 
-test("an experiment on one question has its words, its runs, and what the demo made of them", async () => {
+test("an experiment on one question has its own description and runs, and reuses those of others", async () => {
   const { context, page, wrong } = await newUser(place);
   await processor(page);
   const choice = (/** @type {string} */ name) => section(page).getByLabel(name, { exact: true });
@@ -116,26 +116,25 @@ test("an experiment on one question has its words, its runs, and what the demo m
     ["Everything", 117, /both shrink with scale/],
   ])) {
     await choice(name).check({ force: true });
-    const text = (await section(page).textContent()) ?? "";
-    assert.match(text, new RegExp(`${runs} runs on ladder-nano, ladder-micro and ladder-small`));
-    assert.match(text, words);
+    await section(page).getByText(new RegExp(`${runs} runs on ladder-nano, ladder-micro and ladder-small`)).waitFor();
+    await section(page).getByText(words).waitFor();
     assert.deepEqual(await cutOff(page), [], name);
   }
   await choice("Counts").check({ force: true });
-  assert.match(page.url(), /experiment=counts/);
+  assert.match(await address(page), /experiment=counts/);
   await page.reload();
-  assert.ok(await choice("Counts").isChecked(), "the link keeps it");
+  await becomes(choice("Counts"), ":checked"); // the link keeps it
   await processor(page);
   await button(page, "Run the experiment").click();
   await done(page, 1);
-  assert.ok(await choice("Methods").isDisabled(), "one at a time");
+  await becomes(choice("Methods"), ":disabled"); // one at a time
   await stop(page);
-  // Full tuning is asked for by all but one of them: it is there, and is not made again.
+  // All but one of the experiments contain full tuning: that run is done, and is not rerun.
   const [first] = (await finished(page)).keys();
-  for (const [name, there] of /** @type {const} */ ([["Methods", true], ["Everything", true], ["Positions", false]])) {
+  for (const [name, isDone] of /** @type {const} */ ([["Methods", true], ["Everything", true], ["Positions", false]])) {
     await choice(name).check({ force: true });
-    await button(page, there ? "Resume" : "Run the experiment").waitFor();
-    if (there) await section(page).getByText(/^[1-9]\d* of \d+ runs$/).waitFor();
+    await button(page, isDone ? "Resume" : "Run the experiment").waitFor();
+    if (isDone) await section(page).getByText(/^[1-9]\d* of \d+ runs$/).waitFor();
   }
   assert.ok(first);
   assert.deepEqual(wrong, []);
@@ -143,8 +142,8 @@ test("an experiment on one question has its words, its runs, and what the demo m
 });
 
 /**
- * The records of a finished experiment: methods come closer and APET gets on with fewer as
- * models grow. The ids are asked of the page's own wasm.
+ * The records of a finished experiment: with larger models, methods become more similar and APET needs
+ * fewer parameters. The ids come from the page's wasm.
  * @param {Page} page
  */
 async function finishedStudy(page) {
@@ -183,7 +182,7 @@ for (const [width, height] of [
   [390, 844],
 ]) {
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    test(`a finished experiment answers, ${width} x ${height}, ${colorScheme}`, async () => {
+    test(`a finished experiment has verdicts, ${width} x ${height}, ${colorScheme}`, async () => {
       const { context, page, wrong } = await newUser(place, {
         viewport: { width: width ?? 0, height: height ?? 0 },
         colorScheme,
@@ -202,7 +201,7 @@ for (const [width, height] of [
       const answers = section(page).getByRole("article");
       await answers.nth(3).waitFor();
       assert.equal(await answers.count(), 4);
-      assert.equal(await section(page).getByRole("button").count(), 0, "nothing is left to be made");
+      await eventually(async () => assert.equal(await section(page).getByRole("button").count(), 0, "no run is left"));
       for (const i of [0, 1, 2]) {
         const rows = answers.nth(i).getByRole("row");
         assert.equal(await rows.count(), models, "a row for each model");

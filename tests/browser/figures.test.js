@@ -1,11 +1,11 @@
 // @ts-check
-// Results: the figures, what can be taken from them, and a table of many runs.
+// Results: the figures, their exports, and a table of many runs.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { unzipSync, zipSync } from "fflate";
-import { axe, file, misplaced, newUser, open, shot, toResults } from "./harness.js";
+import { address, axe, becomes, eventually, file, misplaced, newUser, open, shot, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 /** @type {import("./harness.js").Place} */
@@ -48,7 +48,7 @@ function study() {
   return records.join("");
 }
 const STUDY = study();
-/** BitFit, four points below LoRA on every model: their standard deviation is 2.8 points, but for what seeds give. */
+/** BitFit, four points below LoRA on every model: their standard deviation is 2.8 points, apart from the seeds' effect. */
 const SECOND_METHOD = MODELS.flatMap(({ model, parameters, base }) =>
   [1, 2, 3].map((seed) =>
     nativeRecord({ run: id(), model, parameters, seed, method: "bitfit", count: 2000, test: base - 0.02 + seed / 500 }),
@@ -67,7 +67,7 @@ const figure = (/** @type {Page} */ page) => page.locator("section.figure").nth(
 const show = (/** @type {Page} */ page, /** @type {string} */ label) =>
   page.getByRole("combobox", { name: /^Figure/ }).selectOption({ label });
 
-/** Each with what its words must say: numbers of apet-study. @type {[string, RegExp][]} */
+/** The figures, with a pattern of their text: numbers of apet-study. @type {[string, RegExp][]} */
 const FIGURES = [
   ["Score against parameters", /large Full 100,000,000: 90.4 %/],
   ["Spread across methods", /large/],
@@ -79,7 +79,7 @@ const FIGURES = [
   ["Parallel coordinates", /^162 runs through model, method, trained/],
 ];
 
-test("an interval of two seeds does not take the axis where no score can be", async () => {
+test("an interval of two seeds does not extend the axis beyond possible scores", async () => {
   const two = [0.6, 0.95].map((score, i) => nativeRecord({ run: id(), seed: i + 1, method: "lora", count: 1024, test: score }));
   const { page, wrong } = await results(two.join(""));
   const ticks = figure(page).locator('[aria-label="y-axis tick label"] text');
@@ -99,7 +99,7 @@ test("an interval of two seeds does not take the axis where no score can be", as
   await page.context().close();
 });
 
-test("every figure is drawn, says its numbers, and fits light, dark and small screens", async () => {
+test("every figure is drawn, has its numbers as text, and fits light, dark and small screens", async () => {
   for (const [width, colorScheme] of /** @type {[number, "light" | "dark"][]} */ ([
     [1280, "light"],
     [820, "light"],
@@ -110,7 +110,7 @@ test("every figure is drawn, says its numbers, and fits light, dark and small sc
     await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
     await rows(page).first().waitFor();
     for (const [title, says] of FIGURES) {
-      if (title === "Spread across methods") continue; // one method besides APET: below
+      if (title === "Spread across methods") continue; // it needs two methods besides APET: see below
       await show(page, title);
       const drawn = figure(page).getByRole("img");
       await drawn.first().locator("svg").first().waitFor();
@@ -132,43 +132,43 @@ test("every figure is drawn, says its numbers, and fits light, dark and small sc
   }
 });
 
-test("figures are of the runs that the table shows, and lead to them", async () => {
+test("figures show the runs of the table, and link to them", async () => {
   const { context, page, wrong } = await results();
   const filter = page.getByRole("searchbox");
   await filter.fill("model=large tuned<=1024 -head");
   await page.getByText("30 of 162 runs").waitFor();
   const drawn = figure(page).getByRole("img");
-  await page.waitForFunction(
-    (/** @type {Element} */ e) => !e?.getAttribute("aria-label")?.includes("small"),
-    await drawn.elementHandle(),
-  );
-  assert.match(String(await drawn.getAttribute("aria-label")), /large LoRA 1,024: 82.4 %/);
+  await eventually(async () => {
+    const text = String(await drawn.getAttribute("aria-label"));
+    assert.doesNotMatch(text, /small/);
+    assert.match(text, /large LoRA 1,024: 82.4 %/);
+  });
   await filter.fill("lora");
   await page.getByText("9 of 162 runs").waitFor();
   await page.waitForFunction(() => document.querySelectorAll("section.figure svg [aria-label=dot] *").length === 3);
-  // The largest model's point: its three runs stand in the table then.
+  // The largest model's point filters the table for its three runs.
   const dot = figure(page).locator("svg [aria-label=dot] > *").first();
   await dot.hover({ force: true });
   await dot.click({ force: true });
   await page.getByText("3 of 162 runs").waitFor();
-  assert.match(await filter.inputValue(), /^lora model=\w+ task=sentences method=lora tuned=1024$/);
-  // A longer number that is there already is another word.
+  await eventually(async () => assert.match(await filter.inputValue(), /^lora model=\w+ task=sentences method=lora tuned=1024$/));
+  // A longer number in the filter is a different word.
   await filter.fill("lora -tuned=10240");
   await page.getByText("9 of 162 runs").waitFor();
   await page.waitForFunction(() => document.querySelectorAll("section.figure svg [aria-label=dot] *").length === 3);
   await dot.hover({ force: true });
   await dot.click({ force: true });
   await page.getByText("3 of 162 runs").waitFor();
-  assert.match(await filter.inputValue(), / method=lora tuned=1024$/);
+  await eventually(async () => assert.match(await filter.inputValue(), / method=lora tuned=1024$/));
   assert.deepEqual(wrong, []);
   await context.close();
 });
 
-test("a filter that can not be read says so, and the table stays", async () => {
+test("an invalid filter shows an error, and the table stays", async () => {
   const { context, page } = await results();
   const filter = page.getByRole("searchbox");
   await filter.fill("test>85% model=large");
-  const found = await page.getByText(/^\d+ of 162 runs$/).textContent();
+  const found = await page.getByText(/^\d+ of 162 runs$/).textContent(); // waits for the line
   await filter.fill("size>3");
   await page.getByText('Unknown field "size"; expected one of run, method, tuned').waitFor();
   assert.equal(await page.getByText(/^\d+ of 162 runs$/).textContent(), found);
@@ -204,12 +204,12 @@ test("runs are grouped by any fields, with means and intervals", async () => {
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => document.querySelectorAll("tbody tr[aria-rowindex]").length === 12);
   const lora = rows(page).filter({ hasText: "LoRA" }).filter({ hasText: "large" });
-  assert.match((await lora.textContent()) ?? "", /82\.4 % \[81\.9, 82\.9\]/);
+  await lora.filter({ hasText: /82\.4 % \[81\.9, 82\.9\]/ }).waitFor();
   await shot(page, "results-grouped");
   assert.deepEqual(await axe(page), []);
   await lora.getByRole("button").click();
   await page.getByText("3 of 162 runs").waitFor();
-  assert.equal(await page.getByRole("searchbox").inputValue(), "method=lora model=large");
+  await eventually(async () => assert.equal(await page.getByRole("searchbox").inputValue(), "method=lora model=large"));
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -222,17 +222,18 @@ test("the address restores the view in another tab", async () => {
   await page.getByText("Columns", { exact: true }).click();
   await page.getByRole("checkbox", { name: "Rate", exact: true }).check();
   await page.getByRole("columnheader", { name: "Test" }).getByRole("button").click();
-  const address = page.url();
-  assert.match(address, /#results\?/);
+  await becomes(page.getByRole("columnheader", { name: "Test" }), "[aria-sort=descending]");
+  const link = await address(page);
+  assert.match(link, /#results\?/);
   const other = await context.newPage();
-  await other.goto(address);
+  await other.goto(link);
   await other.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
   await other.getByText("54 of 162 runs").waitFor();
   await other.getByRole("heading", { name: "Score against cost" }).waitFor();
   assert.equal(await other.getByRole("combobox", { name: /^Cost/ }).inputValue(), "memory");
-  assert.equal(await other.getByRole("columnheader", { name: "Test" }).getAttribute("aria-sort"), "descending");
+  await becomes(other.getByRole("columnheader", { name: "Test" }), "[aria-sort=descending]");
   await other.getByRole("columnheader", { name: "Rate" }).waitFor();
-  assert.equal(other.url(), address);
+  assert.equal(await address(other), link);
   await context.close();
 });
 
@@ -249,7 +250,7 @@ test("a figure is saved as CSV, SVG and PNG", async () => {
   const csv = await saved("CSV");
   assert.equal(csv.name, "scores-sentences.csv");
   const lines = csv.bytes.toString().trim().split("\r\n");
-  assert.equal(lines.length, 1 + 3 * 8, "a line for each point");
+  assert.equal(lines.length, 1 + 3 * 8, "a line per point");
   assert.match(lines[0] ?? "", /^model,parameters,task,metric,method,count,mean,deviation,low,high,n,setting$/);
   const svg = (await saved("SVG")).bytes.toString();
   assert.match(svg, /^<svg xmlns/);
@@ -266,7 +267,7 @@ test("specs are compared, runs named and kept at the top", async () => {
   await page.getByRole("searchbox").fill("large seed=2");
   const draw = page.getByRole("checkbox", { name: /^Plot/ });
   await page.getByText(/^\d+ of 162 runs$/).waitFor();
-  assert.ok(await page.getByRole("button", { name: "Compare specs" }).isDisabled());
+  await becomes(page.getByRole("button", { name: "Compare specs" }), ":disabled");
   for (const i of [0, 1]) await draw.nth(i).check();
   await page.getByRole("button", { name: "Compare specs" }).click();
   const dialog = page.getByRole("dialog");
@@ -287,7 +288,7 @@ test("specs are compared, runs named and kept at the top", async () => {
   await shot(page, "run-page", false);
   assert.deepEqual(await axe(page), []);
   await dialog.getByRole("button", { name: "Close" }).click();
-  assert.match(String((await column(page, 2))[0]), /the good one/);
+  await eventually(async () => assert.match(String((await column(page, 2))[0]), /the good one/));
   for (const word of ["good", 'run="the good one"']) {
     await page.getByRole("searchbox").fill(word);
     await page.getByText("1 of 162 runs").waitFor();
@@ -298,28 +299,27 @@ test("specs are compared, runs named and kept at the top", async () => {
   await page.reload();
   await page.getByTestId("open-records").setInputFiles(file("study.jsonl", STUDY));
   await rows(page).first().waitFor();
-  assert.match(String((await column(page, 2))[0]), /the good one/);
+  await eventually(async () => assert.match(String((await column(page, 2))[0]), /the good one/));
   assert.deepEqual(wrong, []);
   await context.close();
 });
 
-test("ten thousand runs: a screenful of rows is drawn", async () => {
+test("ten thousand runs: only a screenful of rows is rendered", async () => {
   const many = Array.from({ length: 10_000 }, (_, i) =>
     nativeRecord({ run: (0x100000 + i).toString(16).padStart(16, "0"), count: 1 + (i % 50) * 100, seed: i, steps: 2, test: (i % 900) / 1000 }),
   ).join("");
   const { context, page, wrong } = await results(many);
   await page.getByText("10,000 runs").waitFor();
   const drawn = () => rows(page).count();
-  assert.ok((await drawn()) < 80, `${await drawn()} rows`);
+  await eventually(async () => assert.ok((await drawn()) < 80, `${await drawn()} rows`));
   const scroller = page.getByRole("region", { name: "Table of runs" });
-  const first = await rows(page).first().getAttribute("aria-rowindex");
-  assert.equal(first, "2");
+  await eventually(async () => assert.equal(await rows(page).first().getAttribute("aria-rowindex"), "2"));
   await scroller.evaluate((e) => e.scrollTo(0, e.scrollHeight));
   await page.locator('tr[aria-rowindex="10001"]').waitFor();
-  assert.ok((await drawn()) < 80, `${await drawn()} rows at the end`);
+  await eventually(async () => assert.ok((await drawn()) < 80, `${await drawn()} rows at the end`));
   await page.getByRole("searchbox").fill("tuned=101 test>=50%");
   await page.getByText(/^\d+ of 10,000 runs$/).waitFor();
-  assert.ok((await column(page, 4)).every((text) => text === "101"));
+  await eventually(async () => assert.ok((await column(page, 4)).every((text) => text === "101")));
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -338,14 +338,14 @@ test("all runs are saved as one archive, which another page opens", async () => 
   assert.deepEqual(files.filter((f) => f.startsWith("runs/")).length, 3);
   const report = Buffer.from(unzipSync(bytes)["report.md"] ?? []).toString();
   assert.match(report, /\| large \| 100,000,000 \| lora \| 1,024 \| 82\.4/);
-  assert.doesNotMatch(report, /\| small \|/, "the report is of what is saved");
+  assert.doesNotMatch(report, /\| small \|/, "the report covers the saved runs");
   const other = await newUser(place);
   await toResults(other.page);
   const open = (/** @type {string} */ name, /** @type {Buffer} */ content) =>
     other.page.getByTestId("open-records").setInputFiles(file(name, content));
   await open("study.zip", bytes);
   await rows(other.page).nth(2).waitFor();
-  assert.equal(await rows(other.page).filter({ hasText: "study.zip" }).count(), 3);
+  await eventually(async () => assert.equal(await rows(other.page).filter({ hasText: "study.zip" }).count(), 3));
   await open("broken.zip", bytes.subarray(0, 200));
   await other.page.getByText(/^broken\.zip: cannot be unpacked/).waitFor();
   await open("other.zip", Buffer.from(zipSync({ "a.txt": new Uint8Array(3) })));
@@ -355,7 +355,7 @@ test("all runs are saved as one archive, which another page opens", async () => 
   await other.context.close();
 });
 
-test("a run that was made in a tab and natively is two records in an archive", async () => {
+test("a run that was done in a tab and natively is two records in an archive", async () => {
   const { context, page } = await newUser(place);
   await toResults(page);
   const native = nativeRecord({ run: id() });
@@ -374,7 +374,7 @@ test("a run that was made in a tab and natively is two records in an archive", a
   await context.close();
 });
 
-test("records come from an address, which the link keeps", async () => {
+test("records are opened from an address, which the link keeps", async () => {
   const { context, page } = await newUser(place);
   await page.route("**/shared/study.jsonl", (route) => route.fulfill({ body: STUDY }));
   await toResults(page);
@@ -387,28 +387,28 @@ test("records come from an address, which the link keeps", async () => {
   await page.getByText("162 runs", { exact: true }).waitFor();
   await page.reload();
   await page.getByText("162 runs", { exact: true }).waitFor();
-  assert.match(page.url(), /open=shared/);
+  assert.match(await address(page), /open=shared/);
 
-  // Another page may hold a figure of them: it alone, and nothing that trains is begun.
+  // Another page may embed a figure of them: only the figure, and no Worker is started.
   await page.getByLabel("Figure").selectOption("trade");
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.getByRole("button", { name: "Copy embed link" }).click();
   await page.getByRole("button", { name: "Copied" }).waitFor();
   const link = await page.evaluate(() => navigator.clipboard.readText());
-  const held = await context.newPage();
-  await held.route("**/shared/study.jsonl", (route) => route.fulfill({ body: STUDY }));
+  const embedded = await context.newPage();
+  await embedded.route("**/shared/study.jsonl", (route) => route.fulfill({ body: STUDY }));
   /** @type {string[]} */
-  const asked = [];
-  held.on("request", (request) => asked.push(request.url()));
-  await held.goto(link);
-  await held.getByRole("heading", { name: "Score against cost" }).waitFor();
-  await held.locator(".plot svg").last().waitFor();
-  await shot(held, "figure-alone");
-  assert.equal(await held.getByRole("navigation").count(), 0);
-  assert.equal(await held.getByRole("table").count(), 0);
-  assert.deepEqual(asked.filter((url) => /apet_web|worker/.test(url)), []);
-  assert.deepEqual(await axe(held), []);
-  const all = await held.getByRole("link", { name: "Open in APET Lab" }).getAttribute("href");
+  const requested = [];
+  embedded.on("request", (request) => requested.push(request.url()));
+  await embedded.goto(link);
+  await embedded.getByRole("heading", { name: "Score against cost" }).waitFor();
+  await embedded.locator(".plot svg").last().waitFor();
+  await shot(embedded, "figure-alone");
+  assert.equal(await embedded.getByRole("navigation").count(), 0);
+  assert.equal(await embedded.getByRole("table").count(), 0);
+  assert.deepEqual(requested.filter((url) => /apet_web|worker/.test(url)), []);
+  assert.deepEqual(await axe(embedded), []);
+  const all = await embedded.getByRole("link", { name: "Open in APET Lab" }).getAttribute("href");
   assert.equal(all, link.replace("&alone=yes", ""));
   await context.close();
 });

@@ -1,13 +1,13 @@
 // @ts-check
-// What every browser test needs: a server with a model and a task, Chromium, a page
-// that is watched for errors, and screenshots.
+// Common parts of the browser tests: a server with models and a task, Chromium, a page
+// whose errors are recorded, and screenshots.
 //
-//   APET_URL   a server that runs already; or
-//   APET_BIN   the binary `apet`, started on a free port over a temporary store
+//   APET_URL   a running server; or
+//   APET_BIN   the binary `apet`, started on a free port with a temporary store
 //   APET_PAGE  a folder with the built page, for APET_BIN (default: the page inside it)
-//   SHOTS      folder for screenshots (default: none are kept)
+//   SHOTS      folder for screenshots (default: no screenshots)
 //   CHROMIUM   the browser (default: /usr/bin/chromium)
-//   BROWSER    "firefox": Firefox at $FIREFOX (default: /usr/bin/firefox-esr) in Chromium's place
+//   BROWSER    "firefox": Firefox at $FIREFOX (default: /usr/bin/firefox-esr) instead of Chromium
 
 import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -31,13 +31,13 @@ const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 export const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 
-/** Time for a short run on two busy cores. */
+/** Timeout of a short run on two busy cores, in milliseconds. */
 export const RUN_MS = 240_000;
-/** The same on WebGPU over a software adapter: seconds a step, most of a minute before the first. */
+/** Timeout of a run on WebGPU with a software adapter: seconds per step, most of a minute before the first. */
 export const SLOW_MS = 900_000;
 
 /**
- * Starts what the tests need; `close` ends all of it.
+ * Starts a server and a browser; `close` ends both.
  * @param {{ webgpu?: boolean, serve?: string[], browser?: string }} [options] `serve`: options of `apet serve`
  * @returns {Promise<Place>}
  */
@@ -59,7 +59,7 @@ export async function open({ webgpu = true, serve: options = [], browser: name =
 
 /** @typedef {{ url: string, home: string, browser: import("playwright-core").Browser, close(): Promise<void> }} Place */
 
-/** A store of its own with tiny models beside what every store has, and `apet serve` over it. */
+/** Starts `apet serve` with a temporary store, which has tiny models in addition to the built-in ones. */
 async function serve(/** @type {string[]} */ options) {
   const binary = process.env.APET_BIN;
   if (!binary) throw new Error("Set APET_URL to a running server or APET_BIN to the binary `apet`.");
@@ -92,8 +92,8 @@ async function serve(/** @type {string[]} */ options) {
 }
 
 /**
- * Opens the page as a new user: an empty profile. `wrong` collects what a user never
- * should cause: uncaught errors, refused policies, failed requests.
+ * Opens the page as a new user, with an empty profile. `wrong` collects what should never
+ * happen: uncaught errors, policy violations, requests to other hosts.
  * @param {Place} place
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
@@ -121,7 +121,7 @@ export async function newUser(place, options = {}) {
 /** @typedef {import("playwright-core").Page} Page */
 
 /**
- * Chooses a model (ladder-nano) on sentences on the processor, small enough for a test, and waits for the counts.
+ * Fills the form with a small setup (by default ladder-nano on sentences, on the processor), and waits for the counts.
  * @param {Page} page
  * @param {{ model?: string, objective?: string, steps?: number, every?: number, count?: number, seed?: number, device?: "cpu" | "webgpu", batch?: number, tokens?: number }} [choice]
  */
@@ -158,10 +158,41 @@ export async function choose(
     .waitFor({ timeout: RUN_MS });
 }
 
-/** @param {Page} page */
+/** The button that starts a run. @param {Page} page */
 export const trainButton = (page) => page.getByRole("button", { name: "Train", exact: true });
 
-/** @param {Page} page @param {RegExp} pattern @param {number} [timeout] */
+/**
+ * Repeats a check until it does not throw, and returns its result: a page may need a moment after an action.
+ * @template T
+ * @param {() => T | Promise<T>} check
+ * @param {number} [timeout]
+ */
+export async function eventually(check, timeout = 10_000) {
+  for (const end = Date.now() + timeout; ; await new Promise((next) => setTimeout(next, 50))) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+  }
+}
+
+/**
+ * Waits until an element also matches a selector, such as ":enabled".
+ * @param {import("playwright-core").Locator} locator
+ * @param {string} selector
+ * @param {number} [timeout]
+ */
+export const becomes = (locator, selector, timeout = 30_000) =>
+  locator.and(locator.page().locator(selector)).waitFor({ state: "attached", timeout });
+
+/** The page's address now: `page.url()` follows `history.replaceState` with a delay. @param {Page} page */
+export const address = (page) => page.evaluate(() => location.href);
+
+/**
+ * Waits for a status line that matches a pattern, and returns it. Fails early if the page reports a problem.
+ * @param {Page} page @param {RegExp} pattern @param {number} [timeout]
+ */
 export async function status(page, pattern, timeout = RUN_MS) {
   const line = page.getByTestId("status");
   const found = line.filter({ hasText: pattern });
@@ -173,7 +204,7 @@ export async function status(page, pattern, timeout = RUN_MS) {
   return (await line.textContent()) ?? "";
 }
 
-/** @param {Page} page @param {number} step @param {number} [timeout] */
+/** Waits until a run has done a step. @param {Page} page @param {number} step @param {number} [timeout] */
 export const step = (page, step, timeout = RUN_MS) =>
   page.waitForFunction(
     ([selector, least]) => {
@@ -185,7 +216,7 @@ export const step = (page, step, timeout = RUN_MS) =>
   );
 
 /**
- * The records this tab keeps, each as its lines.
+ * The records in this tab's store, each as its lines.
  * @param {Page} page
  * @returns {Promise<{ kind: string, [field: string]: any }[][]>}
  */
@@ -207,16 +238,16 @@ export function storedRecords(page) {
   });
 }
 
-/** @param {Page} page */
+/** Opens Results. @param {Page} page */
 export const toResults = (page) =>
   page
     .getByRole("navigation")
     .getByRole("link", { name: /Results/ })
     .click();
-/** @param {Page} page */
+/** Opens the Lab. @param {Page} page */
 export const toLab = (page) => page.getByRole("navigation").getByRole("link", { name: /Lab/ }).click();
 
-/** @param {Page} page @param {string} name */
+/** Takes a screenshot, if SHOTS is set. @param {Page} page @param {string} name */
 export async function shot(page, name, fullPage = true) {
   if (!process.env.SHOTS) return;
   await mkdir(process.env.SHOTS, { recursive: true });
@@ -230,15 +261,15 @@ export async function shot(page, name, fullPage = true) {
  */
 export const file = (name, content) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) });
 
-/** @param {Place} place @param {string} name @param {string} text */
+/** Writes a record into the server's store. @param {Place} place @param {string} name @param {string} text */
 export const writeServerRecord = (place, name, text) => writeFile(path.join(place.home, "runs", name), text);
 
-/** @param {Place} place @param {string} name */
+/** Removes a record from the server's store. @param {Place} place @param {string} name */
 export const removeServerRecord = (place, name) => rm(path.join(place.home, "runs", name));
 
 const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** What axe finds, as one line each. @param {Page} page */
+/** The violations that axe finds, one line each. @param {Page} page */
 export async function axe(page) {
   await page.evaluate(axeSource);
   return page.evaluate(async () => {
@@ -249,7 +280,7 @@ export async function axe(page) {
   });
 }
 
-/** Pixels of the page beside the screen, and texts cut off inside their boxes. @param {Page} page @param {string} [of] */
+/** Overflow of the page beyond the screen, and texts cut off by their boxes. @param {Page} page @param {string} [of] */
 export const misplaced = (page, of = "button, label span, h1, h2, dt, dd, p, figcaption span") =>
   page.evaluate((of) => {
     const wide = document.documentElement.scrollWidth - innerWidth;
@@ -263,5 +294,5 @@ export const misplaced = (page, of = "button, label span, h1, h2, dt, dd, p, fig
           getComputedStyle(e).display !== "inline",
       )
       .map((e) => `cut off: ${e.textContent}`);
-    return wide > 0 ? [`${wide} px beside the screen`, ...cut] : cut;
+    return wide > 0 ? [`${wide} px beyond the screen`, ...cut] : cut;
   }, of);

@@ -1,5 +1,5 @@
 // @ts-check
-// How the page looks and reads: accessible, nothing beside the screen, light and dark.
+// How the page looks: accessible, within the screen, light and dark.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -44,7 +44,7 @@ for (const [width, height] of [
       };
       await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
       const shift = await shifted(page);
-      assert.ok(shift < 0.1, `what stands on the screen moves while the page loads: ${shift}`);
+      assert.ok(shift < 0.1, `the layout shifts while the page loads: ${shift}`);
       await check("lab");
       await page.getByText("Parameter positions").click();
       await page.getByText("More", { exact: true }).click();
@@ -81,7 +81,7 @@ for (const [width, height] of [
   }
 }
 
-/** How far what was on the screen has moved, by no doing of the user: cumulative layout shift. @param {import("playwright-core").Page} page */
+/** The cumulative layout shift without user input. @param {import("playwright-core").Page} page */
 const shifted = (page) =>
   page.evaluate(
     () =>
@@ -96,14 +96,14 @@ const shifted = (page) =>
       ),
   );
 
-test("nothing moves while a run trains, from its start to its end", async () => {
+test("the layout does not shift during a run", async () => {
   for (const width of [1280, 820, 390]) {
     const { context, page } = await newUser(place, { viewport: { width, height: 844 } });
     await choose(page, { steps: 120, every: 40 });
     const before = await shifted(page);
     await trainButton(page).click();
     await status(page, /^Done after 120 steps/);
-    // A number that is drawn wider counts, too: a hundredth of a percent each.
+    // A number that becomes wider counts, too: a hundredth of a percent each.
     const shift = (await shifted(page)) - before;
     assert.ok(shift < 0.005, `${width} pixels wide: ${shift}`);
     await context.close();

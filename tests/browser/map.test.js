@@ -1,28 +1,31 @@
 // @ts-check
-// The position map: to scale, looked into, how far a run moved it, and a pool drawn on it.
+// The position map: drawn to scale, with matrices, with the distances of a run, and as an editor of the pool.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, choose, misplaced, newUser, open, shot, status, storedRecords, trainButton } from "./harness.js";
+import { axe, choose, eventually, misplaced, newUser, open, shot, status, storedRecords, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
 before(async () => (place = await open()));
 after(() => place?.close());
 
-test("the map shows where parameters lie, how far they moved, and takes a pool that is drawn on it", async () => {
+test("the map shows positions and how far they moved, and parts can be chosen on it", async () => {
   const { context, page, wrong } = await newUser(place);
   await choose(page, { steps: 30, every: 15, count: 2000 });
   const memory = page.getByTestId("counts").getByText(/^\d+(\.\d)? MB$/);
   await memory.waitFor();
   await page.getByText("Parameter positions").click();
   const map = page.getByRole("region", { name: "Positions of the trained parameters" });
-  const boxes = await map.getByRole("button").evaluateAll((all) =>
-    all.map((e) => ({ says: e.getAttribute("aria-label") ?? "", side: parseFloat(getComputedStyle(e).getPropertyValue("--side")) })),
-  );
+  const boxes = await eventually(async () => {
+    const found = await map.getByRole("button").evaluateAll((all) =>
+      all.map((e) => ({ says: e.getAttribute("aria-label") ?? "", side: parseFloat(getComputedStyle(e).getPropertyValue("--side")) })),
+    );
+    const trained = found.map(({ says }) => Number(/([\d,]+) of [\d,]+/.exec(says)?.[1]?.replaceAll(",", "")));
+    assert.equal(trained.reduce((a, b) => a + b, 0), 2000, "every parameter is in a box");
+    return found;
+  });
   const of = (/** @type {RegExp} */ name) => boxes.find(({ says }) => name.test(says));
-  const tuned = boxes.map(({ says }) => Number(/([\d,]+) of [\d,]+/.exec(says)?.[1]?.replaceAll(",", "")));
-  assert.equal(tuned.reduce((a, b) => a + b, 0), 2000, "every parameter is in a box");
   // ladder-nano: the feed-forward matrices are four times as large as the queries'.
   const [ffn, query] = [of(/^FFN in, block 1/), of(/^Query, block 1/)];
   assert.ok(Math.abs((ffn?.side ?? 0) / (query?.side ?? 1) - 2) < 0.01, "areas are to scale");
@@ -32,14 +35,14 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await shot(page, "map-matrix");
   assert.deepEqual(await axe(page), []);
   await inside.getByRole("button", { name: "Close" }).click();
-  assert.match(await page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? ""), /^Query, block 2/);
+  await eventually(async () => assert.match(await page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? ""), /^Query, block 2/));
 
   await trainButton(page).click();
   await status(page, /^Done after 30 steps/);
   await map.getByRole("button", { name: /^Query, block 2: .*; moved by 0\.\d+/ }).waitFor();
   await shot(page, "map-moved");
 
-  // With the pointer over two boxes, with the keyboard on a third.
+  // Two boxes with the pointer, a third with the keyboard.
   await page.getByRole("button", { name: "Choose where" }).click();
   await page.getByRole("button", { name: "Clear" }).click();
   const box = (/** @type {string} */ name) => map.getByRole("button", { name: new RegExp(`^${name}`) });
@@ -50,8 +53,10 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await box("Key, block 1").focus();
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Space");
-  const pressed = await map.locator('[aria-pressed="true"]').evaluateAll((all) => all.map((e) => e.getAttribute("aria-label")?.split(":")[0]));
-  assert.deepEqual(pressed.toSorted(), ["Key, block 1", "Key, block 2", "Query, block 1"]);
+  await eventually(async () => {
+    const pressed = await map.locator('[aria-pressed="true"]').evaluateAll((all) => all.map((e) => e.getAttribute("aria-label")?.split(":")[0]));
+    assert.deepEqual(pressed.toSorted(), ["Key, block 1", "Key, block 2", "Query, block 1"]);
+  });
   await shot(page, "map-drawing");
   assert.deepEqual(await axe(page), []);
   assert.deepEqual(await misplaced(page), []);
@@ -65,12 +70,12 @@ test("the map shows where parameters lie, how far they moved, and takes a pool t
   await page.getByRole("button", { name: "Reset the choice" }).click();
   await page.getByText(/Chosen among 100,096 parameters/).waitFor();
 
-  // What is drawn first is the pool; another model may have nothing of what is drawn, and then it can still be removed.
+  // The editor starts with the current pool. If another model lacks the chosen parts, the choice can still be reset.
   await page.getByLabel("Pretrained model").selectOption("ladder-micro");
   await page.getByLabel("Number of parameters").fill("3");
   await page.getByTestId("counts").getByText("3", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Choose where" }).click();
-  const pool = Number(/among ([\d,]+)/.exec((await page.getByText(/Chosen among/).textContent()) ?? "")?.[1]?.replaceAll(",", ""));
+  const pool = Number(/among ([\d,]+)/.exec((await page.getByText(/Chosen among \d/).textContent()) ?? "")?.[1]?.replaceAll(",", ""));
   await page.getByRole("button", { name: `Choose among these ${pool.toLocaleString("en")}` }).waitFor();
   await page.getByRole("button", { name: "Clear" }).click();
   await box("Query, block 3").click();

@@ -1,7 +1,7 @@
 // @ts-check
-// Training and pausing for a long time takes no more memory after a while than before.
+// The memory of long training with pauses does not grow.
 //
-//   APET_SOAK_MINUTES  how long on each device (default: 1; `cargo xtask soak` takes 30)
+//   APET_SOAK_MINUTES  minutes on each device (default: 1; `cargo xtask soak` uses 30)
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -19,17 +19,17 @@ after(() => place?.close());
 const press = (/** @type {Page} */ page, /** @type {string} */ name) =>
   page.getByRole("button", { name, exact: true }).click();
 
-/** The largest value of the second half is no larger than that of the first, but for so much. @param {number[]} values @param {number} slack @param {string} what */
+/** Checks that the maximum of the second half exceeds that of the first by at most `slack`. @param {number[]} values @param {number} slack @param {string} what */
 function flat(values, slack, what) {
   const half = Math.floor(values.length / 2);
   const [first, second] = [Math.max(...values.slice(0, half)), Math.max(...values.slice(half))];
   assert.ok(second <= first + slack, `${what} grows: at most ${first}, then ${second}: ${some(values)}`);
 }
 
-/** Ten of them, evenly chosen, the last among them. @param {number[]} values */
+/** Ten evenly spaced values, including the last. @param {number[]} values */
 const some = (values) => values.filter((_, i) => (values.length - 1 - i) % Math.ceil(values.length / 10) === 0).join(" ");
 
-test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor wasm's memory grows`, { timeout: MINUTES * 60_000 + RUN_MS }, async (t) => {
+test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor the wasm memory grows`, { timeout: MINUTES * 60_000 + RUN_MS }, async (t) => {
   const { context, page, wrong } = await newUser(place);
   const devtools = await context.newCDPSession(page);
   await devtools.send("HeapProfiler.enable");
@@ -43,7 +43,7 @@ test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor wa
   /** @type {{ usedSize: number, nodes: number, wasm: number }[]} */
   const rounds = [];
   const until = Date.now() + MINUTES * 60_000;
-  // The same run again takes the place of the one before: only what is lost can add up.
+  // Each round overwrites the same run: only leaks accumulate.
   while (Date.now() < until || rounds.length < 6) {
     await trainButton(page).click();
     await step(page, 5);
@@ -69,7 +69,7 @@ test(`${MINUTES} min of runs on cpu, paused and resumed: neither the heap nor wa
   await context.close();
 });
 
-test(`${MINUTES} min of a run on WebGPU, paused and resumed: no more buffers live than after its first steps`, { timeout: MINUTES * 60_000 + SLOW_MS }, async (t) => {
+test(`${MINUTES} min of a run on WebGPU, paused and resumed: the number of live buffers does not grow`, { timeout: MINUTES * 60_000 + SLOW_MS }, async (t) => {
   const { context, page } = await newUser(place);
   const adapter = page.getByTestId("adapter").filter({ hasNotText: "Looking" });
   if (/No WebGPU/.test((await adapter.textContent({ timeout: 60_000 })) ?? "")) {
@@ -101,14 +101,14 @@ test(`${MINUTES} min of a run on WebGPU, paused and resumed: no more buffers liv
   const of = (/** @type {"live" | "bytes" | "made"} */ name) => seen.map((one) => one[name]);
   t.diagnostic(`${seen.length} pauses; buffers ${some(of("live"))}, bytes ${some(of("bytes"))}, made ${some(of("made"))}`);
   assert.ok((of("live")[0] ?? 0) > 0, "the test counts");
-  // What is read back has a buffer of its own, that goes when it has been read.
+  // Each read-back has its own buffer, which is freed after reading.
   flat(of("live"), 8, "buffers");
   flat(of("bytes"), 1 << 20, "bytes of buffers");
   await press(page, "Stop");
   await context.close();
 });
 
-/** Counts the buffers of a Worker's devices, and their bytes, as they are made and destroyed. */
+/** Counts the live buffers of a Worker's devices, and their bytes. */
 function count() {
   const scope = /** @type {any} */ (self);
   if (scope.buffersOfTest || !scope.GPUDevice) return;
@@ -117,7 +117,7 @@ function count() {
     found.live -= 1;
     found.bytes -= size;
   };
-  // A buffer that is only let go of is as good as destroyed, once it is collected.
+  // A buffer that is dropped counts as destroyed once it is collected.
   const collected = new FinalizationRegistry(gone);
   const create = scope.GPUDevice.prototype.createBuffer;
   scope.GPUDevice.prototype.createBuffer = function (/** @type {{ size: number }} */ descriptor) {

@@ -1,12 +1,12 @@
 // @ts-check
-// Models on their way into the tab: from the host, from a hub, from the user's folder.
-// What is asserted are requests and bytes, never times.
+// How models get into the tab: from the host, from a hub, from the user's folder.
+// The tests assert requests and bytes, never times.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { after, before as atFirst, test } from "node:test";
 import { before, claimed, fixture, hub, serve, shards } from "./counting-server.js";
-import { RUN_MS, choose as chooseAny, newUser, open, shot, status, trainButton } from "./harness.js";
+import { RUN_MS, choose as chooseAny, eventually, newUser, open, shot, status, trainButton } from "./harness.js";
 
 const WEIGHTS = "/models/bert-tiny/model.safetensors";
 const FOLDER = fileURLToPath(new URL("../fixtures/bert-tiny", import.meta.url));
@@ -14,7 +14,7 @@ const FOLDER = fileURLToPath(new URL("../fixtures/bert-tiny", import.meta.url));
 /** @type {import("./harness.js").Place} */
 let place;
 
-/** As `choose`, but of the model whose files are the tests' own. @type {typeof chooseAny} */
+/** The same as `choose`, with bert-tiny, whose files are fixtures. @type {typeof chooseAny} */
 const choose = (page, of = {}) => chooseAny(page, { model: "bert-tiny", ...of });
 const config = await fixture("bert-tiny/config.json");
 const tokenizer = await fixture("bert-tiny/tokenizer.json");
@@ -22,7 +22,7 @@ const weights = await fixture("bert-tiny/model.safetensors");
 atFirst(async () => (place = await open()));
 after(() => place?.close());
 
-/** The length of a safetensors file's beginning: its own length, and the header. */
+/** The length of a safetensors file's prefix: its length field and its header. */
 const header = (/** @type {Buffer} */ file) => 8 + Number(file.readBigUInt64LE(0));
 
 /** A model's files on a hub, at /org/NAME/. @param {string} name @param {Record<string, any>} [changes] */
@@ -34,9 +34,9 @@ const files = (name, changes = {}) => ({
 });
 
 /**
- * A page behind a counter, with a hub that its policy allows.
+ * A page whose requests are counted, with a hub that its policy allows.
  * @param {import("./counting-server.js").Counting} [at]
- * @param {(host: import("./counting-server.js").Counting) => void} [prepare] what the page finds
+ * @param {(host: import("./counting-server.js").Counting) => void} [prepare] prepares the host before the page opens
  */
 async function visit(at, prepare) {
   const host = await before(place.url, at?.url.slice(0, -1));
@@ -47,7 +47,7 @@ async function visit(at, prepare) {
     await host.close();
     await at?.close();
   };
-  /** What is wrong but for the requests to the hub, and the browser's own words on refused ones. */
+  /** Errors other than requests to the hub, and the browser's messages about refused ones. */
   const others = () => wrong.filter((w) => !(at && w.includes(at.url)) && !/Failed to load resource/.test(w));
   return { host, context, page, others, close };
 }
@@ -63,16 +63,15 @@ async function get(page, address) {
 
 /** Waits until a model is loaded and counted. @param {Page} page @param {string} model */
 async function loaded(page, model) {
-  assert.equal(await page.getByLabel("Pretrained model").inputValue(), model);
-  const counted = page.getByTestId("counts").getByText("classes");
+  await eventually(async () => assert.equal(await page.getByLabel("Pretrained model").inputValue(), model));
+  const counted = page.locator(`[data-testid=counts][data-model="${model}"]`).getByText("classes");
   const refused = page.getByTestId("problem");
-  await page.waitForTimeout(300); // the form comes to rest
   await counted.or(refused).first().waitFor({ timeout: 60_000 });
   assert.deepEqual(await refused.allTextContents(), []);
   await counted.waitFor();
 }
 
-/** One sentence of the page. @param {Page} page */
+/** The problem that the page shows. @param {Page} page */
 async function problem(page) {
   const line = page.getByTestId("problem");
   await line.waitFor({ timeout: RUN_MS });
@@ -81,7 +80,7 @@ async function problem(page) {
   return text;
 }
 
-/** Bytes of a model's files in the store, by name. @param {Page} page @param {string} model */
+/** The sizes of a model's files in the store, by name. @param {Page} page @param {string} model */
 const kept = (page, model) =>
   page.evaluate(async (name) => {
     /** @type {Record<string, number>} */
@@ -92,7 +91,7 @@ const kept = (page, model) =>
     return found;
   }, model);
 
-/** Waits until the store has more than so many bytes of bert-tiny's weights. @param {Page} page @param {number} bytes */
+/** Waits until the store has at least `bytes` of bert-tiny's weights. @param {Page} page @param {number} bytes */
 async function came(page, bytes) {
   for (;;) {
     const line = await page.getByTestId("status").textContent();
@@ -126,10 +125,10 @@ test("a model of the host is downloaded once, into the store, and used from ther
   assert.deepEqual(
     again.map((s) => [s.range, s.sent]),
     Array(3).fill(["bytes=0-0", 1]),
-    "each file is only asked whether it is the same",
+    "each file is only checked for changes",
   );
 
-  // Without the server's models the kept one is used.
+  // Without the server's models, the kept model is used.
   await choose(page, { model: "bloom-tiny", count: 100 });
   for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) host.off.add(`/models/bert-tiny/${file}`);
   await choose(page, { steps: 2, every: 2 });
@@ -140,13 +139,13 @@ test("a model of the host is downloaded once, into the store, and used from ther
   await close();
 });
 
-test("a download that was cut, and one that a reload ended, go on from what is there", async () => {
+test("an interrupted download, also by a reload, resumes from the kept bytes", async () => {
   const { host, page, close } = await visit(undefined, (host) => host.cutAt(WEIGHTS, 150_000));
   await choose(page);
   const [, , cut, rest, ...more] = host.of(WEIGHTS);
   const from = Number(/^bytes=(\d+)-$/.exec(rest?.range ?? "")?.[1]);
   assert.equal(cut?.sent, 150_000);
-  assert.ok(from > header(weights), `goes on from ${from}`);
+  assert.ok(from > header(weights), `resumes from ${from}`);
   assert.equal(rest?.sent, weights.length - from);
   assert.deepEqual(more, []);
   await close();
@@ -163,7 +162,7 @@ test("a download that was cut, and one that a reload ended, go on from what is t
   await second.close();
 });
 
-test("a download can be cancelled; it is not begun again before it is asked for", async () => {
+test("a cancelled download restarts only on request", async () => {
   let release = () => {};
   const { host, page, others, close } = await visit(undefined, (host) => (release = host.holdAt(WEIGHTS, 150_000)));
   await came(page, 100_000);
@@ -173,8 +172,8 @@ test("a download can be cancelled; it is not begun again before it is asked for"
   release();
   const before = host.of(WEIGHTS).length;
   await page.getByLabel("Steps", { exact: true }).fill("7");
-  await page.waitForTimeout(1000);
-  assert.equal(host.of(WEIGHTS).length, before, "nothing begins by itself");
+  await page.waitForTimeout(1000); // long enough for the form to settle
+  assert.equal(host.of(WEIGHTS).length, before, "it does not restart by itself");
   await page.getByRole("button", { name: "Get the model" }).click();
   await loaded(page, "bert-tiny");
   const [ask, rest] = host.of(WEIGHTS).slice(before);
@@ -206,7 +205,7 @@ test("a sharded model comes from an address, is listed, and can be removed", asy
   for (const [i, piece] of pieces.entries())
     assert.equal(at.sent(`/org/sharded/model-0000${i + 1}-of-00002.safetensors`), piece.length);
 
-  // It is still there, whole, for the next visit.
+  // It is still complete for the next visit.
   await page.reload();
   await choose(page, { model: "sharded" });
   for (const [i, piece] of pieces.entries())
@@ -215,7 +214,7 @@ test("a sharded model comes from an address, is listed, and can be removed", asy
   await page.getByRole("button", { name: "More models…" }).click();
   const list = page.getByRole("region", { name: "Kept in this browser" });
   await list.getByRole("listitem").filter({ hasText: "sharded 0.5 MB" }).waitFor();
-  assert.equal(await list.getByRole("listitem").count(), 2);
+  await eventually(async () => assert.equal(await list.getByRole("listitem").count(), 2));
   await shot(page, "models-dialog", false);
   await list.getByRole("button", { name: "Remove sharded" }).click();
   await list.getByRole("listitem").filter({ hasText: "sharded" }).waitFor({ state: "detached" });
@@ -224,7 +223,7 @@ test("a sharded model comes from an address, is listed, and can be removed", asy
   await close();
 });
 
-test("the hub's repositories may be loaded, and its refusals are said", async () => {
+test("the hub's repositories can be loaded, and its errors are shown", async () => {
   const { context, page, wrong } = await newUser(place); // the server's own policy
   /** @type {Record<string, Buffer>} */
   const there = Object.fromEntries(
@@ -259,7 +258,7 @@ test("the hub's repositories may be loaded, and its refusals are said", async ()
   await context.close();
 });
 
-test("a model that can not fit is refused before its weights are asked for", async (t) => {
+test("a model that does not fit is rejected before its weights are downloaded", async (t) => {
   const rows = 9_000_000; // 2.3 GB in f32, twice while it is read
   const large = claimed(weights, rows);
   const larger = claimed(weights, 30_000_000); // beyond 32 bits
@@ -301,7 +300,7 @@ test("a model that can not fit is refused before its weights are asked for", asy
     .waitFor();
   for (const name of ["other", "mixed"]) assert.equal(at.sent(`/org/${name}/model.safetensors`), header(weights), name);
 
-  // The browser's room for this site.
+  // The browser's quota for this site.
   const devtools = await page.context().newCDPSession(page);
   const origin = new URL(page.url()).origin;
   await devtools.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 1_300_000 });
@@ -326,12 +325,12 @@ test("a model that can not fit is refused before its weights are asked for", asy
         `word_embeddings\\.weight takes 2\\.30 GB \\(${bytes} bytes\\) in f32, this device binds at most \\d\\.\\d\\d GB \\(\\d+ bytes\\)`,
       ),
     );
-    assert.equal(at.sent("/org/large/model.safetensors"), large.head.length + 1, "asked whether it is the same");
+    assert.equal(at.sent("/org/large/model.safetensors"), large.head.length + 1, "checked for changes");
   }
   await close();
 });
 
-test("a server without ranges, and files that are none", async () => {
+test("a server without ranges, and invalid files", async () => {
   const at = await hub(files("plain"), { ranges: false });
   const { page, close } = await visit(at);
   await choose(page);
@@ -370,7 +369,7 @@ test("a server without ranges, and files that are none", async () => {
   await second.close();
 });
 
-test("a folder of the user is a model, and is still there after a reload", async () => {
+test("a folder of the user is a model, and is kept after a reload", async () => {
   const { host, page, others, close } = await visit();
   await choose(page, { steps: 1, every: 1 });
   await page.getByRole("button", { name: "More models…" }).click();
@@ -389,7 +388,7 @@ test("a folder of the user is a model, and is still there after a reload", async
   await close();
 });
 
-test("a model is dropped on the page", async () => {
+test("a model can be dropped on the page", async () => {
   const { page, close } = await visit();
   await choose(page);
   await page.evaluate(
@@ -423,7 +422,7 @@ test("tokenizers give the ids of the reference in the tab", async () => {
       ?.evaluate(
         (texts) =>
           new Promise((done) => {
-            // Asks as the page does, and hears the answer before it.
+            // Calls the Worker as the page does, and intercepts the reply.
             const post = self.postMessage;
             self.postMessage = (/** @type {any} */ reply) => {
               if (reply.id !== -1) return post.call(self, reply);

@@ -1,5 +1,5 @@
 // @ts-check
-// The built page in a folder, on a server of files and nothing else: the first click on Train works.
+// The built page in a folder, on a plain file server: the first click on Train works.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -26,7 +26,7 @@ let place;
 let files;
 before(async () => {
   place = await open();
-  // Under a sub-path, as many hosts have it.
+  // Under a sub-path, as on many hosts.
   files = createServer(async (request, response) => {
     const asked = new URL(request.url ?? "/", "http://x").pathname.replace(/^\/lab\//, "");
     const file = path.join(PAGE, path.normalize(asked) === "." ? "index.html" : path.normalize(asked));
@@ -50,7 +50,7 @@ test("the first click on Train works in a folder of files, without any other hos
   const { port } = /** @type {import("node:net").AddressInfo} */ (files.address());
   const url = `http://127.0.0.1:${port}/lab/`;
   const { context, page, wrong } = await newUser({ ...place, url });
-  // Records and events are what `apet serve` has beside files; the page asks for them once.
+  // Only `apet serve` has records and events; the page requests them once.
   const without = (/** @type {string} */ line) => !/\/api\/(records|events)/.test(line);
   await trainButton(page).click();
   const ended = await status(page, /^Done after \d+ steps/);

@@ -1,6 +1,6 @@
 // @ts-check
-// Firefox and WebKitGTK as Debian has them: a run on the processor, its record, and Results with a study.
-// Firefox does most of the other tests, too: BROWSER=firefox npm run test:browser (docs/browsers.md).
+// Debian's Firefox and WebKitGTK: a run on the processor, its record, and Results with a study.
+// Firefox also passes most of the other tests: BROWSER=firefox npm run test:browser (docs/browsers.md).
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -8,19 +8,19 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { axe, choose, file, FIREFOX, misplaced, newUser, open, RUN_MS, shot, SLOW_MS, status, toResults, trainButton } from "./harness.js";
+import { axe, becomes, choose, file, FIREFOX, misplaced, newUser, open, RUN_MS, shot, SLOW_MS, status, toResults, trainButton } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 import { hasWebkit, webkit } from "./webkit.js";
 
 const STUDY = [300, 20, 100_000].map((count, i) => nativeRecord({ run: `00000000000000b${i}`, count, seed: i })).join("");
 
 test("Firefox without WebGPU trains on the processor and shows the results", async (t) => {
-  if (!existsSync(FIREFOX)) return t.skip(`${FIREFOX} is not there; on Debian: apt-get install firefox-esr`);
+  if (!existsSync(FIREFOX)) return t.skip(`${FIREFOX} is missing; on Debian: apt-get install firefox-esr`);
   const place = await open({ browser: "firefox", webgpu: false });
   try {
     const { page, wrong } = await newUser(place);
     await page.getByTestId("counts").getByText("classes").waitFor({ timeout: RUN_MS });
-    assert.ok(await page.getByLabel("WebGPU").isDisabled());
+    await becomes(page.getByLabel("WebGPU"), ":disabled");
     await choose(page, { steps: 20, every: 10 });
     await trainButton(page).click();
     assert.match(await status(page, /^Done/), /^Done after 20 steps/);
@@ -42,13 +42,13 @@ test("Firefox without WebGPU trains on the processor and shows the results", asy
   }
 });
 
-test("Firefox with WebGPU turned on trains on it", async (t) => {
-  if (!existsSync(FIREFOX)) return t.skip(`${FIREFOX} is not there; on Debian: apt-get install firefox-esr`);
+test("Firefox with WebGPU enabled trains on it", async (t) => {
+  if (!existsSync(FIREFOX)) return t.skip(`${FIREFOX} is missing; on Debian: apt-get install firefox-esr`);
   const place = await open({ browser: "firefox" });
   try {
     const { page, wrong } = await newUser(place);
     const adapter = page.getByTestId("adapter").filter({ hasNotText: "Looking" });
-    if (/No WebGPU/.test((await adapter.textContent({ timeout: RUN_MS })) ?? "")) return t.skip("Firefox finds no adapter here");
+    if (/No WebGPU/.test((await adapter.textContent({ timeout: RUN_MS })) ?? "")) return t.skip("Firefox finds no adapter on this machine");
     await page.getByTestId("counts").getByText("classes").waitFor({ timeout: RUN_MS });
     await choose(page, { steps: 3, every: 3, device: "webgpu", batch: 2, tokens: 8 });
     await trainButton(page).click();
@@ -59,8 +59,8 @@ test("Firefox with WebGPU turned on trains on it", async (t) => {
   }
 });
 
-test("WebKitGTK, without WebGPU and without files of its own, trains on the processor and shows the results", async (t) => {
-  if (!hasWebkit) return t.skip("WebKitWebDriver or Xvfb is not there; on Debian: apt-get install webkit2gtk-driver xvfb");
+test("WebKitGTK, without WebGPU and without private files, trains on the processor and shows the results", async (t) => {
+  if (!hasWebkit) return t.skip("WebKitWebDriver or Xvfb is missing; on Debian: apt-get install webkit2gtk-driver xvfb");
   const place = await open();
   const home = await mkdtemp(path.join(tmpdir(), "apet-study-"));
   const page = await webkit();

@@ -1,5 +1,5 @@
 // @ts-check
-// How long 10,000 records take to open, sort, filter and draw: measured by `cargo xtask bench --page`, one JSON object a line.
+// The time to open, sort, filter and plot 10,000 records, for `cargo xtask bench --page`: one JSON object per line.
 //
 //   APET_BIN=target/release/apet node tests/browser/page-bench.js [ROUNDS]
 
@@ -7,13 +7,13 @@ import { newUser, open, toResults } from "./harness.js";
 import { nativeRecord } from "./native-record.js";
 
 const RECORDS = 10_000;
-// The first is there already: it is drawn last.
+// The default figure is already drawn: it comes last.
 const FIGURES = ["spread", "apart", "placements", "thresholds", "convergence", "trade", "parallel", "score"];
 
-/** Models of three sizes, methods and counts over many seeds: what a study would have. */
+/** Records of a study: models of three sizes, methods and counts, many seeds. */
 function records() {
   const models = [1e6, 1e7, 1e8];
-  const ways = [
+  const setups = [
     { method: "full", count: 0 },
     { method: "head", count: 0 },
     { method: "lora", count: 1024 },
@@ -22,13 +22,13 @@ function records() {
   ];
   return Array.from({ length: RECORDS }, (_, i) => {
     const size = i % models.length;
-    const way = ways[Math.floor(i / models.length) % ways.length] ?? { method: "head", count: 0 };
-    const seed = Math.floor(i / (models.length * ways.length)) + 1;
-    const grown = way.method === "apet" ? Math.log10(way.count) / 5 : way.method === "head" ? 0 : 1;
+    const setup = setups[Math.floor(i / models.length) % setups.length] ?? { method: "head", count: 0 };
+    const seed = Math.floor(i / (models.length * setups.length)) + 1;
+    const grown = setup.method === "apet" ? Math.log10(setup.count) / 5 : setup.method === "head" ? 0 : 1;
     return nativeRecord({
       run: i.toString(16).padStart(16, "0"),
-      ...way,
-      ...(way.method === "full" && { count: models[size] ?? 0 }),
+      ...setup,
+      ...(setup.method === "full" && { count: models[size] ?? 0 }),
       seed: Math.floor(seed / 4) + 1,
       placement: seed % 4,
       model: `model-${size}`,
@@ -47,7 +47,7 @@ const study = records();
 /** @typedef {import("playwright-core").Page} Page */
 
 /**
- * Milliseconds from what `act` does in the page until `done` holds and it is drawn.
+ * Milliseconds from `act` in the page until `done` returns true and the result is drawn.
  * @template T
  * @param {Page} page @param {(argument: T) => void} act @param {(argument: T) => boolean} done @param {T} argument
  */

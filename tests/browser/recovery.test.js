@@ -1,9 +1,9 @@
 // @ts-check
-// Nothing that ends the Worker loses a run: it goes on from its checkpoint, and says why.
+// A run survives the end of its Worker: it resumes from its checkpoint, and notes the reason.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { choose, file, newUser, open, RUN_MS, SLOW_MS, status, step, storedRecords, trainButton } from "./harness.js";
+import { becomes, choose, eventually, file, newUser, open, RUN_MS, SLOW_MS, status, step, storedRecords, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
@@ -13,7 +13,7 @@ after(() => place?.close());
 const STEPS = 90;
 
 /**
- * The record is whole: every step once or again after a resume, one header, a note of
+ * Checks that a record is complete: every step (some repeated after a resume), one header, a note of
  * the resume, and a summary.
  * @param {import("playwright-core").Page} page
  */
@@ -32,10 +32,10 @@ async function whole(page, planned = STEPS) {
 }
 
 /**
- * Trains, breaks the Worker after the first checkpoint, and waits for the end.
+ * Trains, breaks a Worker after the first checkpoint, and waits for the end.
  * @param {string} name
  * @param {(worker: import("playwright-core").Worker) => Promise<unknown>} breakIt
- * @param {number} at which Worker
+ * @param {number} at index of the Worker
  */
 const brokenWorker = (name, breakIt, at = 0) =>
   test(name, async () => {
@@ -43,7 +43,7 @@ const brokenWorker = (name, breakIt, at = 0) =>
     await choose(page, { steps: STEPS, every: 10 });
     await trainButton(page).click();
     await step(page, 15);
-    // The run's own Worker came first, then those that help it.
+    // The main Worker comes first, then those of the pool.
     const worker = page.workers().at(at);
     assert.ok(worker);
     // The Worker may end before it can answer.
@@ -58,8 +58,8 @@ const brokenWorker = (name, breakIt, at = 0) =>
   });
 
 const close = (/** @type {import("playwright-core").Worker} */ worker) => worker.evaluate(() => self.close());
-brokenWorker("a Worker that ends without a word", close);
-brokenWorker("a helping Worker that ends without a word", close, -1);
+brokenWorker("a Worker that ends without an event", close);
+brokenWorker("a Worker of the pool that ends without an event", close, -1);
 
 brokenWorker("a trap", (worker) =>
   worker.evaluate(() => {
@@ -72,7 +72,7 @@ brokenWorker("a trap", (worker) =>
   }),
 );
 
-test("a reloaded page lists the interrupted run and goes on with it", async () => {
+test("a reloaded page lists the interrupted run and resumes it", async () => {
   const { context, page } = await newUser(place);
   await choose(page, { steps: STEPS, every: 10 });
   await trainButton(page).click();
@@ -83,15 +83,15 @@ test("a reloaded page lists the interrupted run and goes on with it", async () =
   await left.getByRole("button", { name: "Resume" }).click();
   await status(page, new RegExp(`^Done after ${STEPS} steps`));
   await whole(page);
-  assert.equal(await left.count(), 0, "it is no longer listed");
+  await eventually(async () => assert.equal(await left.count(), 0, "it is no longer listed"));
   await context.close();
 });
 
-test("a browser without WebGPU says so and trains on the processor", async () => {
+test("a browser without WebGPU shows that, and trains on the processor", async () => {
   const without = await open({ webgpu: false });
   const { context, page, wrong } = await newUser(without);
   await page.getByTestId("adapter").filter({ hasText: "No WebGPU" }).waitFor({ timeout: 60_000 });
-  assert.ok(await page.getByLabel("WebGPU").isDisabled());
+  await becomes(page.getByLabel("WebGPU"), ":disabled");
   await choose(page, { steps: 4, every: 4 });
   await trainButton(page).click();
   await status(page, /^Done after 4 steps/);
@@ -100,13 +100,13 @@ test("a browser without WebGPU says so and trains on the processor", async () =>
   await without.close();
 });
 
-test("a full store stops the run with a sentence, and it goes on when there is room", async () => {
+test("a full store stops the run with an error, and the run resumes when there is space", async () => {
   const { context, page } = await newUser(place);
   const devtools = await context.newCDPSession(page);
   const origin = new URL(place.url).origin;
   const quota = (/** @type {number | undefined} */ quotaSize) =>
     devtools.send("Storage.overrideQuotaForOrigin", { origin, ...(quotaSize !== undefined && { quotaSize }) });
-  // Room for the model (1.4 MB) and one checkpoint; Chromium hands it out in pieces of 1 MB.
+  // Space for the model (1.4 MB) and one checkpoint; Chromium allocates it in units of 1 MB.
   await choose(page, { steps: STEPS, every: 10, count: 60_000 });
   await quota(2_500_000);
   await trainButton(page).click();
@@ -128,10 +128,10 @@ test("a lost WebGPU device", async (t) => {
     t.skip("this browser has no WebGPU adapter");
     return context.close();
   }
-  // The device is remembered as the Worker's wasm asks for it, to be destroyed later.
+  // The device is recorded when the Worker's wasm requests it, to be destroyed later.
   page.on("worker", (worker) => void worker.evaluate(remember).catch(() => {}));
   for (const worker of page.workers()) await worker.evaluate(remember).catch(() => {});
-  // A software adapter takes its time for every kernel: few steps on few short texts.
+  // A software adapter is slow for every kernel: few steps on few short texts.
   await choose(page, { steps: 12, every: 4, device: "webgpu" });
   const rows = Array.from({ length: 40 }, (_, i) => (i % 2 ? "good film,1" : "bad food,0"));
   await page.getByTestId("own-data").setInputFiles(file("few.csv", ["text,label", ...rows].join("\n")));

@@ -1,5 +1,5 @@
 // @ts-check
-// The page that `apet report` writes: one file with a study inside, opened from the disk.
+// The page that `apet report` writes: one file with an embedded study, opened from disk.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -10,7 +10,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { axe, misplaced, shot } from "./harness.js";
+import { axe, eventually, misplaced, shot } from "./harness.js";
 
 const FIXTURES = fileURLToPath(new URL("../fixtures", import.meta.url));
 const ABOUT = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">";
@@ -85,10 +85,10 @@ for (const [width, colorScheme] of /** @type {const} */ ([
     const rows = page.locator("tbody tr").filter({ has: page.getByRole("checkbox") });
     await rows.nth(4).waitFor();
     assert.equal(await rows.count(), 5);
-    assert.equal(await page.getByRole("article").count(), 4, "the four claims");
+    await eventually(async () => assert.equal(await page.getByRole("article").count(), 4, "the four claims"));
     await page.getByText("1 of 6 runs are not done: 5.").waitFor();
     assert.equal(await page.title(), "small – APET Lab");
-    assert.ok(((await page.locator("header").first().textContent()) ?? "").includes(ABOUT), "what it is for is text");
+    assert.ok(((await page.locator("header").first().textContent()) ?? "").includes(ABOUT), "the description is text");
     assert.equal(await page.locator("main img").count(), 0);
 
     await page.getByRole("checkbox", { name: /^Plot/ }).first().check();

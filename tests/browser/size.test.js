@@ -1,5 +1,5 @@
 // @ts-check
-// What a browser loads stays small: the built page, packed as a server would.
+// The download size of the built page, compressed as a server would.
 
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
@@ -10,7 +10,7 @@ import { gzipSync } from "node:zlib";
 
 const page = process.env.APET_PAGE ?? fileURLToPath(new URL("../../web/dist", import.meta.url));
 
-/** Bytes of the files whose name is like `pattern`, each packed. @param {RegExp} pattern */
+/** Compressed bytes of the files whose name matches `pattern`. @param {RegExp} pattern */
 async function packed(pattern) {
   const assets = await readdir(path.join(page, "assets"));
   const files = ["index.html", ...assets.map((name) => `assets/${name}`)].filter((name) => pattern.test(name));

@@ -1,11 +1,11 @@
 // @ts-check
-// What a run tuned: saved, as an adapter of peft, and gone on from.
+// The theta of a run: saved, converted to a peft adapter, and used to initialise another run.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { unzipSync } from "fflate";
-import { choose, file, newUser, open, shot, status, storedRecords, toLab, toResults, trainButton } from "./harness.js";
+import { choose, eventually, file, newUser, open, shot, status, storedRecords, toLab, toResults, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
@@ -27,20 +27,20 @@ async function runPage(page) {
   return page.getByRole("dialog");
 }
 
-/** Saves what a button gives. @param {import("playwright-core").Page} page @param {import("playwright-core").Locator} button */
+/** Clicks a button and reads the downloaded file. @param {import("playwright-core").Page} page @param {import("playwright-core").Locator} button */
 async function saved(page, button) {
   const [download] = await Promise.all([page.waitForEvent("download"), button.click()]);
   return { name: download.suggestedFilename(), bytes: new Uint8Array(await readFile(await download.path())) };
 }
 
-test("LoRA leaves as an adapter of peft, theta as a file, and another run goes on from it", async () => {
+test("LoRA is saved as a peft adapter, theta as a file, and another run is initialised from it", async () => {
   const { context, page, wrong } = await newUser(place);
   await choose(page, { steps: 20, every: 10 });
   await page.getByLabel("Method", { exact: true }).selectOption("lora");
   await page.getByLabel("Rank").fill("2");
   await page.getByTestId("counts").getByText("1,024", { exact: true }).waitFor();
   await trainButton(page).click();
-  // Where a step spends its time is said, and is all of it.
+  // The phases of a step's time are shown.
   const split = page.getByTestId("step-time");
   await split.getByText(/\d %/).first().waitFor();
   assert.match((await split.textContent()) ?? "", /Forward\d+ %Backward\d+ %Update\d+ %/);
@@ -62,14 +62,14 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   assert.equal(config.r, 2);
   const weights = shapes(/** @type {Uint8Array} */ (files["adapter_model.safetensors"]));
   const scalars = [...weights.values()].reduce((sum, shape) => sum + shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1), 0);
-  assert.equal(scalars, 1024, "all that was tuned, and nothing else");
+  assert.equal(scalars, 1024, "all trained parameters and no others");
 
   const theta = await saved(page, dialog.getByRole("button", { name: "Download theta" }));
   await dialog.getByRole("button", { name: "Initialise from this run" }).click();
-  const begins = page.getByText(/^Initialised from [0-9a-f]{16}-cpu/);
-  await begins.waitFor();
-  assert.equal(await page.getByLabel("Rank").inputValue(), "2", "the method is the theta's");
-  // A rate of 0 leaves what it begins with: the score is the first run's.
+  const initialised = page.getByText(/^Initialised from [0-9a-f]{16}-cpu/);
+  await initialised.waitFor();
+  await eventually(async () => assert.equal(await page.getByLabel("Rank").inputValue(), "2", "the method is the theta's"));
+  // A rate of 0 keeps the initial values: the score is that of the first run.
   await page.getByLabel("Learning rate").fill("0");
   await page.getByLabel("Steps", { exact: true }).fill("2");
   await trainButton(page).click();
@@ -80,7 +80,7 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   assert.equal(ended(second)?.test, ended(first)?.test);
   assert.ok(ended(first)?.test > 0.55, "the first run learned something");
 
-  // From a file, as a new user would have it from somebody else; what does not fit says so.
+  // From a file, as a new user would get it from somebody else; a mismatch shows an error.
   const other = await newUser(place);
   await other.page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
   await other.page.getByTestId("theta").setInputFiles(file(theta.name, Buffer.from(theta.bytes)));
@@ -92,13 +92,13 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
     .getByText(/start.theta: [0-9a-f]{16}-cpu: found low_rank of 2 at .*, expected low_rank of 4/)
     .waitFor({ timeout: 60_000 });
   await other.page.getByRole("button", { name: "Remove saved weights" }).click();
-  const begin = other.page.getByRole("button", { name: "Start from saved weights…" });
-  await begin.waitFor();
+  const start = other.page.getByRole("button", { name: "Start from saved weights…" });
+  await start.waitFor();
   const says = (/** @type {RegExp} */ what) => other.page.getByTestId("problem").getByText(what).waitFor();
   await other.page.getByTestId("theta").setInputFiles(file("x.safetensors", "no theta"));
   await says(/^x.safetensors: expected a theta file, or adapter_config.json and adapter_model.safetensors of a peft adapter/);
 
-  // The adapter, as the other page saved it or as peft has it in a folder; a step at a rate of 0 gives it back as it was.
+  // The adapter, as the other page saved it or as peft's folder; steps at a rate of 0 leave it unchanged.
   await other.page.getByLabel("Method", { exact: true }).selectOption("apet");
   await choose(other.page, { steps: 2, every: 2 });
   const parts = ["adapter_config.json", "adapter_model.safetensors"].map((name) => file(name, Buffer.from(files[name] ?? [])));
@@ -108,11 +108,11 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   await says(/^adapter: found low_rank of 2 at .*, expected low_rank of 4/);
   for (const from of [[file(adapter.name, Buffer.from(adapter.bytes))], parts]) {
     await other.page.getByTestId("theta").setInputFiles(from);
-    await other.page.getByText(from === parts ? "Initialised from adapter" : /^Begins with the theta [0-9a-f]{16}-cpu/).waitFor();
-    assert.equal(await other.page.getByLabel("Rank").inputValue(), "2", "the method is the adapter's");
+    await other.page.getByText(from === parts ? "Initialised from adapter" : /^Initialised from [0-9a-f]{16}-cpu/).waitFor();
+    await eventually(async () => assert.equal(await other.page.getByLabel("Rank").inputValue(), "2", "the method is the adapter's"));
     if (from === parts) break;
     await other.page.getByRole("button", { name: "Remove saved weights" }).click();
-    await begin.waitFor();
+    await start.waitFor();
   }
   await other.page.getByLabel("Learning rate").fill("0");
   await trainButton(other.page).click();
@@ -126,7 +126,7 @@ test("LoRA leaves as an adapter of peft, theta as a file, and another run goes o
   await context.close();
 });
 
-test("what peft can not hold is said", async () => {
+test("a method that peft does not support shows an error", async () => {
   const { context, page } = await newUser(place);
   await choose(page, { steps: 2, every: 2 });
   await page.getByLabel("Method", { exact: true }).selectOption("adapter");
@@ -139,11 +139,11 @@ test("what peft can not hold is said", async () => {
   await context.close();
 });
 
-test("an adapter that is refused leaves the form to be counted", async () => {
+test("after a rejected adapter the form is still counted", async () => {
   const { context, page } = await newUser(place);
   const counts = page.getByTestId("counts");
   await page.getByLabel("Method", { exact: true }).selectOption("bitfit");
-  // While the model is being loaded for the counts.
+  // While the model is loaded for the counts.
   await page.getByTestId("theta").setInputFiles([file("adapter_config.json", "{}"), file("adapter_model.safetensors", "x")]);
   await page.getByTestId("problem").getByText(/adapter/).waitFor();
   await counts.getByText(/^[\d.]+ % of /).waitFor();

@@ -1,16 +1,16 @@
 // @ts-check
-// Try it: what the tab's runs answer to a text; and a link that brings the whole form.
+// Try it: the predictions of the tab's runs for a text; and a link that restores the whole form.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, choose, misplaced, newUser, open, shot, status, trainButton } from "./harness.js";
+import { address, axe, choose, misplaced, newUser, open, shot, status, trainButton } from "./harness.js";
 
 /** @type {import("./harness.js").Place} */
 let place;
 before(async () => (place = await open()));
 after(() => place?.close());
 
-test("runs of the tab answer a text side by side", async () => {
+test("runs of the tab predict a text side by side", async () => {
   const { context, page, wrong } = await newUser(place);
   await choose(page, { steps: 40, every: 20, count: 2000 });
   assert.equal(await page.getByRole("heading", { name: "Try it" }).count(), 0, "nothing is trained yet");
@@ -36,7 +36,7 @@ test("runs of the tab answer a text side by side", async () => {
   const good = await ask("I love this place, the food is great and the service is good.");
   const bad = await ask("The food was terrible and the service was bad. I hated it.");
   assert.ok((good[1]?.[1] ?? 0) > (bad[1]?.[1] ?? 100), `${good} ${bad}`);
-  // Full tuning is the line that others are compared with, and stands last.
+  // Full tuning is the reference line, and comes last.
   const line = page.getByText("full tuning, best on dev");
   assert.equal(await line.count(), 0);
   const form = page.getByRole("form", { name: "Run" });
@@ -56,29 +56,29 @@ test("runs of the tab answer a text side by side", async () => {
   await context.close();
 });
 
-test("a link restores the form, and one that is broken harms nothing", async () => {
+test("a link restores the form, and a broken link does no harm", async () => {
   const { context, page, wrong } = await newUser(place);
   await page.getByTestId("counts").getByText("classes").waitFor({ timeout: 120_000 });
-  assert.ok(!page.url().includes("spec="), "the page as it begins has a plain address");
+  assert.ok(!(await address(page)).includes("spec="), "the initial form is not in the address");
   await choose(page, { model: "ladder-small", steps: 77, count: 3333, seed: 5 });
-  const address = page.url();
-  assert.match(address, /#lab\?spec=/);
+  const link = await address(page);
+  assert.match(link, /#lab\?spec=/);
   await page.close();
   const other = await context.newPage();
-  await other.goto(address);
+  await other.goto(link);
   await other.getByTestId("counts").getByText("3,333", { exact: true }).waitFor({ timeout: 120_000 });
   assert.equal(await other.getByLabel("Pretrained model").inputValue(), "ladder-small");
   assert.equal(await other.getByLabel("Steps", { exact: true }).inputValue(), "77");
   assert.equal(await other.getByLabel("Seed", { exact: true }).inputValue(), "5");
   await other.evaluate(() => (location.hash = "#lab?experiment=methods"));
-  await other.waitForURL((url) => /experiment=methods/.test(url.hash) && /spec=.*3333/.test(url.hash));
+  await other.waitForFunction(() => /experiment=methods/.test(location.hash) && /spec=.*3333/.test(location.hash));
   await other.close();
   const written = { model: "ladder-nano", task: { name: "sentences" }, method: { name: "apet", count: 77 }, optimizer: { learning_rate: 0.01 } };
   const short = { ...written, train: { steps: 20, batch_size: 8, eval_every: 10 }, seeds: { placement: 1, batches: 1, init: 1 } };
   const brief = await context.newPage();
   await brief.goto(`${place.url}#lab?spec=${encodeURIComponent(JSON.stringify(short))}`);
   await brief.getByTestId("counts").getByText("77", { exact: true }).waitFor({ timeout: 120_000 });
-  assert.ok(await brief.getByLabel("Attention").isChecked(), "what it leaves out is as the form begins");
+  assert.ok(await brief.getByLabel("Attention").isChecked(), "absent options have the form's initial values");
   await brief.close();
   for (const pool of [{ layers: { first: 0, last: 0 } }, null]) {
     const one = await context.newPage();

@@ -1,5 +1,5 @@
 // @ts-check
-// WebKitGTK over WebDriver, on a screen of its own: Playwright drives only a WebKit that it brings.
+// WebKitGTK over WebDriver, on a virtual screen: Playwright drives only its own WebKit.
 // On Debian: webkit2gtk-driver and xvfb.
 
 import { spawn } from "node:child_process";
@@ -15,7 +15,7 @@ const browser = (existsSync("/usr/lib") ? readdirSync("/usr/lib") : [])
   .map((folder) => `/usr/lib/${folder}/webkit2gtk-4.1/MiniBrowser`)
   .find((file) => existsSync(file));
 
-/** Whether it is there. */
+/** Whether WebKitGTK is installed. */
 export const hasWebkit = browser !== undefined && existsSync("/usr/bin/WebKitWebDriver") && existsSync("/usr/bin/Xvfb");
 
 /** A browser with an empty profile; `close` ends it. */
@@ -23,7 +23,7 @@ export async function webkit() {
   const screen = spawn("Xvfb", ["-displayfd", "1", "-screen", "0", "1400x1100x24"], { stdio: ["ignore", "pipe", "ignore"] });
   const display = `:${String((await once(screen.stdout, "data"))[0]).trim()}`;
   const port = await freePort();
-  // WebKit's Intl knows no locale by the name of C.
+  // WebKit's Intl does not know the locale C.
   const env = { ...process.env, DISPLAY: display, LANG: "en_US.UTF-8", LC_ALL: "" };
   const driver = spawn("WebKitWebDriver", [`--port=${port}`], { stdio: "ignore", env });
 
@@ -52,10 +52,10 @@ export async function webkit() {
   return {
     goto: (/** @type {string} */ url) => ask("POST", of("/url"), { url }),
     evaluate,
-    /** What a script gives, once that is something. */
+    /** Waits until a script returns a truthy value, and returns it. */
     wait: (/** @type {string} */ script, timeout = 30_000) => until(script, () => evaluate(script), timeout),
     click: async (/** @type {string} */ css) => ask("POST", `${await element(css)}/click`, {}),
-    /** Into a field; a path, where it is one for files. */
+    /** Types into a field; for a file field, the text is a path. */
     type: async (/** @type {string} */ css, /** @type {string} */ text) => ask("POST", `${await element(css)}/value`, { text }),
     shot: async (/** @type {string} */ name) => {
       if (!process.env.SHOTS) return;

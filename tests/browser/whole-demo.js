@@ -1,5 +1,5 @@
 // @ts-check
-// How long the whole scaling experiment takes in a tab, on the processor: by hand, as it takes a quarter of an hour.
+// Measures the time of the whole scaling experiment in a tab, on the processor. Run by hand: it takes a quarter of an hour.
 //
 //   APET_BIN=target/release/apet node tests/browser/whole-demo.js
 
@@ -22,7 +22,7 @@ while ((await end.count()) === 0) {
   told = texts[0] ?? told;
   await page.waitForTimeout(1000);
 }
-console.log(`${minutes()} minutes in all`);
+console.log(`${minutes()} minutes in total`);
 await shot(page, "whole-demo");
 const records = await storedRecords(page);
 if (process.env.SHOTS)
