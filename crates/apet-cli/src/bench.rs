@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use apet_plm::{Plm, PlmFiles, Random};
 use apet_record::RunSpec;
+use apet_store::{Store, weights};
 use apet_train::{Alone, Part, Trainer, measure, random_rows};
 use futures_lite::future::block_on;
 use indicatif::HumanBytes;
@@ -14,7 +15,6 @@ use crate::{
     device, memory, model,
     models::{architecture, config_of},
     run::Settings,
-    store::Store,
 };
 
 /// What to measure.
@@ -162,18 +162,18 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
 
 /// The model, with random weights where it has none; whether they are random.
 fn load(store: &Store, name: &str, spec: &RunSpec, opened: &device::Opened) -> Result<(Plm, bool)> {
-    if let Ok(folder) = model::find(store, name)
-        && model::weights(&folder, name).is_ok()
+    if let Ok(folder) = weights::find(store, name)
+        && weights::weights(&folder, name).is_ok()
     {
         return Ok((model::load(store, name, spec.dtype, opened)?, false));
     }
     opened.keeps(spec.dtype)?;
-    let weights = Random::new(&architecture(store, name)?, spec.dtype);
+    let random = Random::new(&architecture(store, name)?, spec.dtype);
     let files = PlmFiles {
         name,
         config: &config_of(store, name)?,
         tokenizer: NO_TOKENIZER.as_bytes(),
-        weights: &weights,
+        weights: &random,
     };
     Ok((Plm::load(files, spec.dtype, &opened.device)?, true))
 }

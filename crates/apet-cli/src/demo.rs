@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use apet_record::RunSpec;
+use apet_store::{Store, builtin, write_atomic};
 use apet_study::{DEMO, Grid, PRESETS, Plan, Stage, Study};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{How, make};
-use crate::{builtin, signal, store::Store, store::write_atomic};
+use crate::signal;
 
 /// Where and how far.
 #[derive(Debug, clap::Args)]

@@ -7,16 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use apet_plm::Plm;
 use apet_record::{Dtype, Pooling};
+use apet_store::{Store, catalogue::published, convert, theta::ThetaFile, weights, write_atomic};
 use apet_theta::{Merged, Theta};
 use clap::ValueEnum;
 use futures_lite::future::block_on;
 
-use crate::{
-    convert, device, model,
-    models::catalogue::published,
-    store::{Store, write_atomic},
-    theta::{self, File},
-};
+use crate::{device, model, theta};
 
 /// What to export, and how.
 #[derive(Debug, clap::Args)]
@@ -58,13 +54,13 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
         is_empty || !folder.exists(),
         "{shown}: is there already; name another directory, or remove it"
     );
-    let file = File::open(store, &args.theta)?;
+    let file = ThetaFile::open(store, &args.theta)?;
     let name = file.model(args.model.as_deref())?;
     let opened = device::open("cpu")?;
     let plm = model::load(store, &name, Dtype::F32, &opened)?;
-    let theta = file.onto(&plm)?;
+    let theta = theta::onto(&file, &plm)?;
     let values = theta::values(&theta)?;
-    let (objective, pooling) = file.purpose(&plm)?;
+    let (objective, pooling) = theta::purpose(&file, &plm)?;
     // What others know the model by.
     let base = match published(&name)?.filter(|_| store.models().contains(&name)) {
         Some(published) => published.hub,
@@ -98,8 +94,8 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
             usage
         }
         Format::Merged => {
-            let source = model::find(store, &name)?;
-            let base = model::weights(&source, &plm.info().name)?;
+            let source = weights::find(store, &name)?;
+            let base = weights::weights(&source, &plm.info().name)?;
             let tuned = Merged::new(base, &theta, &plm, &values, (objective, pooling));
             let tuned = block_on(tuned)?;
             let read = |file: &str| fs::read(source.join(file)).with_context(|| file.to_owned());
@@ -133,7 +129,7 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
 
 /// The README.md beside an export.
 struct Card<'a> {
-    file: &'a File,
+    file: &'a ThetaFile,
     base: &'a str,
     plm: &'a Plm,
     theta: &'a Theta,

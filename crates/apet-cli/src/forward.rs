@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use apet_record::Pooling;
+use apet_store::{Store, write_atomic};
 use burn::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::{
     device::{self, Precision},
     model,
-    store::{Store, write_atomic},
     theta::Constant,
 };
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use apet_plm::INPUT;
+use apet_store::Store;
 use futures_lite::future::block_on;
 
 use crate::device::{self, Precision};
 use crate::model;
-use crate::store::Store;
 use crate::theta::Constant;
 
 /// What to go on with.

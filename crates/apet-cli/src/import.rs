@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use apet_record::Dtype;
+use apet_store::{Store, archive, write_atomic};
 use apet_theta::Theta;
 
 use crate::{
-    archive, device, model,
-    store::{Store, write_atomic},
+    device, model,
     theta::{self, OBJECTIVE, POOLING},
 };
 

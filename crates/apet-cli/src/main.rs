@@ -1,8 +1,6 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
 
-mod archive;
 mod bench;
-mod builtin;
 mod convert;
 mod demo;
 mod device;
@@ -11,26 +9,22 @@ mod fetch;
 mod forward;
 mod generate;
 mod import;
-mod mapped;
 mod memory;
 mod model;
 mod models;
 mod predict;
 mod pretrain;
-mod pytorch;
 mod run;
 mod serve;
 mod signal;
-mod store;
 mod study;
 mod theta;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use apet_store::Store;
 use clap::{Parser, Subcommand};
-
-use crate::store::Store;
 
 #[global_allocator]
 static ALLOCATOR: memory::Counted = memory::Counted;

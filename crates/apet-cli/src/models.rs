@@ -1,18 +1,18 @@
 //! `apet models`: the models that are known by name, and what a run with one would take.
 
-pub(crate) mod catalogue;
-
 use anyhow::{Context, Result, ensure};
 use apet_plm::{Config, ModelArchitecture};
 use apet_record::{Dtype, Method, RunSpec};
+use apet_store::{
+    Store, builtin,
+    catalogue::{catalogue, published},
+    weights,
+};
 use apet_train::Plan;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
-pub(crate) use self::catalogue::{Published, catalogue, published};
-use crate::builtin;
 use crate::run::Settings;
-use crate::store::Store;
 
 /// What to say of models.
 #[derive(Debug, clap::Args)]
@@ -100,12 +100,8 @@ fn table(store: &Store, as_json: bool) -> Result<()> {
     rows.sort_by_key(|row| row["parameters"].as_u64());
     for model in catalogue()? {
         let in_store = there.contains(&model.name);
-        rows.push(row(
-            &model.architecture()?,
-            &model.licence,
-            &model.hub,
-            in_store,
-        ));
+        let architecture = ModelArchitecture::new(&model.name, model.config()?);
+        rows.push(row(&architecture, &model.licence, &model.hub, in_store));
     }
     if as_json {
         let memory = json!({"total": total, "available": available});
@@ -152,7 +148,7 @@ fn table(store: &Store, as_json: bool) -> Result<()> {
 
 /// The config.json of a model from the table, the store or a directory, and its name in errors.
 fn config(store: &Store, name: &str) -> Result<(String, String)> {
-    match crate::model::find(store, name) {
+    match weights::find(store, name) {
         Ok(folder) => {
             let path = folder.join("config.json");
             let file = path.display().to_string();
@@ -160,7 +156,7 @@ fn config(store: &Store, name: &str) -> Result<(String, String)> {
             Ok((file, text))
         }
         Err(not_there) => match published(name)? {
-            Some(known) => Ok(("catalogue.json".into(), known.config())),
+            Some(known) => Ok(("catalogue.json".into(), known.config_text())),
             None => Err(not_there.context("apet models lists the known ones")),
         },
     }
@@ -258,4 +254,36 @@ fn plan(store: &Store, name: &str, args: &ModelsArgs) -> Result<()> {
         HumanBytes(total)
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts of the models' cards, and of transformers' `num_parameters()`.
+    #[test]
+    fn models_have_the_parameters_they_are_known_for() {
+        for (name, parameters) in [
+            ("bert-tiny", 4_385_920),
+            ("bert-mini", 11_170_560),
+            ("bert-small", 28_763_648),
+            ("bert-medium", 41_373_184),
+            ("bert-base", 109_482_240),
+            ("bert-large", 335_141_888),
+            ("t5-small", 60_506_624),
+            ("t5-base", 222_903_552),
+            ("t5-v1_1-small", 76_961_152),
+            ("t5-v1_1-base", 247_577_856),
+            ("bloom-560m", 559_214_592),
+            ("bloom-1b1", 1_065_314_304),
+            ("bloom-7b1", 7_069_016_064),
+            ("bloom-176b", 176_247_271_424),
+            ("smollm2-135m", 134_515_008),
+            ("qwen2.5-0.5b", 494_032_768),
+        ] {
+            let architecture =
+                ModelArchitecture::new(name, published(name).unwrap().unwrap().config().unwrap());
+            assert_eq!(architecture.parameters().0, parameters, "{name}");
+        }
+    }
 }

@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use apet_store::{Store, theta::ThetaFile, write_atomic};
 use apet_tasks::{Answer, find_splits};
 use apet_train::{Prediction, Trainer};
 use serde_json::json;
 
-use crate::{
-    device, model, run,
-    store::{Store, write_atomic},
-    theta::File,
-};
+use crate::{device, model, run, theta};
 
 /// Whose answers, and to what.
 #[derive(Debug, clap::Args)]
@@ -48,7 +45,7 @@ enum Split {
 /// # Errors
 /// When the theta says of no run, or its model, its task or the device can not be used.
 pub(crate) fn predict(store: &Store, args: &PredictArgs) -> Result<()> {
-    let file = File::open(store, &args.theta)?;
+    let file = ThetaFile::open(store, &args.theta)?;
     let spec = file.spec()?.with_context(|| {
         format!(
             "{}: says of no run, expected the theta of one, whose task is known",
@@ -60,7 +57,7 @@ pub(crate) fn predict(store: &Store, args: &PredictArgs) -> Result<()> {
     let task = apet_tasks::load(&spec.task, spec.seeds.batches, splits)?;
     let opened = device::open(&args.device)?;
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
-    let trainer = Trainer::of(&plm, &task, &spec, file.onto(&plm)?)?;
+    let trainer = Trainer::of(&plm, &task, &spec, theta::onto(&file, &plm)?)?;
     let predicted = async {
         match args.split {
             Split::Dev => trainer.predict_dev().await,

@@ -18,6 +18,7 @@ use apet_plm::{
     Config, Dtype, ModelArchitecture, Plm, PlmFiles, Random, TensorInfo, Weights, floats,
 };
 use apet_record::{Objective, Pooling};
+use apet_store::{convert, write_atomic};
 use apet_theta::Merged;
 use apet_train::{Pretrainer, Recipe};
 use burn::Tensor;
@@ -27,7 +28,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{convert, device, signal, store::write_atomic};
+use crate::{device, signal};
 use log::Log;
 use tokenizer::Kind;
 

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
+use apet_store::{Store, builtin, check_name, write_atomic};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
 use indicatif::ProgressBar;
@@ -19,10 +20,7 @@ pub(crate) use self::args::{RunArgs, Settings};
 use self::crew::Crew;
 use self::terminal::Terminal;
 use crate::study::work;
-use crate::{
-    builtin, device, memory, model, models, signal,
-    store::{Store, check_name, write_atomic},
-};
+use crate::{device, memory, model, models, signal};
 
 /// Runs what `args` describes; a run that is done already is only shown.
 ///
@@ -245,7 +243,7 @@ fn last_of(text: &str) -> Result<RunRecord> {
 /// The spec and the device of an earlier run, from its id. A run that is there for
 /// several devices needs `device`.
 fn earlier(store: &Store, run: &str, device: Option<&str>) -> Result<(RunSpec, String)> {
-    crate::store::check_name(run)?;
+    apet_store::check_name(run)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(store.runs()).into_iter().flatten().flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();

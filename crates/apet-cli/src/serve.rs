@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use apet_store::{Store, builtin};
 use axum::{Router, middleware};
 
 use self::guard::Guard;
 use self::page::Page;
 use self::runs::Runs;
-use crate::store::Store;
-use crate::{builtin, device};
+use crate::device;
 
 /// What to serve, and to whom.
 #[derive(Debug, clap::Args)]

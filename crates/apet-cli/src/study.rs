@@ -15,7 +15,6 @@
 
 mod collect;
 mod curves;
-mod lease;
 mod parquet;
 mod plan;
 mod status;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use apet_store::write_atomic;
 
 use super::tokenizer::{Kind, Trained};
-use crate::store::write_atomic;
 
 /// Lines that a thread cuts at once.
 const LINES: usize = 4096;

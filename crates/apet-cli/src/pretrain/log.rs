@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use apet_plm::Plm;
+use apet_store::write_atomic;
 use apet_train::{Guesses, Recipe};
 use serde::{Deserialize, Serialize};
 
 use super::{Ladder, Rung};
-use crate::store::write_atomic;
 
 /// Guesses on text that is not trained on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use apet_plm::Tokenizer;
+use apet_store::write_atomic;
 use apet_train::Marks;
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper,
@@ -22,8 +23,6 @@ use tokenizers::{
     pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel},
     processors::template::TemplateProcessing,
 };
-
-use crate::store::write_atomic;
 
 /// Special tokens of an encoder, in the order of their ids.
 const MARKS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];

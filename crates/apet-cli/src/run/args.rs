@@ -7,14 +7,12 @@ use apet_record::{
     Budget, Layers, Method, Metric, Module, Objective, Part, Pool, Pooling, RunRecord, RunSpec,
     Schedule, Seeds, Select, Start, TaskSpec, Words,
 };
+use apet_store::{Store, builtin::DEFAULTS, theta::ThetaFile};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
-use crate::builtin::DEFAULTS;
 use crate::device::Precision;
-use crate::store::Store;
 use crate::study::WorkArgs;
-use crate::theta::File;
 
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
@@ -228,8 +226,11 @@ impl RunArgs {
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) fn start(&self, store: &Store) -> Result<Option<File>> {
-        let opened = self.start.as_ref().map(|start| File::open(store, start));
+    pub(crate) fn start(&self, store: &Store) -> Result<Option<ThetaFile>> {
+        let opened = self
+            .start
+            .as_ref()
+            .map(|start| ThetaFile::open(store, start));
         opened.transpose()
     }
 
@@ -237,7 +238,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// Names the option, what was found and what was expected.
-    pub(crate) fn spec(&self, start: Option<&File>) -> Result<RunSpec> {
+    pub(crate) fn spec(&self, start: Option<&ThetaFile>) -> Result<RunSpec> {
         let mut spec = match &self.spec {
             Some(path) => {
                 let text =
@@ -248,7 +249,7 @@ impl RunArgs {
                     _ => RunSpec::from_json(&text).with_context(|| path.display().to_string())?,
                 }
             }
-            None => match start.map(File::spec).transpose()?.flatten() {
+            None => match start.map(ThetaFile::spec).transpose()?.flatten() {
                 Some(spec) => spec,
                 None => RunSpec::new(DEFAULTS.0, DEFAULTS.1),
             },
@@ -486,7 +487,7 @@ fn mask_of(path: &std::path::Path) -> Result<Select> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let name = path.file_stem().and_then(|stem| stem.to_str());
     let mask = name.with_context(|| format!("{}: has no name", path.display()))?;
-    crate::store::check_name(mask)?;
+    apet_store::check_name(mask)?;
     Ok(Select::Mask {
         mask: mask.into(),
         hash: blake3::hash(&bytes).to_hex()[..16].to_string(),

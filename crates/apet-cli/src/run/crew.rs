@@ -6,11 +6,11 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use apet_record::RunSpec;
+use apet_store::Store;
 use apet_tasks::Task;
 use apet_train::{Help, Helpers, Share};
 use futures_lite::future::block_on;
 
-use crate::store::Store;
 use crate::{device, model};
 
 /// What a helper is asked: values of theta, and rows.

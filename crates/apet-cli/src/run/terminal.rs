@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use apet_record::Line;
+use apet_store::write_atomic;
 use apet_train::{Control, Help, Helpers, Host, Outcome, Share, TrainError};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::crew::Crew;
-use crate::{memory, store::write_atomic};
+use crate::memory;
 
 /// The host of a native run.
 pub(crate) struct Terminal {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use apet_store::{MODEL_FILES, Store, TASK_FILES, builtin::DEFAULTS, check_name, fetch::family};
 use axum::extract::{self, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -17,10 +18,6 @@ use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
-
-use crate::builtin::DEFAULTS;
-use crate::fetch::family;
-use crate::store::{MODEL_FILES, Store, TASK_FILES, check_name};
 
 /// How often the records are looked at for events.
 const TICK: Duration = Duration::from_secs(1);

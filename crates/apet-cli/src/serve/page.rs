@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use apet_store::builtin::{Embedded, sha256};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tower_http::services::ServeDir;
-
-use crate::builtin::{Embedded, sha256};
 
 const ABSENT: &str = "this apet was built without the page; build it with: cargo xtask build\n";
 

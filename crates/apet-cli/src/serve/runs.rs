@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use apet_record::{RunSpec, record_name};
+use apet_store::{Store, check_name, write_atomic};
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,6 @@ use axum::{Router, routing::get, routing::post};
 use serde::{Deserialize, Serialize};
 
 use crate::signal::terminate;
-use crate::store::{Store, check_name, write_atomic};
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

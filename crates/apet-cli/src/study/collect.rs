@@ -8,15 +8,13 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Line, RecordError, RunRecord};
+use apet_store::{archive, builtin, write_atomic};
 use apet_study::{COLUMNS, Flat, Stage, Study, flat, key};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::{Compression, write::GzEncoder};
 
 use super::parquet::Table;
 use super::{Folder, tensorboard, trackio};
-use crate::archive;
-use crate::builtin;
-use crate::store::write_atomic;
 
 /// What stands in the page where the study belongs.
 const STUDY: &str = "STUDY";

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use apet_plm::ModelArchitecture;
 use apet_record::{Method, Objective, RunSpec};
+use apet_store::{Store, builtin, write_atomic};
 use apet_study::{Grid, Plan, Stage};
 use apet_tasks::{Task, find_splits};
 use burn::Tensor;
@@ -16,8 +17,7 @@ use futures_lite::future::block_on;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{About, Cost, Folder, VERSION, hash};
-use crate::store::{Store, write_atomic};
-use crate::{builtin, models};
+use crate::models;
 
 /// What to plan, and where.
 #[derive(Debug, clap::Args)]

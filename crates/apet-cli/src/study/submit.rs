@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use apet_store::{Store, write_atomic};
 use apet_study::Stage;
 
 use super::plan::speed;
 use super::work::{Work, several};
 use super::{Folder, plain};
-use crate::store::{Store, write_atomic};
 
 /// Numbers an array may have where Slurm does not say: its default.
 const SLURM_MOST: usize = 1001;

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use apet_record::RunRecord;
+use apet_store::write_atomic;
 use prost::Message;
 
 use super::curves;
-use crate::store::write_atomic;
 
 /// `Event`.
 #[derive(Clone, PartialEq, Message)]

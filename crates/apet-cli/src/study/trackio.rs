@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use apet_store::write_atomic;
 use apet_study::{COLUMNS, Flat, Kind, flat};
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use super::Folder;
 use super::collect::{WITHOUT_STEPS, paths, read};
 use super::curves;
 use super::parquet::Table;
-use crate::store::write_atomic;
 
 /// Records that are in memory at once.
 const RECORDS: usize = 500;

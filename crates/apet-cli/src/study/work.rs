@@ -11,14 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use apet_record::{RunSpec, Status, record_name};
+use apet_store::{Lease, Store, builtin, write_atomic};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::lease::Lease;
 use super::plan::task_folder;
 use super::{Failure, Folder, host, plain};
 use crate::run::{How, make};
-use crate::store::{Store, write_atomic};
-use crate::{builtin, signal};
+use crate::signal;
 
 /// Numbers that schedulers give the tasks of an array: Slurm, HyperQueue, a Kubernetes indexed job.
 const INDEX: [&str; 3] = ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID", "JOB_COMPLETION_INDEX"];

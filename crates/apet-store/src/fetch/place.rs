@@ -73,7 +73,7 @@ fn said(origin: &str, name: &str) -> String {
 ///
 /// # Errors
 /// Names the field, what was found and what was expected.
-pub(crate) fn family(text: &str) -> Result<String> {
+pub fn family(text: &str) -> Result<String> {
     let json: Value = serde_json::from_str(text).context("expected JSON")?;
     let Some(Value::String(family)) = json.get("model_type") else {
         bail!("\"model_type\" is missing, expected a name such as \"bert\"");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apet_plm::{Dtype, TensorInfo, Weights};
+use apet_checkpoint::{Dtype, TensorInfo, Weights};
 use pytorch_reader::{DType, PytorchReader, Tensor};
 
 /// A PyTorch checkpoint in one or several files.

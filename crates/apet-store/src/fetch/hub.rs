@@ -15,8 +15,8 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::source::{Found, check_sha256, open_in};
-use crate::model::{Form, WEIGHTS};
 use crate::store::{self, MODEL_FILES, check_name};
+use crate::weights::{Form, WEIGHTS};
 
 /// Seconds to wait before a download that was cut goes on.
 const WAITS: [u64; 2] = [1, 2];

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use apet_plm::ReadAt;
+use apet_checkpoint::ReadAt;
 
 /// A mapped file.
 #[derive(Debug)]
-pub(crate) struct Mapped(memmap2::Mmap);
+pub struct Mapped(memmap2::Mmap);
 
 impl Mapped {
     /// Maps a file for reading.
@@ -19,7 +19,7 @@ impl Mapped {
         reason = "mapping a file is unsafe: who cuts it while it is read ends the process. \
                   The store replaces files by renaming and never writes into one"
     )]
-    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+    pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = File::open(path)?;
         // SAFETY: nothing of this program writes into a file once it has its name.
         Ok(Self(unsafe { memmap2::Mmap::map(&file)? }))

@@ -24,18 +24,18 @@ const LARGEST_RECORD: u64 = 256 << 20;
 const LARGEST_THETA: u64 = 16 << 30;
 
 /// A run as it goes into an archive.
-pub(crate) struct Run {
+pub struct Run {
     /// Its record.
-    pub(crate) record: PathBuf,
+    pub record: PathBuf,
     /// Where its theta is, if it is there.
-    pub(crate) theta: PathBuf,
+    pub theta: PathBuf,
 }
 
 /// Writes an archive of runs, with texts beside them by name.
 ///
 /// # Errors
 /// Names the record that can not be read; or when the archive can not be written.
-pub(crate) fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) -> Result<()> {
+pub fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) -> Result<()> {
     let mut zip = ZipWriter::new_stream(out);
     let packed = SimpleFileOptions::default();
     // Numbers do not pack: they are stored as they are.
@@ -68,7 +68,7 @@ pub(crate) fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) 
 ///
 /// # Errors
 /// When it is no archive, or names the record that can not be read.
-pub(crate) fn records(path: &Path) -> Result<Vec<RunRecord>> {
+pub fn records(path: &Path) -> Result<Vec<RunRecord>> {
     let mut zip = open(path)?;
     let mut records = Vec::new();
     for name in names(&zip) {
@@ -84,7 +84,7 @@ pub(crate) fn records(path: &Path) -> Result<Vec<RunRecord>> {
 /// # Errors
 /// When it is no archive, names the record that can not be read, or when the store can not be written. What came before
 /// is whole.
-pub(crate) fn bring(store: &Store, path: &Path) -> Result<(usize, usize)> {
+pub fn bring(store: &Store, path: &Path) -> Result<(usize, usize)> {
     let mut zip = open(path)?;
     let (mut came, mut there) = (0, 0);
     for entry in names(&zip) {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A run that this process may make.
-pub(super) struct Lease {
+pub struct Lease {
     path: PathBuf,
     /// What the file holds while it is ours.
     holder: String,
@@ -32,7 +32,7 @@ impl Lease {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub(super) fn take(
+    pub fn take(
         path: &Path,
         holder: &str,
         longest: Duration,
@@ -88,7 +88,7 @@ impl Lease {
     }
 
     /// Whether it is still ours.
-    pub(super) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         !self.lost.load(Ordering::Relaxed) && touch(&self.path, &self.holder)
     }
 }

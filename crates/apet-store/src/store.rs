@@ -18,17 +18,17 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 /// Where the store is, if not in the platform's data directory.
-pub(crate) const HOME_VARIABLE: &str = "APET_HOME";
+pub const HOME_VARIABLE: &str = "APET_HOME";
 
 /// What a model consists of.
-pub(crate) const MODEL_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+pub const MODEL_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
 /// The splits a task may have; `train.jsonl` it must have.
-pub(crate) const TASK_FILES: [&str; 3] = ["train.jsonl", "validation.jsonl", "test.jsonl"];
+pub const TASK_FILES: [&str; 3] = ["train.jsonl", "validation.jsonl", "test.jsonl"];
 
 /// The store's directory. Nothing is created before something is written.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub struct Store {
     root: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// When neither is known.
-    pub(crate) fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         if let Some(home) = std::env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty()) {
             return Ok(Self::at(home));
         }
@@ -48,54 +48,54 @@ impl Store {
     }
 
     /// The store in `root`.
-    pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
+    pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
     /// The store's directory.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where model `name` is or would be. `name` must have passed [`check_name`].
-    pub(crate) fn model(&self, name: &str) -> PathBuf {
+    pub fn model(&self, name: &str) -> PathBuf {
         self.root.join("models").join(name)
     }
 
     /// Where task `name` is or would be. `name` must have passed [`check_name`].
-    pub(crate) fn task(&self, name: &str) -> PathBuf {
+    pub fn task(&self, name: &str) -> PathBuf {
         self.root.join("tasks").join(name)
     }
 
     /// Where records, thetas and checkpoints are.
-    pub(crate) fn runs(&self) -> PathBuf {
+    pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
     /// Where the mask with a hash is kept, as it stands in specs.
-    pub(crate) fn mask(&self, hash: &str) -> PathBuf {
+    pub fn mask(&self, hash: &str) -> PathBuf {
         self.root.join("masks").join(format!("{hash}.safetensors"))
     }
 
     /// Where the theta with a hash is kept that a spec begins with.
-    pub(crate) fn start(&self, hash: &str) -> PathBuf {
+    pub fn start(&self, hash: &str) -> PathBuf {
         self.root.join("starts").join(format!("{hash}.safetensors"))
     }
 
     /// Where a download waits until it is used; it may be deleted at any time.
-    pub(crate) fn downloads(&self) -> PathBuf {
+    pub fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
     }
 
     /// Names of the models that are there in full, sorted.
-    pub(crate) fn models(&self) -> Vec<String> {
+    pub fn models(&self) -> Vec<String> {
         self.names("models", |dir| {
             MODEL_FILES.iter().all(|file| dir.join(file).is_file())
         })
     }
 
     /// Names of the tasks that have training rows, sorted.
-    pub(crate) fn tasks(&self) -> Vec<String> {
+    pub fn tasks(&self) -> Vec<String> {
         self.names("tasks", |dir| dir.join(TASK_FILES[0]).is_file())
     }
 
@@ -116,7 +116,7 @@ impl Store {
 ///
 /// # Errors
 /// For an empty name, a leading dot, or a character other than letters, digits, `.`, `_`, `-`.
-pub(crate) fn check_name(name: &str) -> Result<()> {
+pub fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     ensure!(
         !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
@@ -131,10 +131,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// What `write` returns, or the file system's reason; `path` is as it was then.
-pub(crate) fn write_atomic<T>(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<T>,
-) -> Result<T> {
+pub fn write_atomic<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{}: expected the path of a file", path.display());
     };
@@ -169,7 +166,7 @@ pub(crate) fn write_atomic<T>(
 ///
 /// # Errors
 /// When reading or writing fails.
-pub(crate) fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<(String, u64)> {
+pub fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
@@ -188,7 +185,7 @@ pub(crate) fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> io::Result
 ///
 /// # Errors
 /// When it can not be read.
-pub(crate) fn sha256(path: &Path) -> Result<String> {
+pub fn sha256(path: &Path) -> Result<String> {
     let hashed = File::open(path).and_then(|mut file| copy_hashed(&mut file, &mut io::sink()));
     Ok(hashed.with_context(|| path.display().to_string())?.0)
 }

@@ -6,24 +6,24 @@ use std::fs;
 use anyhow::Result;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::fetch::Manifest;
+use crate::manifest::Manifest;
 use crate::store::{Store, write_atomic};
 
 /// `web/dist` as it was when the binary was built; empty where it was not built before.
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
 #[allow_missing = true]
-pub(crate) struct Embedded;
+pub struct Embedded;
 
 /// The model and the task that are taken where a user names none.
-pub(crate) const DEFAULTS: (&str, &str) = ("ladder-micro", "sentences");
+pub const DEFAULTS: (&str, &str) = ("ladder-micro", "sentences");
 
 /// Puts the models and tasks of the binary into the store that have a name which `is_wanted`, where they are not there
 /// as they are here.
 ///
 /// # Errors
 /// When the store can not be written.
-pub(crate) fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+pub fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
     for path in Embedded::iter() {
         let parts: Vec<&str> = path.split('/').collect();
         let (folder, is_model) = match parts[..] {
@@ -55,7 +55,7 @@ pub(crate) fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result
 }
 
 /// The models inside, with their config.json.
-pub(crate) fn models() -> Vec<(String, String)> {
+pub fn models() -> Vec<(String, String)> {
     let of = |path: std::borrow::Cow<'static, str>| {
         let name = path.strip_prefix("models/")?.strip_suffix("/config.json")?;
         let config = String::from_utf8(Embedded::get(&path)?.data.into_owned()).ok()?;
@@ -65,12 +65,12 @@ pub(crate) fn models() -> Vec<(String, String)> {
 }
 
 /// Whether a model of this name is inside.
-pub(crate) fn has(model: &str) -> bool {
+pub fn has(model: &str) -> bool {
     models().iter().any(|(name, _)| name == model)
 }
 
 /// In hexadecimal digits.
-pub(crate) fn sha256(file: &EmbeddedFile) -> String {
+pub fn sha256(file: &EmbeddedFile) -> String {
     let digits = file
         .metadata
         .sha256_hash()

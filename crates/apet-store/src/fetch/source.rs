@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_plm::Gguf;
+use apet_checkpoint::Gguf;
 use bytes::Bytes;
 
 use super::hub::{Hub, Repository};
 use super::known::{FromWheel, Known, Member};
 use super::onnx;
 use crate::convert::{AsSafetensors, write_safetensors};
-use crate::model;
 use crate::store::{self, MODEL_FILES};
+use crate::weights;
 
 /// A file as its source gives it, not yet checked.
 pub(crate) struct Found {
@@ -113,11 +113,11 @@ pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
 /// Names the file, what was found and what was expected.
 pub(crate) fn open_in(folder: &Path, file: &str, sha256: Option<String>) -> Result<Found> {
     let path = folder.join(file);
-    if file != model::WEIGHTS || sha256.is_some() || path.is_file() {
+    if file != weights::WEIGHTS || sha256.is_some() || path.is_file() {
         return open_file(&path, sha256);
     }
     let shown = folder.display().to_string();
-    let weights = AsSafetensors::new(model::weights(folder, &shown)?)?;
+    let weights = AsSafetensors::new(weights::weights(folder, &shown)?)?;
     Ok(Found {
         length: Some(weights.length()),
         bytes: Box::new(weights),
