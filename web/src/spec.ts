@@ -97,7 +97,7 @@ export interface TaskInfo {
 }
 
 /** One line of a record, with the fields that the page shows. */
-export type Line =
+export type RecordLine =
   | {
       kind: "header";
       run: string;
@@ -122,12 +122,12 @@ export type Line =
     };
 
 /** Parses one line; `undefined` if the page cannot show it. */
-export function readLine(text: string): Line | undefined {
+export function readLine(text: string): RecordLine | undefined {
   try {
     const line: unknown = JSON.parse(text);
     const known = ["header", "step", "eval", "note", "summary"];
     if (typeof line === "object" && line !== null && "kind" in line && known.includes(String(line.kind))) {
-      return line as Line;
+      return line as RecordLine;
     }
   } catch {
     // A line truncated when the process was killed.

@@ -3,13 +3,13 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-interface Props {
+interface MenuProps {
   title: string;
   children(close: () => void): ComponentChildren;
 }
 
 /** A menu; its children get a function that closes it. */
-export function Menu({ title, children }: Props) {
+export function Menu({ title, children }: MenuProps) {
   const [open, setOpen] = useState(false);
   const place = useRef<HTMLDetailsElement>(null);
   const close = () => {

@@ -3,7 +3,7 @@
 
 import { signal } from "@preact/signals";
 import { address, models } from "./catalogue";
-import type { Kept, ModelSource, ModelUrls } from "./sources";
+import type { StoredModel, ModelSource, ModelUrls } from "./sources";
 import * as store from "./opfs";
 
 /** A model that can be chosen. */
@@ -60,9 +60,9 @@ export async function findKeptModels(): Promise<void> {
   keptModels.value = found;
 }
 
-function read(text: string): Kept | undefined {
+function read(text: string): StoredModel | undefined {
   try {
-    return JSON.parse(text) as Kept;
+    return JSON.parse(text) as StoredModel;
   } catch {
     return undefined;
   }

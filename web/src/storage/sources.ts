@@ -21,7 +21,7 @@ export interface WeightFile {
 }
 
 /** The store's record of a model: models/NAME/source.json. */
-export interface Kept {
+export interface StoredModel {
   /** `null` for the user's files. */
   source: ModelUrls | null;
   /** By name; `size` is absent while it is unknown. */

@@ -3,13 +3,13 @@
 
 import type { ShardGradient, GradientRequest, GradientWorker, Lab } from "./protocol";
 
-type Reply = ShardGradient | { error: string };
+type GradientReply = ShardGradient | { error: string };
 
 /** The Worker at the other end of `port`, as the run's Worker calls it. */
 export function gradientWorker(port: MessagePort): GradientWorker {
   return (values, shares) =>
     new Promise((resolve, reject) => {
-      port.onmessage = ({ data }: MessageEvent<Reply>) =>
+      port.onmessage = ({ data }: MessageEvent<GradientReply>) =>
         "error" in data ? reject(new Error(data.error)) : resolve(data);
       port.postMessage({ values, shares } satisfies GradientRequest, [values.buffer]);
     });
@@ -32,11 +32,11 @@ export async function serveGradients(lab: Lab, spec: string, port: MessagePort):
   };
   try {
     await lab.assist(spec, (answer) => {
-      if (answer) port.postMessage(answer satisfies Reply, [answer.gradient.buffer]);
+      if (answer) port.postMessage(answer satisfies GradientReply, [answer.gradient.buffer]);
       return received.length > 0 ? Promise.resolve(received.shift()) : new Promise((resolve) => (take = resolve));
     });
   } catch (error) {
-    port.postMessage({ error: error instanceof Error ? error.message : String(error) } satisfies Reply);
+    port.postMessage({ error: error instanceof Error ? error.message : String(error) } satisfies GradientReply);
     throw error;
   } finally {
     port.close();

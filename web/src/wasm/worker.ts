@@ -4,7 +4,7 @@
 /// <reference lib="webworker" />
 import { gradientWorker, release, serveGradients } from "./gradient-port";
 import { readSource } from "../storage/download";
-import { keepModel } from "../storage/keep";
+import { downloadModel } from "../storage/model-download";
 import { keepsFiles } from "../storage/memory-files";
 import type { Calls, CallName, Lab, LabModule, Reply, Request, SplitBytes } from "./protocol";
 
@@ -59,7 +59,7 @@ const handlers: Handlers = {
   model: async (name, source) => {
     const lab = opened();
     getting = new AbortController();
-    const weights = await keepModel(name, source, {
+    const weights = await downloadModel(name, source, {
       shards: (index) => lab.shardsOf(name, index),
       check: (weights) => lab.checkModel(name, weights),
       report: (transfer) => say({ transfer }),

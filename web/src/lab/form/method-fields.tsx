@@ -35,7 +35,7 @@ export function MethodFields() {
   const { method } = spec.value;
   return (
     <section class="group" aria-labelledby="method-title">
-      <h2 id="method-title">Method</h2>
+      <h2 id="method-title">Trained parameters</h2>
       <SelectField
         label="Method"
         value={method.name}

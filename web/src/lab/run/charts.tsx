@@ -11,7 +11,7 @@ import { live } from "./live";
 const HEIGHT = 240;
 const token = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-interface Line {
+interface Series {
   label: string;
   color: string;
   dash?: number[];
@@ -22,7 +22,7 @@ interface ChartProps {
   title: string;
   /** The chart's content as text, for screen readers. */
   says: string;
-  lines: Line[];
+  lines: Series[];
   data: uPlot.AlignedData;
   show(value: number): string;
   tick(value: number): string;
@@ -121,13 +121,13 @@ function Chart({ title, says, lines, data, show, tick, steps }: ChartProps) {
   );
 }
 
-const LOSS: Line[] = [{ label: "loss", color: "--series-1" }];
-const DEV: Line[] = [
+const LOSS: Series[] = [{ label: "loss", color: "--series-1" }];
+const DEV: Series[] = [
   { label: "dev", color: "--series-1", points: true },
   { label: "uniform guess", color: "--ink-2", dash: [2, 4] },
   { label: "majority guess", color: "--series-2", dash: [6, 4] },
 ];
-const FULL: Line = { label: "full tuning, best on dev", color: "--series-3", dash: [10, 4] };
+const FULL: Series = { label: "full tuning, best on dev", color: "--series-3", dash: [10, 4] };
 
 /** The mean dev score of full tuning, over the runs in Results; `undefined` if there are none. */
 function useFull(model: string, task: string): number | undefined {

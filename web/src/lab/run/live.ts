@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { StepTimings } from "../../wasm/protocol";
-import { readLine, type Line, type ModelInfo, type Spec, type TaskInfo, type ThetaInfo } from "../../spec";
+import { readLine, type RecordLine, type ModelInfo, type Spec, type TaskInfo, type ThetaInfo } from "../../spec";
 
 export interface Live {
   run: string;
@@ -22,7 +22,7 @@ export interface Live {
   msPerStep: number;
   /** Tokens of the last step, without padding. */
   tokens: number;
-  summary: Extract<Line, { kind: "summary" }> | undefined;
+  summary: Extract<RecordLine, { kind: "summary" }> | undefined;
 }
 
 export const live = signal<Live | undefined>(undefined);
@@ -61,7 +61,7 @@ export function begin(earlier = ""): void {
 }
 
 /** Adds a line of the record; the charts follow with the next frame. */
-export function take(lineText: string): Line | undefined {
+export function take(lineText: string): RecordLine | undefined {
   const line = readLine(lineText);
   if (!line) return undefined;
   if (line.kind === "header") {
@@ -92,7 +92,7 @@ export function take(lineText: string): Line | undefined {
   return line;
 }
 
-function follow(to: Live, line: Line): void {
+function follow(to: Live, line: RecordLine): void {
   if (line.kind === "step") {
     cutBack(to.steps, line.step, to.losses);
     to.steps.push(line.step);

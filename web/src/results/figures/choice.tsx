@@ -50,7 +50,7 @@ export const SplitChoice = () => (
   />
 );
 
-interface MenuProps {
+interface FigureMenuProps {
   label: string;
   value: string;
   options: (readonly [value: string, title: string])[];
@@ -58,7 +58,7 @@ interface MenuProps {
 }
 
 /** A labelled menu of options. */
-export function FigureMenu({ label, value, options, choose }: MenuProps) {
+export function FigureMenu({ label, value, options, choose }: FigureMenuProps) {
   if (options.length === 0) return null;
   return (
     <label class="inline">
@@ -81,7 +81,7 @@ export const Empty = ({ children }: { children: string }) => (
   </p>
 );
 
-interface Point {
+interface RunPoint {
   runs: string[];
   model: string;
   task: string;
@@ -90,16 +90,16 @@ interface Point {
 }
 
 /** The learning rate of a point's runs. */
-const rateOf = (point: Point) => rows.value.find((r) => r.key === point.runs[0])?.learning_rate;
+const rateOf = (point: RunPoint) => rows.value.find((r) => r.key === point.runs[0])?.learning_rate;
 
 /** Distinguishes a point from others of the same model, method and count: its learning rate, if theirs differ. */
-export function distinction(point: Point, points: Point[]): string {
+export function distinction(point: RunPoint, points: RunPoint[]): string {
   const alike = points.filter((p) => p.model === point.model && p.method === point.method && p.count === point.count);
   return new Set(alike.map(rateOf)).size > 1 ? `rate ${rateOf(point)}` : "";
 }
 
 /** Opens the page of a point's only run, or filters the table for its runs. Does nothing in an embedded figure. */
-export function openPoint(point: Point, points: Point[]): void {
+export function openPoint(point: RunPoint, points: RunPoint[]): void {
   if (alone.value) return;
   const [only] = point.runs;
   if (point.runs.length === 1 && only !== undefined) {

@@ -12,12 +12,12 @@ import { ScoreFigure } from "./score-figure";
 import { server } from "../../records/server";
 import { ThresholdFigure } from "./threshold-figure";
 
-interface Kind {
+interface FigureKind {
   title: string;
   Figure: ComponentType;
 }
 
-const KINDS: Record<string, Kind> = {
+const FIGURES: Record<string, FigureKind> = {
   score: { title: "Score against parameters", Figure: ScoreFigure },
   spread: { title: "Spread across methods", Figure: SpreadFigure },
   apart: { title: "Distance from APET", Figure: DistanceFigure },
@@ -30,7 +30,7 @@ const KINDS: Record<string, Kind> = {
 
 const show = inAddress("results", "show", "score");
 
-const chosen = () => KINDS[show.value] ?? KINDS["score"]!;
+const chosen = () => FIGURES[show.value] ?? FIGURES["score"]!;
 
 /** The address of the page, or of the figure alone. */
 function address(isAlone: boolean): string {
@@ -69,7 +69,7 @@ export function Figures() {
           <label class="inline">
             <span>Figure</span>
             <select value={show.value} onChange={(e) => (show.value = e.currentTarget.value)}>
-              {Object.entries(KINDS).map(([name, { title }]) => (
+              {Object.entries(FIGURES).map(([name, { title }]) => (
                 <option key={name} value={name} selected={kind.title === title}>
                   {title}
                 </option>

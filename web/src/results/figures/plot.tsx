@@ -8,7 +8,7 @@ import { save } from "../../storage/save";
 type PlotLibrary = typeof Plot;
 let library: Promise<PlotLibrary> | undefined;
 
-interface Props {
+interface PlotProps {
   /** The figure's content as text, for screen readers. */
   says: string;
   height: number;
@@ -22,7 +22,7 @@ interface Props {
 }
 
 /** A figure drawn by Observable Plot. */
-export function PlotFigure({ says, height, on, draw, data, pick }: Props) {
+export function PlotFigure({ says, height, on, draw, data, pick }: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
 

@@ -9,7 +9,7 @@ import { PlotFigure } from "./plot";
 import { edition, records } from "../../records/records";
 import type { Answer } from "../../wasm/view";
 
-interface Point {
+interface ScalePoint {
   model: string;
   parameters: number;
   value: number;
@@ -84,14 +84,14 @@ export function PlacementFigure() {
 interface ScaleProps {
   name: string;
   label: string;
-  points: Point[];
+  points: ScalePoint[];
   on: unknown[];
 }
 
 /** Values with intervals against the models' size. */
 function ScaleFigure({ name, label, points, on }: ScaleProps) {
   const models = modelsOf(points);
-  const shown = (p: Point) =>
+  const shown = (p: ScalePoint) =>
     `${p.value.toFixed(1)}${p.low !== null && p.high !== null ? ` [${p.low.toFixed(1)}, ${p.high.toFixed(1)}]` : ""}`;
   return (
     <PlotFigure
@@ -117,7 +117,7 @@ function ScaleFigure({ name, label, points, on }: ScaleProps) {
               Plot.pointer({
                 x: "parameters",
                 y: "value",
-                title: (p: Point) => `${p.model}, ${count(p.parameters)} parameters\n${shown(p)} ${label}${p.note && `\n${p.note}`}`,
+                title: (p: ScalePoint) => `${p.model}, ${count(p.parameters)} parameters\n${shown(p)} ${label}${p.note && `\n${p.note}`}`,
               }),
             ),
           ],

@@ -8,7 +8,7 @@ import { shown } from "../table/found";
 import { edition, records, rows } from "../../records/records";
 import type { Threshold } from "../../wasm/view";
 
-interface Point {
+interface ThresholdPoint {
   task: string;
   model: string;
   parameters: number;
@@ -24,7 +24,7 @@ interface Point {
 export function ThresholdFigure() {
   const found = useMemo(() => records()?.thresholds(shown.value) ?? [], [edition.value, shown.value]);
   const size = new Map(rows.value.map((r) => [r.model, r.parameters]));
-  const points = found.flatMap(({ model, task, low, low_tried, high, high_tried }): Point[] => {
+  const points = found.flatMap(({ model, task, low, low_tried, high, high_tried }): ThresholdPoint[] => {
     const at = (which: string, curve: Threshold | null, tried: number | null) => {
       const of = { task, model, parameters: size.get(model) ?? 0, which };
       return [
@@ -42,8 +42,8 @@ export function ThresholdFigure() {
   const ends = points
     .filter((p) => p.how === "fitted")
     .map((p) => ({ ...p, low: Math.max(p.low ?? 0, least), high: Math.min(p.high ?? Infinity, most) }));
-  const how = (p: Point) => (p.how === "measured" && p.which === "high" ? "between measured counts" : p.how);
-  const says = (p: Point) => `${p.which} threshold of ${p.model} on ${p.task}, ${how(p)}: ${count(Math.round(p.count))}`;
+  const how = (p: ThresholdPoint) => (p.how === "measured" && p.which === "high" ? "between measured counts" : p.how);
+  const says = (p: ThresholdPoint) => `${p.which} threshold of ${p.model} on ${p.task}, ${how(p)}: ${count(Math.round(p.count))}`;
   return (
     <>
       <PlotFigure

@@ -8,7 +8,7 @@ const BEYOND = 12;
 /** The assumed height of a row in pixels, until one has been rendered. */
 const GUESS = 37;
 
-interface Props<T> {
+interface TableProps<T> {
   label: string;
   /** The cells of the header row. */
   head: ComponentChildren;
@@ -20,7 +20,7 @@ interface Props<T> {
 }
 
 /** A scrollable table of items. */
-export function VirtualTable<T>({ label, head, width, items, draw }: Props<T>) {
+export function VirtualTable<T>({ label, head, width, items, draw }: TableProps<T>) {
   const scroller = useRef<HTMLDivElement>(null);
   const body = useRef<HTMLTableSectionElement>(null);
   const [height, setHeight] = useState(GUESS);

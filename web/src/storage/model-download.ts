@@ -3,9 +3,9 @@
 
 import { megabytes } from "../format";
 import { Unreachable, origin, type FilePart, type Origin } from "./origin";
-import type { Kept, ModelSource, Transfer, WeightFile } from "./sources";
+import type { StoredModel, ModelSource, Transfer, WeightFile } from "./sources";
 
-interface Work {
+interface DownloadOptions {
   /** The shards that the text of an index names. */
   shards(index: string): string[];
   /** Rejects an unsupported model by its config, its tokenizer and the headers of its weights. */
@@ -30,34 +30,34 @@ const AFTER_CUT_MS = 500;
 /** Downloads the missing parts of a model, and returns its weight files. Only their headers
  * are downloaded before `check` succeeds. Kept parts are reused: the server is only asked
  * whether the file is unchanged, if it can be reached. */
-export async function keepModel(
+export async function downloadModel(
   model: string,
   source: ModelSource,
-  { shards, check, report, signal }: Work,
+  { shards, check, report, signal }: DownloadOptions,
 ): Promise<WeightFile[]> {
-  const keeper = await Keeper.open(model, origin(model, source), "files" in source ? null : source, signal);
-  for (const file of [CONFIG, TOKENIZER]) await keeper.need(file);
+  const download = await ModelDownload.open(model, origin(model, source), "files" in source ? null : source, signal);
+  for (const file of [CONFIG, TOKENIZER]) await download.need(file);
   let names = [WEIGHTS];
-  if (keeper.knows(INDEX) || !(await keeper.need(WEIGHTS, 8, INDEX))) {
-    await keeper.need(INDEX);
-    names = shards(new TextDecoder().decode(await keeper.read(INDEX)));
+  if (download.knows(INDEX) || !(await download.need(WEIGHTS, 8, INDEX))) {
+    await download.need(INDEX);
+    names = shards(new TextDecoder().decode(await download.read(INDEX)));
   }
   const weights: WeightFile[] = [];
   for (const name of names) {
-    await keeper.need(name, 8);
-    const header = await keeper.read(name, 8);
+    await download.need(name, 8);
+    const header = await download.read(name, 8);
     const length = header.length < 8 ? 0 : Number(new DataView(header.buffer).getBigUint64(0, true));
-    if (length <= HEADER_MOST) await keeper.need(name, 8 + length);
-    weights.push({ name, size: keeper.size(name) });
+    if (length <= HEADER_MOST) await download.need(name, 8 + length);
+    weights.push({ name, size: download.size(name) });
   }
   await check(weights);
-  await keeper.checkQuota(weights);
+  await download.checkQuota(weights);
   const whole = sum(weights.map((w) => w.size));
   let before = 0;
   let begun: { time: number; at: number } | undefined;
   let shown = 0;
   for (const { name, size } of weights) {
-    await keeper.need(name, Infinity, undefined, (at) => {
+    await download.need(name, Infinity, undefined, (at) => {
       const now = performance.now();
       begun ??= { time: now, at: before + at };
       if (now - shown < REPORT_EVERY_MS) return;
@@ -76,18 +76,18 @@ const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
 class Cut extends Error {}
 
 /** The files of one model in the store, and how they are downloaded. */
-class Keeper {
+class ModelDownload {
   #looked = new Set<string>();
 
   private constructor(
     readonly model: string,
     readonly from: Origin,
     readonly folder: FileSystemDirectoryHandle,
-    readonly kept: Kept,
+    readonly kept: StoredModel,
     readonly signal: AbortSignal,
   ) {}
 
-  static async open(model: string, from: Origin, source: Kept["source"], signal: AbortSignal): Promise<Keeper> {
+  static async open(model: string, from: Origin, source: StoredModel["source"], signal: AbortSignal): Promise<ModelDownload> {
     const models = await store();
     let folder = await models.getDirectoryHandle(model, { create: true });
     let kept = await readKept(folder);
@@ -96,7 +96,7 @@ class Keeper {
       folder = await models.getDirectoryHandle(model, { create: true });
       kept = { source, files: {} };
     }
-    return new Keeper(model, from, folder, kept, signal);
+    return new ModelDownload(model, from, folder, kept, signal);
   }
 
   knows = (file: string) => file in this.kept.files;
@@ -255,7 +255,7 @@ class Keeper {
     return new Error(`${this.model}: the browser's storage quota for this site is exhausted: ${sizes}; remove models or runs.`);
   }
 
-  async #note(file: string, known: Kept["files"][string] | undefined): Promise<void> {
+  async #note(file: string, known: StoredModel["files"][string] | undefined): Promise<void> {
     if (known) this.kept.files[file] = known;
     else delete this.kept.files[file];
     await this.#with(SOURCE, (handle) => {
@@ -278,17 +278,17 @@ class Keeper {
 
 const AGAIN = "the downloaded part is kept, get the model again to resume.";
 
-const same = (a: FilePart, b: Kept["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
+const same = (a: FilePart, b: StoredModel["files"][string]) => a.tag === b.tag && (a.size ?? b.size) === (b.size ?? a.size);
 
 /** The browser's estimate of its storage; WebKitGTK has none. */
 const estimate = async (): Promise<StorageEstimate> => (await (navigator.storage as Partial<StorageManager>).estimate?.()) ?? {};
 
 const store = async () => (await navigator.storage.getDirectory()).getDirectoryHandle("models", { create: true });
 
-async function readKept(folder: FileSystemDirectoryHandle): Promise<Kept> {
+async function readKept(folder: FileSystemDirectoryHandle): Promise<StoredModel> {
   try {
     const file = await (await folder.getFileHandle(SOURCE)).getFile();
-    return JSON.parse(await file.text()) as Kept;
+    return JSON.parse(await file.text()) as StoredModel;
   } catch {
     return { source: null, files: {} }; // nothing yet, or an interrupted write
   }
