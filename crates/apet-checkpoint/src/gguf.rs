@@ -15,10 +15,12 @@ use apet_record::Dtype;
 
 use crate::{
     PlmError,
+    families::FAMILIES,
+    family::{GgufFields, GgufFormat},
     source::{ReadAt, TensorInfo, Weights},
 };
 
-/// A GGUF file of a Llama or Qwen2.
+/// A GGUF file of a family with a [`GgufFormat`].
 #[derive(Debug)]
 pub struct Gguf<R> {
     file: String,
@@ -28,8 +30,10 @@ pub struct Gguf<R> {
     tensors: BTreeMap<String, Stored>,
     /// `general.architecture`, which is transformers' `model_type`, too.
     architecture: String,
-    /// Whether the turns of rotary positions stand in a table.
-    rotary_table: bool,
+    /// The names of its family.
+    format: GgufFormat,
+    /// The error for a tensor that is not supported.
+    unsupported: Option<&'static str>,
 }
 
 /// A tensor as it is stored.
@@ -54,31 +58,50 @@ impl<R: ReadAt> Gguf<R> {
             tensors,
             data,
         } = Header::read(&bytes).map_err(wrong)?;
+        let format_of = |name: &String| {
+            let formats = FAMILIES.iter().filter_map(|family| family.gguf);
+            let mut own = formats.filter(|format| format.architectures.contains(&name.as_str()));
+            own.next()
+        };
         let architecture = match fields.get("general.architecture") {
-            Some(Value::Text(name)) if ["llama", "qwen2"].contains(&name.as_str()) => name.clone(),
-            other => {
-                return Err(wrong(format!(
-                    "\"general.architecture\": found {}, expected \"llama\" or \"qwen2\"",
-                    other.map_or("nothing".into(), Value::shown)
-                )));
-            }
+            Some(Value::Text(name)) => format_of(name).map(|format| (name.clone(), format)),
+            _ => None,
+        };
+        let Some((architecture, format)) = architecture else {
+            let formats = FAMILIES.iter().filter_map(|family| family.gguf);
+            let known: Vec<String> = formats
+                .flat_map(|format| format.architectures)
+                .map(|name| format!("\"{name}\""))
+                .collect();
+            let found = fields.get("general.architecture");
+            return Err(wrong(format!(
+                "\"general.architecture\": found {}, expected {}",
+                found.map_or("nothing".into(), Value::shown),
+                known.join(" or ")
+            )));
         };
         let mut gguf = Self {
             file: file.to_owned(),
             fields,
             tensors: BTreeMap::new(),
             architecture,
-            rotary_table: false,
+            format,
+            unsupported: None,
             bytes,
         };
         for tensor in tensors {
-            let Some(name) = hugging_face_name(&tensor.name) else {
-                gguf.rotary_table = true;
+            let is_it = |(prefix, _): &&(&str, _)| tensor.name.starts_with(prefix);
+            if let Some((_, error)) = format.unsupported.iter().find(is_it) {
+                gguf.unsupported = Some(error);
                 continue;
-            };
+            }
+            let name = hugging_face_name(&format, &tensor.name);
             let block = Block::by_number(tensor.number)
                 .map_err(|e| wrong(format!("tensor \"{}\": {e}", tensor.name)))?;
-            let heads = gguf.interleaved_heads(&tensor.name)?;
+            let heads = match (format.interleaved_heads)(&gguf.architecture, &tensor.name) {
+                Some(field) => gguf.size(field)?,
+                None => 0,
+            };
             let shape = tensor.shape;
             let rows: usize = shape.iter().rev().skip(1).product();
             let bytes = shape
@@ -110,76 +133,64 @@ impl<R: ReadAt> Gguf<R> {
         Ok(gguf)
     }
 
-    /// llama.cpp turns pairs of neighbours where Hugging Face turns a head's halves, so its
-    /// Llamas have the rows of queries and keys in another order; its Qwen2 have not.
-    fn interleaved_heads(&self, tensor: &str) -> Result<usize, PlmError> {
-        if self.architecture != "llama" {
-            return Ok(0);
-        }
-        let field = if tensor.contains(".attn_q.") {
-            "attention.head_count"
-        } else if tensor.contains(".attn_k.") {
-            "attention.head_count_kv"
-        } else {
-            return Ok(0);
-        };
-        self.size(field)
-    }
-
     fn field(&self, name: &str) -> Option<&Value> {
         self.fields.get(&format!("{}.{name}", self.architecture))
     }
+}
 
-    /// A number above 0 among the model's fields.
+impl<R: ReadAt> GgufFields for Gguf<R> {
     fn size(&self, name: &str) -> Result<usize, PlmError> {
         let found = self.field(name);
         let size = found.and_then(Value::integer).filter(|&n| n > 0);
         size.ok_or_else(|| {
-            PlmError::new(
-                &self.file,
-                format!(
-                    "\"{}.{name}\": found {}, expected a number above 0",
-                    self.architecture,
-                    found.map_or("nothing".into(), Value::shown)
-                ),
-            )
+            self.error(format!(
+                "\"{}.{name}\": found {}, expected a number above 0",
+                self.architecture,
+                found.map_or("nothing".into(), Value::shown)
+            ))
         })
+    }
+
+    fn integer(&self, name: &str) -> Option<usize> {
+        self.field(name).and_then(Value::integer)
+    }
+
+    fn float(&self, name: &str) -> Option<f64> {
+        self.field(name).and_then(Value::float)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.field(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn has_tensor(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn error(&self, problem: String) -> PlmError {
+        PlmError::new(&self.file, problem)
     }
 }
 
-/// transformers' name of a tensor.
-fn hugging_face_name(name: &str) -> Option<String> {
-    let whole = |name: &str| match name {
-        "token_embd.weight" => Some("model.embed_tokens.weight"),
-        "output_norm.weight" => Some("model.norm.weight"),
-        "output.weight" => Some("lm_head.weight"),
-        _ => None,
+/// transformers' name of a tensor. An unknown one keeps its name, and loading then rejects it.
+fn hugging_face_name(format: &GgufFormat, name: &str) -> String {
+    let find = |names: &[(&str, &'static str)], wanted: &str| {
+        let found = names.iter().find(|(gguf, _)| *gguf == wanted);
+        found.map(|(_, own)| *own)
     };
-    if let Some(name) = whole(name) {
-        return Some(name.to_owned());
-    }
-    if name.starts_with("rope_freqs.") {
-        return None;
+    if let Some(own) = find(format.tensors, name) {
+        return own.to_owned();
     }
     let in_block = || {
         let (number, part) = name.strip_prefix("blk.")?.split_once('.')?;
-        let (part, kind) = part.rsplit_once('.')?;
-        let part = match part {
-            "attn_norm" => "input_layernorm",
-            "ffn_norm" => "post_attention_layernorm",
-            "attn_q" => "self_attn.q_proj",
-            "attn_k" => "self_attn.k_proj",
-            "attn_v" => "self_attn.v_proj",
-            "attn_output" => "self_attn.o_proj",
-            "ffn_gate" => "mlp.gate_proj",
-            "ffn_up" => "mlp.up_proj",
-            "ffn_down" => "mlp.down_proj",
-            _ => return None,
-        };
-        Some(format!("model.layers.{number}.{part}.{kind}"))
+        let (module, kind) = part.rsplit_once('.')?;
+        let module = find(format.modules, module)?;
+        Some(format!("{}{number}.{module}.{kind}", format.blocks))
     };
-    // What is not known keeps its name: loading then says that it is no part of the model.
-    Some(in_block().unwrap_or_else(|| name.to_owned()))
+    in_block().unwrap_or_else(|| name.to_owned())
 }
 
 impl Stored {
@@ -254,10 +265,11 @@ impl<R: ReadAt> Weights for Gguf<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{families::llama::Llama, family::Family};
 
     #[test]
     fn tensors_have_the_names_of_transformers() {
-        let name = |n| hugging_face_name(n).unwrap_or_default();
+        let name = |n| hugging_face_name(&Llama::INFO.gguf.unwrap(), n);
         assert_eq!(name("token_embd.weight"), "model.embed_tokens.weight");
         assert_eq!(
             name("blk.12.attn_k.bias"),
@@ -271,7 +283,6 @@ mod tests {
             name("blk.0.ffn_gate_inp.weight"),
             "blk.0.ffn_gate_inp.weight"
         );
-        assert_eq!(hugging_face_name("rope_freqs.weight"), None);
     }
 
     #[test]

@@ -6,16 +6,25 @@
 //! damaged files are refused in one sentence, without a panic and without taking memory
 //! for sizes that the file only claims.
 
+mod activation;
+mod checks;
 pub mod config;
 mod error;
+pub mod families;
+pub mod family;
 mod gguf;
 mod header;
+mod rope;
 mod source;
 mod tokenizer;
 
+pub use activation::Activation;
 pub use apet_record::Dtype;
-pub use config::Config;
+pub use checks::Checks;
 pub use error::PlmError;
+pub use families::{Config, FAMILIES};
+pub use family::{Family, FamilyInfo, Kind, TokenizerKind};
 pub use gguf::Gguf;
+pub use rope::Rope;
 pub use source::{ReadAt, Safetensors, TensorInfo, Weights, floats, shards_of_index};
 pub use tokenizer::{Encoded, Tokenizer};

@@ -151,8 +151,7 @@ impl Card<'_> {
             "SEQ_CLS" => "AutoModelForSequenceClassification",
             "CAUSAL_LM" => "AutoModelForCausalLM",
             "SEQ_2_SEQ_LM" => "AutoModelForSeq2SeqLM",
-            _ if self.plm.info().family == "t5" => "T5EncoderModel",
-            _ => "AutoModel",
+            _ => self.plm.architecture().config.info().base_class,
         };
         let classes = match (task, self.labels()) {
             ("SEQ_CLS", Some(labels)) => format!(", num_labels={}", labels.len()),

@@ -30,7 +30,6 @@ use serde_json::{Map, Value};
 
 use crate::{device, signal};
 use log::Log;
-use tokenizer::Kind;
 
 /// Steps between reads of the loss.
 const READ_EVERY: usize = 50;
@@ -174,7 +173,7 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
     let mut recipe = place.ladder.recipe.clone();
     recipe.extend(rung.recipe.clone());
     let recipe: Recipe = serde_json::from_value(recipe.into()).context("recipe")?;
-    let kind = Kind::of(
+    let kind = tokenizer::kind_of(
         rung.config
             .get("model_type")
             .and_then(Value::as_str)

@@ -1,6 +1,6 @@
 //! Activations by the names of config.json.
 
-use apet_checkpoint::config::Activation;
+use apet_checkpoint::Activation;
 use apet_kernels::{gelu, gelu_tanh};
 use burn::{Tensor, tensor::activation};
 

@@ -1,21 +1,15 @@
 //! A model without its weights: what a config.json alone says of it.
 
-use apet_checkpoint::{Config, Dtype};
+use apet_checkpoint::{Config, Dtype, Kind, family::Classifier};
 use apet_record::{Module, Pooling};
 use burn::tensor::Device;
 
-use crate::{InsertionPoint, Site, loader::Loader, model::Network};
-
-/// What a model can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Reads a text: classification.
-    Encoder,
-    /// Goes on with a text.
-    Decoder,
-    /// Reads a text and writes another.
-    EncoderDecoder,
-}
+use crate::{
+    families,
+    footprint::Footprint,
+    hooks::{InsertionPoint, Site},
+    loader::Loader,
+};
 
 /// A model's name, config and sites.
 #[derive(Clone, Debug)]
@@ -35,7 +29,7 @@ impl ModelArchitecture {
     pub fn new(name: &str, config: Config) -> Self {
         let device = Device::flex();
         let mut loader = Loader::new(None, &device, Dtype::F32);
-        Network::load(&config, &mut loader);
+        families::load(&config, &mut loader);
         let (sites, insertion_points) = loader.architecture();
         Self {
             name: name.to_owned(),
@@ -47,11 +41,7 @@ impl ModelArchitecture {
 
     /// What it can do.
     pub fn kind(&self) -> Kind {
-        match self.config {
-            Config::Bert(_) | Config::Mpnet(_) => Kind::Encoder,
-            Config::Bloom(_) | Config::Llama(_) => Kind::Decoder,
-            Config::T5(_) => Kind::EncoderDecoder,
-        }
+        self.config.info().kind
     }
 
     /// Scalars of all sites, and of those that are no embedding table.
@@ -88,28 +78,26 @@ impl ModelArchitecture {
         self.kind() != Kind::EncoderDecoder || !point.name.starts_with("decoder.")
     }
 
-    /// What stands before a tensor's name where the model is part of a class with a head, and
-    /// may stand there in checkpoints: `bert.`, `transformer.`, `model.`, nothing in T5.
-    pub fn prefix(&self) -> String {
-        match self.config {
-            Config::Bert(_) => "bert.",
-            Config::Mpnet(_) => "mpnet.",
-            Config::Bloom(_) => "transformer.",
-            Config::Llama(_) => "model.",
-            Config::T5(_) => "",
-        }
-        .into()
+    /// Prefix of tensor names in transformers' classes with a head; checkpoints may have it.
+    pub fn prefix(&self) -> &'static str {
+        self.config.info().prefix
     }
 
-    /// A tensor's or module's name without that.
+    /// A tensor's or module's name without this prefix.
     pub fn bare<'a>(&self, name: &'a str) -> &'a str {
-        name.strip_prefix(&self.prefix()).unwrap_or(name)
+        name.strip_prefix(self.prefix()).unwrap_or(name)
     }
 
-    /// Whether transformers' class for sequence classification is this model with a linear
-    /// head on this pooling: BERT with its pooler.
-    pub fn classifies_as(&self, pooling: Pooling) -> bool {
-        matches!(self.config, Config::Bert(_)) && pooling == Pooling::Pooler
+    /// transformers' class for sequence classification, if it is this model with a linear head
+    /// on this pooling.
+    pub fn classifier(&self, pooling: Pooling) -> Option<Classifier> {
+        let own = self.config.info().classifier;
+        own.filter(|own| own.pooling == pooling)
+    }
+
+    /// What each block keeps for its gradients, in the order of the forward pass.
+    pub fn footprints(&self) -> Vec<Footprint> {
+        families::footprints(&self.config)
     }
 
     /// Whether a classification head can stand on this pooling.

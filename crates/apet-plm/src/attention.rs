@@ -4,7 +4,10 @@
 use apet_kernels::attention;
 use burn::{Tensor, tensor::Device};
 
-use crate::{Batch, LayerHooks, Table};
+use crate::{
+    batch::Batch,
+    hooks::{LayerHooks, Table},
+};
 
 /// Splits `[rows * length, heads * width]` into `[rows, heads, length, width]`.
 pub(crate) fn split(x: Tensor<2>, rows: usize, heads: usize) -> Tensor<4> {

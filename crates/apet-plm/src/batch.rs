@@ -1,11 +1,12 @@
 //! A batch of token sequences on a device, padded to its longest.
 
+use apet_checkpoint::Encoded;
 use burn::{
     Tensor,
     tensor::{DType, Device, Int, TensorData},
 };
 
-use crate::{Encoded, INPUT, LayerHooks};
+use crate::hooks::{INPUT, LayerHooks};
 
 /// What attention scores of what must not be seen are lowered by; exp of it is 0 in f32.
 pub(crate) const MASKED: f32 = -1e9;

@@ -1,5 +1,6 @@
 //! What language models do: score what should follow a text, and go on with it.
 
+use apet_checkpoint::{Encoded, PlmError};
 use apet_kernels::cross_entropy;
 use burn::{
     Tensor,
@@ -7,7 +8,12 @@ use burn::{
 };
 
 use crate::{
-    Batch, Cache, Encoded, INPUT, LayerHooks, Pass, Plm, PlmError, model::Network, pass::run_blocks,
+    attention::Cache,
+    batch::Batch,
+    blocks::{Network, run_blocks},
+    hooks::{INPUT, LayerHooks},
+    model::Plm,
+    pass::Pass,
 };
 
 /// A text and what should follow it, in token ids.
@@ -105,14 +111,14 @@ impl Plm {
                     last - self.scored(prompted).len()..last
                 });
                 let places = places.map(|place| place as i32).collect();
-                (Pass::new(self, batch, None), places)
+                (Pass::new(&self.network, batch, None), places)
             }
-            Network::EncoderDecoder(t5) => {
+            Network::EncoderDecoder(both) => {
                 let source = self.sources(rows.iter().map(|row| &row.source[..]));
                 let source = source.behind(ahead);
                 let shifted = |row: &&Prompted| {
                     let before = &row.target[..row.target.len().saturating_sub(1)];
-                    encoded([&[t5.start()], before].concat())
+                    encoded([&[both.start()], before].concat())
                 };
                 let shifted: Vec<Encoded> = rows.iter().map(shifted).collect();
                 let target = self.batch(&shifted.iter().collect::<Vec<_>>());
@@ -121,7 +127,7 @@ impl Plm {
                     (row * length..row * length + prompted.target.len()).map(|place| place as i32)
                 });
                 let places = places.collect();
-                (Pass::new(self, source, Some(target)), places)
+                (Pass::new(&self.network, source, Some(target)), places)
             }
         };
         Ok(Asked {
@@ -199,16 +205,16 @@ impl Plm {
                     batch = batch.next(&ids);
                 }
             }
-            Network::EncoderDecoder(t5) => {
+            Network::EncoderDecoder(both) => {
                 let source = sources;
-                let states = run_blocks(&**t5, &source, None, hooks, &mut |_| {});
-                let writing = t5.writing(&source, &states);
+                let states = run_blocks(&**both, &source, None, hooks, &mut |_| {});
+                let decoder = both.decoder(&source, &states);
                 let mut cache = Cache::default();
-                let start = encoded(vec![t5.start()]);
+                let start = encoded(vec![both.start()]);
                 let mut batch = self.batch(&vec![&start; prompts.len()]);
                 for _ in 0..most {
-                    let x = run_blocks(&writing, &batch, Some(&mut cache), hooks, &mut |_| {});
-                    let ids = self.likeliest(t5.logits(x, hooks)).await?;
+                    let x = run_blocks(&*decoder, &batch, Some(&mut cache), hooks, &mut |_| {});
+                    let ids = self.likeliest(both.logits(x, hooks)).await?;
                     if written.push(&ids) {
                         break;
                     }

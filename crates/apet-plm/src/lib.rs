@@ -4,31 +4,30 @@
 //! [`LayerHooks`] at each of its sites. It knows nothing of tuning methods
 //! (design decision 2).
 //!
-//! A family is one file: `bert.rs`, `mpnet.rs`, `bloom.rs`, `llama.rs`, `t5.rs`.
+//! A family is one file in `families/`, and one of the same name in `apet-checkpoint`.
 
 mod activation;
 mod architecture;
 mod attention;
 mod batch;
-mod bert;
-mod bloom;
+mod blocks;
+mod families;
+mod family;
 mod footprint;
 mod hooks;
 mod language;
-mod llama;
 mod loader;
 mod memory_limits;
 mod model;
-mod mpnet;
 mod pass;
 mod random;
-mod t5;
+mod rotary;
 
 pub use apet_checkpoint::{
-    Config, Dtype, Encoded, Gguf, PlmError, ReadAt, Safetensors, TensorInfo, Tokenizer, Weights,
-    floats, shards_of_index,
+    Config, Dtype, Encoded, FAMILIES, FamilyInfo, Gguf, Kind, PlmError, ReadAt, Safetensors,
+    TensorInfo, Tokenizer, TokenizerKind, Weights, floats, shards_of_index,
 };
-pub use architecture::{Kind, ModelArchitecture};
+pub use architecture::ModelArchitecture;
 pub use attention::Cache;
 pub use batch::{Batch, Padding};
 pub use footprint::{Footprint, Input, Tokens};

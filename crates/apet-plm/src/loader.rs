@@ -8,7 +8,7 @@ use burn::{
 };
 use half::{bf16, f16};
 
-use crate::{InsertionPoint, InsertionPointId, Linear, Norm, Param, Rows, Site, Table};
+use crate::hooks::{InsertionPoint, InsertionPointId, Linear, Norm, Param, Rows, Site, Table};
 
 /// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
 const STAGING: usize = 1 << 20;
@@ -127,7 +127,7 @@ impl<'a> Loader<'a> {
         Linear { weight, bias }
     }
 
-    /// A part of a fused linear layer with a bias: some of its rows, under the name `part`.
+    /// A part of a fused linear layer: some of its rows, under the name `part`.
     pub(crate) fn linear_part(
         &mut self,
         name: &str,
@@ -135,12 +135,12 @@ impl<'a> Loader<'a> {
         rows: Rows,
         [outputs, inputs]: [usize; 2],
         at: SiteRole,
+        bias: bool,
     ) -> Linear {
         let part = Some((part, rows));
-        Linear {
-            weight: self.param(&format!("{name}.weight"), part, [outputs, inputs], at),
-            bias: Some(self.param(&format!("{name}.bias"), part, [outputs], at)),
-        }
+        let weight = self.param(&format!("{name}.weight"), part, [outputs, inputs], at);
+        let bias = bias.then(|| self.param(&format!("{name}.bias"), part, [outputs], at));
+        Linear { weight, bias }
     }
 
     /// A LayerNorm `name.weight` and `name.bias`, `[width]`.
@@ -191,11 +191,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// A language-model head of its own, `lm_head.weight` `[rows, width]`: its name has no prefix.
-    pub(crate) fn lm_head(&mut self, shape: [usize; 2]) -> Table {
+    /// An untied language-model head `name.weight` `[rows, width]`: its name has no prefix.
+    pub(crate) fn lm_head(&mut self, name: &str, shape: [usize; 2]) -> Table {
         let prefix = std::mem::take(&mut self.prefix);
         let at = SiteRole::outside(Part::LmHead);
-        let rows = self.param("lm_head.weight", None, shape, at);
+        let rows = self.param(&format!("{name}.weight"), None, shape, at);
         self.prefix = prefix;
         Table { rows }
     }
@@ -367,12 +367,12 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// Lists every missing, mis-shaped and surplus tensor together. Tensors whose
     /// name begins with one of `unused` belong to parts that are not loaded.
-    pub(crate) fn finish(mut self, unused: &[&str]) -> Result<Loaded, PlmError> {
+    pub(crate) fn finish(mut self, unused: &[String]) -> Result<Loaded, PlmError> {
         let used: std::collections::HashSet<&str> =
             self.sites.iter().map(|site| site.tensor.as_str()).collect();
         let is_unused = |name: &str| {
             let bare = name.strip_prefix(&self.prefix).unwrap_or(name);
-            let begins = |u: &&str| bare.starts_with(u) || name.starts_with(u);
+            let begins = |u: &String| bare.starts_with(u) || name.starts_with(u);
             unused.iter().any(begins)
         };
         let names = self.weights.map(Weights::names).unwrap_or_default();

@@ -1,7 +1,9 @@
 //! Whether a model's tensors fit where they are to be held: asked before they are
 //! downloaded or read.
 
-use crate::{PlmError, Site};
+use apet_checkpoint::PlmError;
+
+use crate::hooks::Site;
 
 /// What a place has for a model's tensors, all of them in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

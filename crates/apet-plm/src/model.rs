@@ -1,22 +1,19 @@
 //! A model with its tokenizer, whatever its family.
 
-use std::fmt::Debug;
-
-use apet_checkpoint::{Config, Dtype, Encoded, PlmError, Tokenizer, Weights, config::Special};
+use apet_checkpoint::{
+    Config, Dtype, Encoded, Kind, PlmError, Tokenizer, Weights, config::Special,
+};
 use apet_record::{ModelInfo, Pooling};
 use burn::{Tensor, tensor::Device};
 
 use crate::{
-    Batch, INPUT, Kind, LayerHooks, ModelArchitecture, Padding, Site, SiteId, bert,
-    bert::Bert,
-    bloom,
-    bloom::Bloom,
-    llama::Llama,
+    architecture::ModelArchitecture,
+    batch::{Batch, Padding},
+    blocks::{Network, run_blocks},
+    families,
+    hooks::{INPUT, LayerHooks, Site, SiteId},
     loader::Loader,
-    mpnet,
-    mpnet::Mpnet,
-    pass::{Blocks, Pass, run_blocks},
-    t5::T5,
+    pass::Pass,
 };
 
 /// The files of a Hugging Face directory, and how to call them in errors.
@@ -39,32 +36,6 @@ impl PlmFiles<'_> {
     }
 }
 
-/// A network that sees whole sequences.
-pub(crate) trait Encoder: Blocks {
-    /// Scores of every token of the vocabulary by its row of the table: `[tokens, hidden]` to
-    /// `[tokens, vocabulary]`.
-    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2>;
-
-    /// Its pooler over the first token's state, `[rows, hidden]`.
-    fn pooler(&self, first: Tensor<2>, _hooks: &dyn LayerHooks) -> Tensor<2> {
-        first
-    }
-}
-
-/// A network in which a token sees what is before it.
-pub(crate) trait Decoder: Blocks {
-    /// Scores of every token of the vocabulary: `[tokens, hidden]` to `[tokens, vocabulary]`.
-    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2>;
-}
-
-/// What a model is made of.
-#[derive(Debug)]
-pub(crate) enum Network {
-    Encoder(Box<dyn Encoder>),
-    Decoder(Box<dyn Decoder>),
-    EncoderDecoder(Box<T5>),
-}
-
 /// A frozen pretrained language model with its tokenizer.
 #[derive(Debug)]
 pub struct Plm {
@@ -80,54 +51,6 @@ pub struct Plm {
     device: Device,
 }
 
-impl Network {
-    /// Scores of every token of the vocabulary, `[tokens, hidden]` to `[tokens, vocabulary]`.
-    pub(crate) fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
-        match self {
-            Self::Encoder(encoder) => encoder.logits(x, hooks),
-            Self::Decoder(decoder) => decoder.logits(x, hooks),
-            Self::EncoderDecoder(t5) => t5.logits(x, hooks),
-        }
-    }
-
-    /// The blocks that read a text: all but T5's decoder.
-    pub(crate) fn reading(&self) -> &dyn Blocks {
-        match self {
-            Self::Encoder(encoder) => &**encoder,
-            Self::Decoder(decoder) => &**decoder,
-            Self::EncoderDecoder(t5) => &**t5,
-        }
-    }
-
-    /// Loads a network, and says what of its checkpoint it does not use.
-    pub(crate) fn load(config: &Config, l: &mut Loader<'_>) -> (Self, Vec<&'static str>) {
-        match config {
-            Config::Bert(c) => (
-                Self::Encoder(Box::new(Bert::load(c, l))),
-                bert::UNUSED.into(),
-            ),
-            Config::Mpnet(c) => (
-                Self::Encoder(Box::new(Mpnet::load(c, l))),
-                mpnet::UNUSED.into(),
-            ),
-            Config::Bloom(c) => (
-                Self::Decoder(Box::new(Bloom::load(c, l))),
-                bloom::UNUSED.into(),
-            ),
-            Config::Llama(c) => {
-                let llama = Llama::load(c, l);
-                let unused = llama.unused().into();
-                (Self::Decoder(Box::new(llama)), unused)
-            }
-            Config::T5(c) => {
-                let t5 = T5::load(c, l);
-                let unused = t5.unused();
-                (Self::EncoderDecoder(Box::new(t5)), unused)
-            }
-        }
-    }
-}
-
 impl Plm {
     /// Loads a model onto a device, its matrices as `dtype`.
     ///
@@ -138,7 +61,7 @@ impl Plm {
         let config = Config::read(&file, files.config)?;
         let special = Special::read(&file, files.config)?;
         let mut loader = Loader::new(Some(files.weights), device, dtype);
-        let (network, unused) = Network::load(&config, &mut loader);
+        let (network, unused) = families::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
         let tokenizer = files.tokenizer(&config)?;
         let architecture = ModelArchitecture {
@@ -181,7 +104,7 @@ impl Plm {
         let config = Config::read(&format!("{}/config.json", files.name), files.config)?;
         let device = Device::flex(); // nothing is put there
         let mut loader = Loader::check(files.weights, &device);
-        let (_, unused) = Network::load(&config, &mut loader);
+        let (_, unused) = families::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
         files.tokenizer(&config)?;
         Ok(ModelArchitecture {
@@ -260,7 +183,11 @@ impl Plm {
 
     /// The way of [`Plm::states`] in pieces.
     pub fn pass(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Pass<'_> {
-        Pass::new(self, batch.behind(hooks.virtual_tokens(INPUT)), None)
+        Pass::new(
+            &self.network,
+            batch.behind(hooks.virtual_tokens(INPUT)),
+            None,
+        )
     }
 
     /// Scores of every token of the vocabulary for some last states, `[tokens, hidden]` to

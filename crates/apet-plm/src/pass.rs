@@ -1,87 +1,56 @@
-//! A forward pass in pieces: what goes into the blocks, and then block by block. Who goes through
-//! them one at a time (gradient checkpointing) needs no block's insides.
-
-use std::fmt::Debug;
+//! A forward pass in pieces: the embedding, and then one block at a time, for gradient
+//! checkpointing.
 
 use burn::Tensor;
 
-use crate::{Batch, Cache, LayerHooks, Plm, model::Network, t5::T5};
+use crate::{
+    batch::Batch,
+    blocks::{EncoderDecoder, Network, run_blocks},
+    hooks::LayerHooks,
+};
 
-/// One block: its number, and the states that go in, `[rows * length, hidden]`, to those that come
-/// out. With a cache, the batch stands behind the tokens that the cache has seen.
-pub(crate) type Step<'a> = Box<dyn Fn(usize, Tensor<2>, Option<&mut Cache>) -> Tensor<2> + 'a>;
-
-/// A stack of blocks over embedded tokens.
-pub(crate) trait Blocks: Debug {
-    /// What goes into the first block, `[rows * length, hidden]`.
-    fn embed(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<2>;
-
-    /// How many blocks there are.
-    fn count(&self) -> usize;
-
-    /// The blocks, ready for a batch: what they all read beside the states (masks, relative
-    /// positions) is made once. What stands behind the last block is part of it.
-    fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a>;
-}
-
-/// All blocks, one after another. `see` gets what goes into each, and what comes out of the last:
-/// transformers' `hidden_states`.
-pub(crate) fn run_blocks(
-    blocks: &dyn Blocks,
-    batch: &Batch,
-    mut cache: Option<&mut Cache>,
-    hooks: &dyn LayerHooks,
-    see: &mut dyn FnMut(&Tensor<2>),
-) -> Tensor<2> {
-    let mut x = blocks.embed(batch, hooks);
-    let block = blocks.block(batch, hooks);
-    for number in 0..blocks.count() {
-        see(&x);
-        x = block(number, x, cache.as_deref_mut());
-    }
-    see(&x);
-    x
-}
-
-/// What goes from one piece of a pass to the next.
+/// The states between two pieces of a pass.
 #[derive(Clone, Debug)]
 pub struct ForwardState {
     /// States of every token, `[rows * length, hidden]`.
     pub states: Tensor<2>,
-    /// Beside the states of T5's decoder: what its encoder gave, `[rows * length, hidden]`.
+    /// In the decoder of an encoder-decoder: the encoder's output, `[rows * length, hidden]`.
     pub encoded: Option<Tensor<2>>,
 }
 
-/// A batch on its way through a model, in pieces: the embedding, and each block; in an
-/// encoder-decoder the same again for the text that is written.
+/// The forward pass of a batch, in pieces: the embedding, and each block; in an
+/// encoder-decoder then those of its decoder.
 #[derive(Debug)]
 pub struct Pass<'a> {
     network: &'a Network,
     source: Batch,
-    target: Option<(&'a T5, Batch)>,
+    target: Option<(&'a dyn EncoderDecoder, Batch)>,
 }
 
 impl<'a> Pass<'a> {
     /// `source` and `target` have their virtual tokens before them.
-    pub(crate) fn new(plm: &'a Plm, source: Batch, target: Option<Batch>) -> Self {
-        let target = match &plm.network {
-            Network::EncoderDecoder(t5) => target.map(|target| (&**t5, target)),
+    pub(crate) fn new(network: &'a Network, source: Batch, target: Option<Batch>) -> Self {
+        let target = match network {
+            Network::EncoderDecoder(both) => target.map(|target| (&**both, target)),
             _ => None,
         };
         Self {
-            network: &plm.network,
+            network,
             source,
             target,
         }
     }
 
-    /// Pieces in all.
+    /// The number of pieces.
     pub fn pieces(&self) -> usize {
-        let decoder = self.target.as_ref().map(|(t5, _)| t5.written_blocks() + 1);
-        self.read_pieces() + decoder.unwrap_or(0)
+        let written = self
+            .target
+            .as_ref()
+            .map(|(both, _)| both.decoder_count() + 1);
+        self.read_pieces() + written.unwrap_or(0)
     }
 
-    /// Pieces that the text goes through that is read.
+    /// The number of pieces before the decoder of an encoder-decoder.
     fn read_pieces(&self) -> usize {
         self.network.reading().count() + 1
     }
@@ -93,7 +62,7 @@ impl<'a> Pass<'a> {
         piece.min(self.pieces() - 1)
     }
 
-    /// One piece, from what the one before it gave; the first one needs nothing.
+    /// Runs one piece on the output of the previous one. The first one needs none.
     pub fn piece(
         &self,
         number: usize,
@@ -102,14 +71,15 @@ impl<'a> Pass<'a> {
     ) -> ForwardState {
         let (reading, read) = (self.network.reading(), self.read_pieces());
         match (before, &self.target) {
-            (Some(state), Some((t5, target))) if number >= read => {
-                // What the encoder gave becomes what the decoder looks at.
+            (Some(state), Some((both, target))) if number >= read => {
+                // The encoder's output, which the decoder attends to.
                 let encoded = state.encoded.unwrap_or_else(|| state.states.clone());
-                let writing = t5.writing(&self.source, &encoded);
+                let decoder = both.decoder(&self.source, &encoded);
                 let states = match number - read {
-                    0 => writing.embed(target, hooks),
-                    block => writing.block(target, hooks)(block - 1, state.states, None),
+                    0 => decoder.embed(target, hooks),
+                    block => decoder.block(target, hooks)(block - 1, state.states, None),
                 };
+                drop(decoder);
                 ForwardState {
                     states,
                     encoded: Some(encoded),
@@ -137,9 +107,9 @@ impl<'a> Pass<'a> {
         );
         match &self.target {
             None => states,
-            Some((t5, target)) => {
-                let writing = t5.writing(&self.source, &states);
-                run_blocks(&writing, target, None, hooks, &mut |_| {})
+            Some((both, target)) => {
+                let decoder = both.decoder(&self.source, &states);
+                run_blocks(&*decoder, target, None, hooks, &mut |_| {})
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use apet_checkpoint::{Dtype, TensorInfo, Weights};
 
-use crate::ModelArchitecture;
+use crate::architecture::ModelArchitecture;
 
 /// Numbers like a pretrained model's: matrices and tables around ±0.01 to 0.03, scales of
 /// norms 1, biases 0. The same name and place always has the same number.

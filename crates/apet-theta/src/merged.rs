@@ -22,7 +22,7 @@ pub struct Merged {
     /// The head's file, where no class of transformers has it.
     head: Option<Vec<u8>>,
     /// Classes, where transformers' class for sequence classification has the head.
-    classes: Option<usize>,
+    classes: Option<(&'static str, usize)>,
 }
 
 impl Merged {
@@ -65,13 +65,13 @@ impl Merged {
             .collect();
         let mut classes = None;
         if objective == Objective::ClassHead
-            && architecture.classifies_as(pooling)
+            && let Some(own) = architecture.classifier(pooling)
             && let Some((count, weight, bias)) = theta.head(values)
         {
             // A class with a head has its base model's tensors under a prefix, and no other head.
             let prefixed =
                 |name: &str| format!("{}{}", architecture.prefix(), architecture.bare(name));
-            let other = |name: &str| name.starts_with("cls.") || name.starts_with("classifier.");
+            let other = |name: &str| own.other_heads.iter().any(|head| name.starts_with(head));
             own_names.retain(|name, _| !other(name));
             own_names = own_names
                 .into_iter()
@@ -82,9 +82,10 @@ impl Merged {
                 .map(|(name, tensor)| (prefixed(&name), tensor))
                 .collect();
             let shape = vec![count, architecture.config.hidden()];
-            changed.insert("classifier.weight".into(), (shape, weight));
-            changed.insert("classifier.bias".into(), (vec![count], bias));
-            (classes, head) = (Some(count), None);
+            let name = |part: &str| format!("{}.{part}", own.layer);
+            changed.insert(name("weight"), (shape, weight));
+            changed.insert(name("bias"), (vec![count], bias));
+            (classes, head) = (Some((own.class, count)), None);
         }
         let mut names: Vec<String> = own_names.keys().chain(changed.keys()).cloned().collect();
         names.sort();
@@ -111,12 +112,12 @@ impl Merged {
     pub fn config(&self, source: &[u8], labels: Option<&[String]>) -> Result<Vec<u8>, FileError> {
         let wrong = |e: serde_json::Error| FileError(format!("config.json: {e}"));
         let mut config: serde_json::Value = serde_json::from_slice(source).map_err(wrong)?;
-        if let Some(classes) = self.classes {
+        if let Some((class, classes)) = self.classes {
             let label = |n: usize| {
                 let named = labels.and_then(|labels| labels.get(n)).cloned();
                 named.unwrap_or_else(|| format!("LABEL_{n}"))
             };
-            config["architectures"] = serde_json::json!(["BertForSequenceClassification"]);
+            config["architectures"] = serde_json::json!([class]);
             let by_number = (0..classes).map(|n| (n.to_string(), label(n).into()));
             config["id2label"] = by_number.collect::<serde_json::Map<_, _>>().into();
             let by_name = (0..classes).map(|n| (label(n), n.into()));

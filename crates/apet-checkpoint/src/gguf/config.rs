@@ -14,48 +14,24 @@ impl<R: ReadAt> Gguf<R> {
     /// # Errors
     /// Names the field that is missing or not a number.
     pub fn config(&self) -> Result<String, PlmError> {
-        let heads = self.size("attention.head_count")?;
-        let hidden = self.size("embedding_length")?;
-        let optional = |name: &str| self.field(name).and_then(Value::integer);
-        let float = |name: &str| self.field(name).and_then(Value::float);
         let token = |name: &str| {
             let value = self.fields.get(&format!("tokenizer.ggml.{name}_token_id"));
             value.and_then(Value::integer)
         };
-        let epsilon = float("attention.layer_norm_rms_epsilon").unwrap_or(1e-6);
-        let mut config = json!({
-            "model_type": self.architecture,
-            "vocab_size": self.tokens()?.len(),
-            "hidden_size": hidden,
-            "intermediate_size": self.size("feed_forward_length")?,
-            "num_hidden_layers": self.size("block_count")?,
-            "num_attention_heads": heads,
-            "num_key_value_heads": optional("attention.head_count_kv").unwrap_or(heads),
-            "max_position_embeddings": optional("context_length").unwrap_or(2048),
-            // f32 in the file: the shortest decimal that is this f32.
-            "rms_norm_eps": (epsilon as f32).to_string().parse::<f64>().unwrap_or(epsilon),
-            "rope_theta": float("rope.freq_base").unwrap_or(10_000.0),
-            "hidden_act": "silu",
-            "tie_word_embeddings": !self.tensors.contains_key("lm_head.weight"),
-            "bos_token_id": token("bos"),
-            "eos_token_id": token("eos"),
-            "pad_token_id": token("padding"),
-        });
-        if let Some(width) = optional("attention.key_length") {
-            config["head_dim"] = width.into();
+        let vocabulary = self.tokens()?.len();
+        let mut config = (self.format.config)(self)?;
+        if let Some(error) = self.unsupported {
+            return Err(PlmError::new(&self.file, error));
         }
-        if let Some(Value::Text(kind)) = self.field("rope.scaling.type")
-            && kind != "none"
-        {
-            let problem = format!("\"rope.scaling.type\": \"{kind}\" is not supported (none)");
-            return Err(PlmError::new(&self.file, problem));
-        }
-        if self.rotary_table {
-            // Llama 3's slower turns: the table has them, config.json would have a rule.
-            return Err(PlmError::new(
-                &self.file,
-                "a table of rotary positions (rope_freqs.weight) is not supported; take the safetensors of this model",
-            ));
+        let common = [
+            ("model_type", self.architecture.as_str().into()),
+            ("vocab_size", vocabulary.into()),
+            ("bos_token_id", token("bos").into()),
+            ("eos_token_id", token("eos").into()),
+            ("pad_token_id", token("padding").into()),
+        ];
+        for (field, value) in common {
+            config[field] = value;
         }
         serde_json::to_string_pretty(&config).map_err(|e| PlmError::new(&self.file, e.to_string()))
     }

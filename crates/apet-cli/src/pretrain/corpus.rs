@@ -4,15 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use apet_plm::TokenizerKind;
 use apet_store::write_atomic;
 
-use super::tokenizer::{Kind, Trained};
+use super::tokenizer::Trained;
 
 /// Lines that a thread cuts at once.
 const LINES: usize = 4096;
 
 /// The ids of a text, paragraph after paragraph; a decoder's end with the end of text at an empty line.
-pub(super) fn tokens(trained: &Trained, kind: Kind, text: &Path, work: &Path) -> Result<Vec<u16>> {
+pub(super) fn tokens(
+    trained: &Trained,
+    kind: TokenizerKind,
+    text: &Path,
+    work: &Path,
+) -> Result<Vec<u16>> {
     let shown = text.display().to_string();
     let content = fs::read(text).with_context(|| shown.clone())?;
     let mut hasher = blake3::Hasher::new();
@@ -53,17 +59,17 @@ pub(super) fn tokens(trained: &Trained, kind: Kind, text: &Path, work: &Path) ->
     Ok(ids.collect())
 }
 
-fn cut(trained: &Trained, kind: Kind, lines: &[&str]) -> Result<Vec<u16>> {
+fn cut(trained: &Trained, kind: TokenizerKind, lines: &[&str]) -> Result<Vec<u16>> {
     let mut ids = Vec::new();
     for line in lines {
         if line.trim().is_empty() {
             // The end of a book.
-            ids.extend((kind == Kind::ByteLevel).then_some(0));
+            ids.extend((kind == TokenizerKind::ByteLevel).then_some(0));
             continue;
         }
         let own = trained.tokenizer.plain(line)?;
         ids.extend(own.into_iter().map(|id| id as u16));
-        if kind == Kind::ByteLevel {
+        if kind == TokenizerKind::ByteLevel {
             ids.extend(
                 trained
                     .tokenizer

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use apet_plm::Plm;
+use apet_plm::{Kind, Plm};
 use apet_store::write_atomic;
 use apet_train::{Guesses, Recipe};
 use serde::{Deserialize, Serialize};
@@ -129,8 +129,8 @@ pub(super) fn card(
 ) -> String {
     let info = plm.info();
     let seen = recipe.steps * recipe.batch_size * recipe.length;
-    let guessed = match info.family.as_str() {
-        "bert" => {
+    let guessed = match plm.kind() {
+        Kind::Encoder => {
             let masked = format!("{:.0} % of the tokens, masked", 100.0 * recipe.masked);
             match recipe.causal_steps {
                 0 => masked,

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use apet_plm::Tokenizer;
+use apet_plm::{FAMILIES, Tokenizer, TokenizerKind};
 use apet_store::write_atomic;
 use apet_train::Marks;
 use tokenizers::{
@@ -34,28 +34,35 @@ const LETTERS: usize = 200;
 /// Where Unicode has room for the letters within words.
 const PRIVATE: u32 = 0xE000;
 
-/// What a family's texts are cut by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    WordPiece,
-    ByteLevel,
+/// The kind of tokenizer that a model's family is pretrained with.
+pub(super) fn kind_of(model_type: &str) -> Result<TokenizerKind> {
+    let known = FAMILIES
+        .iter()
+        .filter_map(|family| Some((family.model_types, family.pretraining?)));
+    let mut own = known
+        .clone()
+        .filter(|(names, _)| names.contains(&model_type));
+    let names = || -> Vec<&str> {
+        known
+            .clone()
+            .flat_map(|(names, _)| names)
+            .copied()
+            .collect()
+    };
+    match own.next() {
+        Some((_, kind)) => Ok(kind),
+        None => bail!(
+            "config.model_type: found {model_type:?}, expected {}",
+            names().join(" or ")
+        ),
+    }
 }
 
-impl Kind {
-    /// The kind of a model's family.
-    pub(super) fn of(model_type: &str) -> Result<Self> {
-        match model_type {
-            "bert" => Ok(Self::WordPiece),
-            "bloom" => Ok(Self::ByteLevel),
-            other => bail!("config.model_type: found {other:?}, expected bert or bloom"),
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::WordPiece => "wordpiece",
-            Self::ByteLevel => "bytes",
-        }
+/// The name of a tokenizer's file.
+fn name_of(kind: TokenizerKind) -> &'static str {
+    match kind {
+        TokenizerKind::WordPiece => "wordpiece",
+        TokenizerKind::ByteLevel => "bytes",
     }
 }
 
@@ -67,8 +74,8 @@ pub(super) struct Trained {
 
 impl Trained {
     /// The ids of an encoder's special tokens.
-    pub(super) fn marks(&self, kind: Kind) -> Result<Option<Marks>> {
-        if kind == Kind::ByteLevel {
+    pub(super) fn marks(&self, kind: TokenizerKind) -> Result<Option<Marks>> {
+        if kind == TokenizerKind::ByteLevel {
             return Ok(None);
         }
         let id = |name: &str| {
@@ -85,7 +92,7 @@ impl Trained {
 
 /// The tokenizer of a corpus, kept in `work`: trained the first time.
 pub(super) fn trained(
-    kind: Kind,
+    kind: TokenizerKind,
     corpus: &Path,
     vocabulary: usize,
     work: &Path,
@@ -93,7 +100,11 @@ pub(super) fn trained(
     // Another text has another tokenizer.
     let text = fs::read(corpus).with_context(|| corpus.display().to_string())?;
     let hash = blake3::hash(&text).to_hex();
-    let name = format!("{}.{vocabulary}.{}.tokenizer.json", kind.name(), &hash[..8]);
+    let name = format!(
+        "{}.{vocabulary}.{}.tokenizer.json",
+        name_of(kind),
+        &hash[..8]
+    );
     let path = work.join(name);
     if !path.is_file() {
         println!(
@@ -108,10 +119,10 @@ pub(super) fn trained(
     Ok(Trained { json, tokenizer })
 }
 
-fn train(kind: Kind, corpus: &Path, vocabulary: usize) -> Result<String> {
+fn train(kind: TokenizerKind, corpus: &Path, vocabulary: usize) -> Result<String> {
     let tokenizer = match kind {
-        Kind::WordPiece => wordpiece(corpus, vocabulary),
-        Kind::ByteLevel => bytes(corpus, vocabulary),
+        TokenizerKind::WordPiece => wordpiece(corpus, vocabulary),
+        TokenizerKind::ByteLevel => bytes(corpus, vocabulary),
     };
     let tokenizer = tokenizer?;
     let found = tokenizer.get_vocab_size(true);

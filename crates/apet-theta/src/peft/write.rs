@@ -60,7 +60,7 @@ struct Parts<'a> {
     architecture: &'a ModelArchitecture,
     values: &'a [f32],
     /// What stands before a module's path in the model class.
-    prefix: String,
+    prefix: &'static str,
 }
 
 impl Theta {
@@ -77,14 +77,15 @@ impl Theta {
         (objective, pooling): (Objective, Pooling),
     ) -> Result<Adapter, FileError> {
         let architecture = plm.architecture();
+        let classifier = architecture.classifier(pooling);
         let task_type = match (objective, architecture.kind()) {
             (Objective::LabelWords, Kind::EncoderDecoder) => "SEQ_2_SEQ_LM",
             (Objective::LabelWords, _) => "CAUSAL_LM",
-            (Objective::ClassHead, _) if architecture.classifies_as(pooling) => "SEQ_CLS",
+            (Objective::ClassHead, _) if classifier.is_some() => "SEQ_CLS",
             (Objective::ClassHead, _) => "FEATURE_EXTRACTION",
         };
         let prefix = match task_type {
-            "FEATURE_EXTRACTION" => String::new(),
+            "FEATURE_EXTRACTION" => "",
             _ => architecture.prefix(),
         };
         let parts = Parts {
@@ -98,15 +99,16 @@ impl Theta {
         let mut beside = None;
         if let Some((classes, weight, bias)) = self.head(values) {
             let width = architecture.config.hidden();
-            if task_type == "SEQ_CLS" {
+            if let ("SEQ_CLS", Some(classifier)) = (task_type, classifier) {
+                let layer = classifier.layer;
                 let wrapped = match written.peft_type {
                     "PROMPT_TUNING" => "base_model.",
                     _ => WRAPPED,
                 };
-                let name = |part: &str| format!("{wrapped}classifier.{part}");
+                let name = |part: &str| format!("{wrapped}{layer}.{part}");
                 tensors.push((name("weight"), vec![classes, width], Data::Floats(weight)));
                 tensors.push((name("bias"), vec![classes], Data::Floats(bias)));
-                saved = json!(["classifier", "score"]);
+                saved = json!([layer, "score"]);
             } else {
                 beside = self.head_file(values)?;
             }

@@ -1,9 +1,13 @@
-//! The fields of BERT.
+//! BERT (Devlin et al., 2019).
 
 use serde::Deserialize;
 
-use super::{Activation, Checks};
-use crate::PlmError;
+use crate::{
+    Activation, PlmError,
+    checks::Checks,
+    family::{Classifier, Dimensions, Family, FamilyInfo, Kind, TokenizerKind},
+};
+use apet_record::Pooling;
 
 /// The fields of config.json that decide the computation. Others are ignored.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,9 +44,19 @@ fn hidden_act() -> Activation {
     Activation::Gelu
 }
 
-impl Bert {
-    pub(super) fn check(&self, file: &str) -> Result<(), PlmError> {
-        let check = Checks(file);
+impl Family for Bert {
+    const INFO: FamilyInfo = FamilyInfo {
+        classifier: Some(Classifier {
+            class: "BertForSequenceClassification",
+            pooling: Pooling::Pooler,
+            layer: "classifier",
+            other_heads: &["cls.", "classifier."],
+        }),
+        pretraining: Some(TokenizerKind::WordPiece),
+        ..FamilyInfo::new(Kind::Encoder, &["bert"], "bert.")
+    };
+
+    fn check(&mut self, check: &Checks<'_>) -> Result<(), PlmError> {
         check.sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -67,7 +81,15 @@ impl Bert {
         check.off(&[
             ("is_decoder", self.is_decoder),
             ("add_cross_attention", self.add_cross_attention),
-        ])?;
-        Ok(())
+        ])
+    }
+
+    fn dimensions(&self) -> Dimensions {
+        Dimensions {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            vocabulary: self.vocab_size,
+            max_length: self.max_position_embeddings,
+        }
     }
 }

@@ -1,9 +1,12 @@
-//! The fields of T5.
+//! T5 (Raffel et al., 2020).
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Activation, Checks};
-use crate::PlmError;
+use crate::{
+    Activation, PlmError,
+    checks::Checks,
+    family::{Dimensions, Family, FamilyInfo, Kind},
+};
 
 /// The fields of config.json that decide the computation. Others are ignored.
 #[derive(Clone, Debug, Deserialize)]
@@ -53,12 +56,12 @@ fn tie_word_embeddings() -> bool {
     true
 }
 
-/// How the feed-forward layer goes on from its first product.
+/// The feed-forward layer after its first product.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward {
-    /// What its numbers go through.
+    /// The activation function of the product.
     pub activation: Activation,
-    /// Whether they are then multiplied with a second product.
+    /// Whether the result is multiplied by a second product.
     pub gated: bool,
 }
 
@@ -76,9 +79,13 @@ impl<'de> Deserialize<'de> for FeedForward {
     }
 }
 
-impl T5 {
-    pub(super) fn check(&self, file: &str) -> Result<(), PlmError> {
-        let check = Checks(file);
+impl Family for T5 {
+    const INFO: FamilyInfo = FamilyInfo {
+        base_class: "T5EncoderModel",
+        ..FamilyInfo::new(Kind::EncoderDecoder, &["t5"], "")
+    };
+
+    fn check(&mut self, check: &Checks<'_>) -> Result<(), PlmError> {
         check.sizes(&[
             ("vocab_size", self.vocab_size),
             ("d_model", self.d_model),
@@ -96,6 +103,17 @@ impl T5 {
         check.sizes(&[("num_heads\" times \"d_kv", self.inner())])
     }
 
+    fn dimensions(&self) -> Dimensions {
+        Dimensions {
+            layers: self.num_layers + self.decoder_layers(),
+            hidden: self.d_model,
+            vocabulary: self.vocab_size,
+            max_length: usize::MAX,
+        }
+    }
+}
+
+impl T5 {
     /// Blocks of the decoder.
     pub fn decoder_layers(&self) -> usize {
         self.num_decoder_layers.unwrap_or(self.num_layers)

@@ -3,7 +3,7 @@
 //!
 //! Names and numbers as in transformers, `models/bloom/modeling_bloom.py`.
 
-use apet_checkpoint::config;
+use apet_checkpoint::{Activation, families::bloom as config};
 use apet_kernels::gelu_tanh;
 use apet_record::{Part, SubLayer};
 use burn::{
@@ -12,11 +12,13 @@ use burn::{
 };
 
 use crate::{
-    Batch, InsertionPointId, LayerHooks, Linear, Norm, Rows, Table,
     attention::{Cache, attend, split},
+    batch::Batch,
+    blocks::{Blocks, Decoder, Network, Step},
+    family::Family,
+    footprint::{BlockShape, Footprint, Tokens},
+    hooks::{InsertionPointId, LayerHooks, Linear, Norm, Rows, Table},
     loader::{Loader, SiteRole},
-    model::Decoder,
-    pass::{Blocks, Step},
 };
 
 /// The frozen decoder.
@@ -48,8 +50,10 @@ struct Block {
 /// The tied head, where a checkpoint has it in words.
 pub(crate) const UNUSED: [&str; 1] = ["lm_head."];
 
-impl Bloom {
-    pub(crate) fn load(config: &config::Bloom, l: &mut Loader<'_>) -> Self {
+impl Family for Bloom {
+    type Config = config::Bloom;
+
+    fn load(config: &config::Bloom, l: &mut Loader<'_>) -> Self {
         l.anchor("word_embeddings.weight");
         l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_epsilon);
@@ -65,6 +69,37 @@ impl Bloom {
         }
     }
 
+    fn unused(&self) -> Vec<String> {
+        UNUSED.map(String::from).into()
+    }
+
+    fn network(self) -> Network {
+        Network::Decoder(Box::new(self))
+    }
+
+    fn footprints(c: &config::Bloom) -> Vec<Footprint> {
+        let shape = BlockShape {
+            hidden: c.hidden_size,
+            width: c.hidden_size,
+            inner: 4 * c.hidden_size,
+            activation: Activation::GeluTanh,
+            gated: false,
+            pre_norm: true,
+            bias_heads: c.n_head,
+            layers: [
+                &["query_key_value.weight"],
+                &["self_attention.dense.weight"],
+                &["dense_h_to_4h.weight"],
+                &["dense_4h_to_h.weight"],
+            ],
+        };
+        (0..c.n_layer)
+            .map(|block| shape.block(block, Tokens::Source))
+            .collect()
+    }
+}
+
+impl Bloom {
     /// One block: x `[tokens, hidden]`, shape kept.
     fn forward(
         &self,
@@ -181,7 +216,7 @@ impl Block {
                 stride: 3 * width,
             };
             let fused = format!("h.{i}.self_attention.query_key_value");
-            l.linear_part(&fused, name, rows, [d, d], at(part))
+            l.linear_part(&fused, name, rows, [d, d], at(part), true)
         };
         Self {
             input_norm: l.norm(&name("input_layernorm"), d, eps, Some(i)),

@@ -1,9 +1,12 @@
-//! The fields of MPNet.
+//! MPNet (Song et al., 2020).
 
 use serde::Deserialize;
 
-use super::{Activation, Checks};
-use crate::PlmError;
+use crate::{
+    Activation, PlmError,
+    checks::Checks,
+    family::{Dimensions, Family, FamilyInfo, Kind},
+};
 
 /// The fields of config.json that decide the computation. Others are ignored.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,14 +37,15 @@ fn hidden_act() -> Activation {
     Activation::Gelu
 }
 
-/// The first token stands at this position: MPNet counts on from its padding id, 1.
+/// Position of the first token: MPNet counts from its padding id, 1.
 pub const FIRST_POSITION: usize = 2;
-/// From this distance on all share a bucket; transformers has it as a constant.
+/// Distances from this one on share a bucket. A constant in transformers.
 pub const FARTHEST: usize = 128;
 
-impl Mpnet {
-    pub(super) fn check(&self, file: &str) -> Result<(), PlmError> {
-        let check = Checks(file);
+impl Family for Mpnet {
+    const INFO: FamilyInfo = FamilyInfo::new(Kind::Encoder, &["mpnet"], "mpnet.");
+
+    fn check(&mut self, check: &Checks<'_>) -> Result<(), PlmError> {
         check.sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -65,5 +69,14 @@ impl Mpnet {
             ));
         }
         Ok(())
+    }
+
+    fn dimensions(&self) -> Dimensions {
+        Dimensions {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            vocabulary: self.vocab_size,
+            max_length: self.max_position_embeddings - FIRST_POSITION,
+        }
     }
 }

@@ -4,16 +4,19 @@
 //!
 //! Names and numbers as in transformers, `models/t5/modeling_t5.py`.
 
-use apet_checkpoint::config::{self, FeedForward};
+use apet_checkpoint::families::t5::{self as config, FeedForward};
 use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{Buckets, Cache, attend, split},
+    batch::Batch,
+    blocks::{Blocks, EncoderDecoder, Network, Step},
+    family::Family,
+    footprint::{BlockShape, Footprint, Input, Tokens},
+    hooks::{InsertionPointId, LayerHooks, Linear, Norm, Table},
     loader::{Loader, SiteRole},
-    pass::{Blocks, Step},
 };
 
 /// The frozen encoder and decoder.
@@ -68,8 +71,10 @@ const UNUSED: [&str; 3] = [
     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",
 ];
 
-impl T5 {
-    pub(crate) fn load(config: &config::T5, l: &mut Loader<'_>) -> Self {
+impl Family for T5 {
+    type Config = config::T5;
+
+    fn load(config: &config::T5, l: &mut Loader<'_>) -> Self {
         l.anchor("shared.weight");
         l.input(config.d_model);
         let d = config.d_model;
@@ -85,39 +90,66 @@ impl T5 {
                 config.num_layers,
                 config,
             ),
-            head: (!scaled && l.has("lm_head.weight")).then(|| l.lm_head([config.vocab_size, d])),
+            head: (!scaled && l.has("lm_head.weight"))
+                .then(|| l.lm_head("lm_head", [config.vocab_size, d])),
             scale: scaled.then(|| (d as f64).powf(-0.5)),
             start: config.decoder_start_token_id,
             ffn: config.feed_forward_proj,
         }
     }
 
-    /// What of a checkpoint is not used.
-    pub(crate) fn unused(&self) -> Vec<&'static str> {
+    fn unused(&self) -> Vec<String> {
         let tied = self.head.is_none().then_some("lm_head.");
-        UNUSED.into_iter().chain(tied).collect()
+        let unused = UNUSED.into_iter().chain(tied);
+        unused.map(String::from).collect()
     }
 
-    /// Blocks of its decoder.
-    pub(crate) fn written_blocks(&self) -> usize {
-        self.decoder.blocks.len()
+    fn network(self) -> Network {
+        Network::EncoderDecoder(Box::new(self))
     }
 
-    /// The token that a decoder's input begins with.
-    pub(crate) fn start(&self) -> u32 {
-        self.start
+    fn footprints(c: &config::T5) -> Vec<Footprint> {
+        let shape = BlockShape {
+            hidden: c.d_model,
+            width: c.inner(),
+            inner: c.d_ff,
+            activation: c.feed_forward_proj.activation,
+            gated: c.feed_forward_proj.gated,
+            pre_norm: true,
+            bias_heads: c.num_heads,
+            layers: [
+                &[
+                    "SelfAttention.q.weight",
+                    "SelfAttention.k.weight",
+                    "SelfAttention.v.weight",
+                ],
+                &["SelfAttention.o.weight"],
+                &["wi.weight", "wi_0.weight", "wi_1.weight"],
+                &["wo.weight"],
+            ],
+        };
+        let encoder = (0..c.num_layers).map(|block| shape.block(block, Tokens::Source));
+        let decoder = (c.num_layers..c.num_layers + c.decoder_layers()).map(|block| {
+            let mut footprint = shape.block(block, Tokens::Target);
+            // Attention to the encoder's output, whose keys and values are kept, too.
+            footprint.kept += shape.hidden + shape.width;
+            footprint.kept_of_source = 2 * shape.width;
+            let cross: [(&[&str], usize); 2] = [
+                (&["EncDecAttention.q.weight"], shape.hidden),
+                (&["EncDecAttention.o.weight"], shape.width),
+            ];
+            footprint.inputs.extend(cross.map(|(layers, width)| Input {
+                layers,
+                width,
+                tokens: Tokens::Target,
+            }));
+            footprint
+        });
+        encoder.chain(decoder).collect()
     }
+}
 
-    /// The decoder over the encoder's output for `source`, `[rows * length, hidden]`. Its
-    /// texts begin with [`T5::start`].
-    pub(crate) fn writing<'a>(&'a self, source: &'a Batch, encoded: &'a Tensor<2>) -> Writing<'a> {
-        Writing {
-            t5: self,
-            source,
-            encoded,
-        }
-    }
-
+impl T5 {
     /// A block up to its feed-forward layer, and behind the last one the stack's norm.
     fn rest(
         &self,
@@ -131,15 +163,6 @@ impl T5 {
             true => hooks.norm(&stack.norm, x),
             false => x,
         }
-    }
-
-    /// Scores of every token of the vocabulary: x `[tokens, hidden]` to `[tokens, vocabulary]`.
-    pub(crate) fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
-        let x = match self.scale {
-            Some(scale) => x * scale,
-            None => x,
-        };
-        hooks.project(self.head.as_ref().unwrap_or(&self.words), x)
     }
 
     /// Self-attention with its output layer: x `[tokens, hidden]`, shape kept. T5 does not
@@ -222,6 +245,32 @@ impl Blocks for T5 {
             let attended = self.attention(&block.attention, normed, &bias, None, hooks);
             let x = hooks.plug(block.after_attention, attended) + x;
             self.rest(stack, number, x, hooks)
+        })
+    }
+}
+
+impl EncoderDecoder for T5 {
+    fn logits(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
+        let x = match self.scale {
+            Some(scale) => x * scale,
+            None => x,
+        };
+        hooks.project(self.head.as_ref().unwrap_or(&self.words), x)
+    }
+
+    fn start(&self) -> u32 {
+        self.start
+    }
+
+    fn decoder_count(&self) -> usize {
+        self.decoder.blocks.len()
+    }
+
+    fn decoder<'a>(&'a self, source: &'a Batch, encoded: &'a Tensor<2>) -> Box<dyn Blocks + 'a> {
+        Box::new(Writing {
+            t5: self,
+            source,
+            encoded,
         })
     }
 }

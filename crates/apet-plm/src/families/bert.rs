@@ -2,17 +2,19 @@
 //!
 //! Names and numbers as in transformers, `models/bert/modeling_bert.py`.
 
-use apet_checkpoint::config::{self, Activation};
+use apet_checkpoint::{Activation, families::bert as config};
 use apet_record::{Part, SubLayer};
 use burn::Tensor;
 
 use crate::{
-    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{attend, split},
+    batch::Batch,
+    blocks::{Blocks, Encoder, Network, Step},
+    family::Family,
+    footprint::{BlockShape, Footprint, Tokens},
+    hooks::{InsertionPointId, LayerHooks, Linear, Norm, Table},
     loader::{Loader, SiteRole},
-    model::Encoder,
-    pass::{Blocks, Step},
 };
 
 /// The frozen encoder.
@@ -54,8 +56,10 @@ pub(crate) const UNUSED: [&str; 6] = [
     "bert.embeddings.position_ids",
 ];
 
-impl Bert {
-    pub(crate) fn load(config: &config::Bert, l: &mut Loader<'_>) -> Self {
+impl Family for Bert {
+    type Config = config::Bert;
+
+    fn load(config: &config::Bert, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
@@ -84,6 +88,35 @@ impl Bert {
                 )
             }),
         }
+    }
+
+    fn unused(&self) -> Vec<String> {
+        UNUSED.map(String::from).into()
+    }
+
+    fn network(self) -> Network {
+        Network::Encoder(Box::new(self))
+    }
+
+    fn footprints(c: &config::Bert) -> Vec<Footprint> {
+        let shape = BlockShape {
+            hidden: c.hidden_size,
+            width: c.hidden_size,
+            inner: c.intermediate_size,
+            activation: c.hidden_act,
+            gated: false,
+            pre_norm: false,
+            bias_heads: 0,
+            layers: [
+                &["self.query.weight", "self.key.weight", "self.value.weight"],
+                &["attention.output.dense.weight"],
+                &["intermediate.dense.weight"],
+                &[".output.dense.weight"],
+            ],
+        };
+        (0..c.num_hidden_layers)
+            .map(|block| shape.block(block, Tokens::Source))
+            .collect()
     }
 }
 

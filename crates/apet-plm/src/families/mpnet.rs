@@ -2,16 +2,18 @@
 //!
 //! Names and numbers as in transformers, `models/mpnet/modeling_mpnet.py`.
 
-use apet_checkpoint::config::{self, FARTHEST, FIRST_POSITION};
+use apet_checkpoint::families::mpnet::{self as config, FARTHEST, FIRST_POSITION};
 use burn::Tensor;
 
 use crate::{
-    Batch, LayerHooks, Norm, Table,
     attention::Buckets,
-    bert::{Block, Sizes},
+    batch::Batch,
+    blocks::{Blocks, Encoder, Network, Step},
+    families::bert::{Block, Sizes},
+    family::Family,
+    footprint::{BlockShape, Footprint, Tokens},
+    hooks::{LayerHooks, Norm, Table},
     loader::Loader,
-    model::Encoder,
-    pass::{Blocks, Step},
 };
 
 /// The frozen encoder.
@@ -45,8 +47,10 @@ pub(crate) const UNUSED: [&str; 5] = [
     "embeddings.position_ids",
 ];
 
-impl Mpnet {
-    pub(crate) fn load(config: &config::Mpnet, l: &mut Loader<'_>) -> Self {
+impl Family for Mpnet {
+    type Config = config::Mpnet;
+
+    fn load(config: &config::Mpnet, l: &mut Loader<'_>) -> Self {
         l.anchor("embeddings.word_embeddings.weight");
         l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
@@ -76,6 +80,35 @@ impl Mpnet {
                 [count, config.num_attention_heads],
             ),
         }
+    }
+
+    fn unused(&self) -> Vec<String> {
+        UNUSED.map(String::from).into()
+    }
+
+    fn network(self) -> Network {
+        Network::Encoder(Box::new(self))
+    }
+
+    fn footprints(c: &config::Mpnet) -> Vec<Footprint> {
+        let shape = BlockShape {
+            hidden: c.hidden_size,
+            width: c.hidden_size,
+            inner: c.intermediate_size,
+            activation: c.hidden_act,
+            gated: false,
+            pre_norm: false,
+            bias_heads: c.num_attention_heads,
+            layers: [
+                &["attn.q.weight", "attn.k.weight", "attn.v.weight"],
+                &["attn.o.weight"],
+                &["intermediate.dense.weight"],
+                &[".output.dense.weight"],
+            ],
+        };
+        (0..c.num_hidden_layers)
+            .map(|block| shape.block(block, Tokens::Source))
+            .collect()
     }
 }
 

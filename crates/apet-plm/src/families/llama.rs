@@ -5,20 +5,20 @@
 //! Names and numbers as in transformers, `models/llama/modeling_llama.py` and
 //! `models/qwen2/modeling_qwen2.py`.
 
-use apet_checkpoint::config::{self, Activation};
+use apet_checkpoint::{Activation, families::llama as config};
 use apet_record::{Part, SubLayer};
-use burn::{
-    Tensor,
-    tensor::{DType, TensorData},
-};
+use burn::Tensor;
 
 use crate::{
-    Batch, InsertionPointId, LayerHooks, Linear, Norm, Table,
     activation::activate,
     attention::{Cache, attend, split},
+    batch::Batch,
+    blocks::{Blocks, Decoder, Network, Step},
+    family::Family,
+    footprint::{BlockShape, Footprint, Tokens},
+    hooks::{InsertionPointId, LayerHooks, Linear, Norm, Table},
     loader::{Loader, SiteRole},
-    model::Decoder,
-    pass::{Blocks, Step},
+    rotary::Angles,
 };
 
 /// The frozen decoder.
@@ -27,7 +27,7 @@ pub(crate) struct Llama {
     heads: usize,
     key_heads: usize,
     activation: Activation,
-    turns: Vec<f32>,
+    angles: Vec<f32>,
     words: Table,
     blocks: Vec<Block>,
     norm: Norm,
@@ -50,14 +50,10 @@ struct Block {
     after_ffn: InsertionPointId,
 }
 
-/// Cosine and sine of every token's angles, `[rows, 1, length, width / 2]`.
-struct Angles {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
-}
+impl Family for Llama {
+    type Config = config::Llama;
 
-impl Llama {
-    pub(crate) fn load(config: &config::Llama, l: &mut Loader<'_>) -> Self {
+    fn load(config: &config::Llama, l: &mut Loader<'_>) -> Self {
         l.anchor("embed_tokens.weight");
         l.input(config.hidden_size);
         let (d, eps) = (config.hidden_size, config.rms_norm_eps);
@@ -65,25 +61,52 @@ impl Llama {
             heads: config.num_attention_heads,
             key_heads: config.key_heads(),
             activation: config.hidden_act,
-            turns: config.turns.clone(),
+            angles: config.angles.clone(),
             words: l.table("embed_tokens", [config.vocab_size, d]),
             blocks: (0..config.num_hidden_layers)
                 .map(|i| Block::load(l, i, config))
                 .collect(),
             norm: l.rms_norm("norm", d, eps, None),
-            head: (!config.tie_word_embeddings).then(|| l.lm_head([config.vocab_size, d])),
+            head: (!config.tie_word_embeddings)
+                .then(|| l.lm_head("lm_head", [config.vocab_size, d])),
         }
     }
 
-    /// What of a checkpoint is not used: a buffer of old transformers versions, and the
-    /// head where it is tied.
-    pub(crate) fn unused(&self) -> &'static [&'static str] {
-        match self.head {
-            None => &["lm_head.", "rotary_emb."],
-            Some(_) => &["rotary_emb."],
-        }
+    fn unused(&self) -> Vec<String> {
+        // A buffer of old transformers versions, and the head where it is tied.
+        let tied = self.head.is_none().then_some("lm_head.");
+        let unused = tied.into_iter().chain(["rotary_emb."]);
+        unused.map(String::from).collect()
     }
 
+    fn network(self) -> Network {
+        Network::Decoder(Box::new(self))
+    }
+
+    fn footprints(c: &config::Llama) -> Vec<Footprint> {
+        let shape = BlockShape {
+            hidden: c.hidden_size,
+            // Keys and values are repeated to as many heads as queries have.
+            width: c.num_attention_heads * c.width(),
+            inner: c.intermediate_size,
+            activation: c.hidden_act,
+            gated: true,
+            pre_norm: true,
+            bias_heads: 1,
+            layers: [
+                &["q_proj.weight", "k_proj.weight", "v_proj.weight"],
+                &["o_proj.weight"],
+                &["gate_proj.weight", "up_proj.weight"],
+                &["down_proj.weight"],
+            ],
+        };
+        (0..c.num_hidden_layers)
+            .map(|block| shape.block(block, Tokens::Source))
+            .collect()
+    }
+}
+
+impl Llama {
     /// One block: x `[tokens, hidden]`, shape kept.
     fn forward(
         &self,
@@ -116,11 +139,11 @@ impl Llama {
     ) -> Tensor<2> {
         let block = &self.blocks[number];
         let [rows, ..] = bias.dims();
-        let scale = ((2 * self.turns.len()) as f64).powf(-0.5);
+        let scale = ((2 * self.angles.len()) as f64).powf(-0.5);
         let query = hooks.linear(&block.query, x.clone());
-        let query = angles.turn(split(query, rows, self.heads));
+        let query = angles.rotate(split(query, rows, self.heads));
         let key = hooks.linear(&block.key, x.clone());
-        let mut key = angles.turn(split(key, rows, self.key_heads));
+        let mut key = angles.rotate(split(key, rows, self.key_heads));
         let mut value = split(hooks.linear(&block.value, x), rows, self.key_heads);
         if let Some(cache) = cache {
             (key, value) = cache.extend(number, key, value);
@@ -129,38 +152,6 @@ impl Llama {
             &block.output,
             attend(query, key, value, bias.clone(), scale),
         )
-    }
-
-    fn angles(&self, batch: &Batch) -> Angles {
-        let positions = batch.own_positions();
-        let shape = [batch.rows(), 1, batch.length(), self.turns.len()];
-        let tensor = |of: fn(f32) -> f32| {
-            let of_token = |&position: &usize| {
-                self.turns
-                    .iter()
-                    .map(move |turn| of(position as f32 * turn))
-            };
-            let values: Vec<f32> = positions.iter().flat_map(of_token).collect();
-            Tensor::from_data(TensorData::new(values, shape), (batch.device(), DType::F32))
-        };
-        Angles {
-            cos: tensor(libm::cosf),
-            sin: tensor(libm::sinf),
-        }
-    }
-}
-
-impl Angles {
-    /// Turns each number of a head's first half with its partner in the second one:
-    /// x `[rows, heads, length, width]`, shape kept.
-    fn turn(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let a = x.clone().narrow(3, 0, half);
-        let b = x.narrow(3, half, half);
-        let (cos, sin) = (&self.cos, &self.sin);
-        let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-        let second = b * cos.clone() + a * sin.clone();
-        Tensor::cat(vec![first, second], 3)
     }
 }
 
@@ -174,7 +165,7 @@ impl Blocks for Llama {
     }
 
     fn block<'a>(&'a self, batch: &Batch, hooks: &'a dyn LayerHooks) -> Step<'a> {
-        let (bias, angles) = (batch.causal_bias(), self.angles(batch));
+        let (bias, angles) = (batch.causal_bias(), Angles::new(&self.angles, batch));
         Box::new(move |number, x, cache| {
             let x = self.forward(number, x, &bias, &angles, cache, hooks);
             match number + 1 == self.blocks.len() {

@@ -1,9 +1,12 @@
-//! The fields of BLOOM.
+//! BLOOM (Le Scao et al., 2022).
 
 use serde::Deserialize;
 
-use super::Checks;
-use crate::PlmError;
+use crate::{
+    PlmError,
+    checks::Checks,
+    family::{Dimensions, Family, FamilyInfo, Kind, TokenizerKind},
+};
 
 /// The fields of config.json that decide the computation. Others are ignored.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,9 +35,13 @@ fn tie_word_embeddings() -> bool {
     true
 }
 
-impl Bloom {
-    pub(super) fn check(&self, file: &str) -> Result<(), PlmError> {
-        let check = Checks(file);
+impl Family for Bloom {
+    const INFO: FamilyInfo = FamilyInfo {
+        pretraining: Some(TokenizerKind::ByteLevel),
+        ..FamilyInfo::new(Kind::Decoder, &["bloom"], "transformer.")
+    };
+
+    fn check(&mut self, check: &Checks<'_>) -> Result<(), PlmError> {
         check.sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -46,5 +53,14 @@ impl Bloom {
             return check.refuse("\"tie_word_embeddings\": false is not supported (true)".into());
         }
         Ok(())
+    }
+
+    fn dimensions(&self) -> Dimensions {
+        Dimensions {
+            layers: self.n_layer,
+            hidden: self.hidden_size,
+            vocabulary: self.vocab_size,
+            max_length: usize::MAX,
+        }
     }
 }
