@@ -227,7 +227,7 @@ fn texts_are_learned_and_written() {
             let (Prediction::Text(answer), Answer::Texts(right)) = (answer, &row.answer) else {
                 unreachable!("answers are texts");
             };
-            metrics::of_texts(Metric::SquadF1, std::slice::from_ref(answer), &[right])
+            metrics::score_texts(Metric::SquadF1, std::slice::from_ref(answer), &[right])
         });
         let mean = pairs.sum::<f64>() / 4.0;
         assert!((mean - scores.score).abs() < 1e-12, "{model}: {answers:?}");

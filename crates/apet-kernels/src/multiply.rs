@@ -135,7 +135,7 @@ impl Plain {
         let mut plain = Self::new(product, a, b, Shader::Fours(product))?;
         plain.sizes[1].is_multiple_of(4).then_some(())?;
         for of in [a, b] {
-            let Steps { row, col, batches } = Steps::of(of);
+            let Strides { row, col, batches } = Strides::from_tensor(of);
             let steps = [row, batches[0], batches[1]];
             let fits = col == 1 && of.meta.shape()[of.rank() - 1].is_multiple_of(4);
             (fits && steps.iter().all(|step| step.is_multiple_of(4))).then_some(())?;
@@ -147,7 +147,7 @@ impl Plain {
     /// However they lie.
     fn any(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
         let mut plain = Self::new(product, a, b, Shader::Any)?;
-        let (of_a, of_b) = (Steps::of(a), Steps::of(b));
+        let (of_a, of_b) = (Strides::from_tensor(a), Strides::from_tensor(b));
         let along_a = match product {
             Product::Tn => [of_a.col, of_a.row],
             _ => [of_a.row, of_a.col],
@@ -212,14 +212,14 @@ impl Plain {
 
 /// How a factor lies in its buffer: elements from row to row, from column to column, and from batch to batch.
 #[derive(Clone, Copy)]
-struct Steps {
+struct Strides {
     row: usize,
     col: usize,
     batches: [usize; 2],
 }
 
-impl Steps {
-    fn of(tensor: &CubeTensor) -> Self {
+impl Strides {
+    fn from_tensor(tensor: &CubeTensor) -> Self {
         let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
         let rank = shape.num_dims();
         // An axis of one element is never stepped along.

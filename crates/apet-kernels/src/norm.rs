@@ -132,7 +132,7 @@ impl Norms for Flex {
             #[inline(always)]
             |i, y| {
                 let x = &x[i * width..][..width];
-                let row = Row::of(x, kind);
+                let row = RowMoments::new(x, kind);
                 for ((y, &x), &s) in y.iter_mut().zip(x).zip(scale) {
                     *y = row.normalize(x) * s;
                 }
@@ -160,7 +160,7 @@ impl Norms for Flex {
             #[inline(always)]
             |i, dy| {
                 let x = &x[i * width..][..width];
-                let row = Row::of(x, kind);
+                let row = RowMoments::new(x, kind);
                 for (g, &s) in dy.iter_mut().zip(scale) {
                     *g *= s;
                 }
@@ -189,7 +189,7 @@ impl Norms for Flex {
             #[inline(always)]
             |i, sums| {
                 let [x, dy] = [x, dy].map(|all| &all[i * width..][..width]);
-                let row = Row::of(x, kind);
+                let row = RowMoments::new(x, kind);
                 for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {
                     *sum += row.normalize(x) * dy;
                 }
@@ -216,14 +216,14 @@ impl Norms for Flex {
 
 /// How a row is normalized.
 #[derive(Clone, Copy)]
-struct Row {
+struct RowMoments {
     mean: f32,
     r: f32,
 }
 
-impl Row {
+impl RowMoments {
     #[inline(always)]
-    fn of(x: &[f32], kind: Normalization) -> Self {
+    fn new(x: &[f32], kind: Normalization) -> Self {
         let share = 1.0 / x.len() as f32;
         let mean = if kind.centered { sum(x) * share } else { 0.0 };
         let variance = squares(x, mean) * share;

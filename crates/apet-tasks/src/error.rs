@@ -4,14 +4,14 @@ use std::fmt;
 
 /// A row of a file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum RowLocation {
     /// A line of a text file, as an editor counts it.
     Line(usize),
     /// A row of a file without lines: an array or a table.
     Row(usize),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RowLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(n) => write!(f, "line {n}"),
@@ -40,22 +40,24 @@ pub enum TaskError {
         problem: String,
     },
     /// A row can not be read.
-    #[error("{file}: {place}: {problem}")]
+    #[error("{file}: {location}: {problem}")]
     Row {
         /// Name of the file.
         file: String,
         /// The row.
-        place: Place,
+        location: RowLocation,
         /// What was found, what was expected.
         problem: String,
     },
     /// A row lacks a column.
-    #[error("{file}: {place}: no column \"{column}\", found {found}; set {field} to one of these")]
+    #[error(
+        "{file}: {location}: no column \"{column}\", found {found}; set {field} to one of these"
+    )]
     Column {
         /// Name of the file.
         file: String,
         /// The first row without it.
-        place: Place,
+        location: RowLocation,
         /// The column looked for.
         column: String,
         /// The columns that are there.
@@ -64,12 +66,12 @@ pub enum TaskError {
         field: &'static str,
     },
     /// A value is not what its column holds.
-    #[error("{file}: {place}, column \"{column}\": found {found}, expected {expected}")]
+    #[error("{file}: {location}, column \"{column}\": found {found}, expected {expected}")]
     Cell {
         /// Name of the file.
         file: String,
         /// The row.
-        place: Place,
+        location: RowLocation,
         /// The column.
         column: String,
         /// The value.

@@ -115,16 +115,16 @@ fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
 
 /// The files that hold a split, in order: one, or all parts of one that is cut; none where there is none.
 fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, TaskError> {
-    let mut found: Vec<(&String, Part<'_>)> = Vec::new();
+    let mut found: Vec<(&String, SplitPart<'_>)> = Vec::new();
     for name in names {
-        let Some(part) = Format::of(name).and_then(|_| part(name)) else {
+        let Some(part) = Format::from_name(name).and_then(|_| part(name)) else {
             continue;
         };
         if !stems.contains(&part.split) {
             continue;
         }
         if let Some((other, first)) = found.first()
-            && (part.number.is_none() || (first.split, first.of) != (part.split, part.of))
+            && (part.number.is_none() || (first.split, first.total) != (part.split, part.total))
         {
             return Err(TaskError::file(
                 dir.join(name).display().to_string(),
@@ -139,13 +139,13 @@ fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, Ta
     let complete = complete.filter(|(at, (_, part))| part.number.is_none_or(|n| n == *at));
     let (complete, here) = (complete.count(), found.len());
     if let Some((name, part)) = found.first()
-        && (complete < here || here != part.of)
+        && (complete < here || here != part.total)
     {
         return Err(TaskError::file(
             dir.join(name).display().to_string(),
             format!(
                 "found {here} of the {} parts of the split, expected all, each once",
-                part.of
+                part.total
             ),
         ));
     }
@@ -153,29 +153,29 @@ fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, Ta
 }
 
 /// What a file's name says that it holds.
-struct Part<'a> {
+struct SplitPart<'a> {
     split: &'a str,
     /// From 0; none of a split in one file.
     number: Option<usize>,
     /// Parts of the split.
-    of: usize,
+    total: usize,
 }
 
 /// `train-00000-of-00003.parquet` is the first of 3 parts of `train`; `train.csv` is all of it.
-fn part(name: &str) -> Option<Part<'_>> {
+fn part(name: &str) -> Option<SplitPart<'_>> {
     let stem = Path::new(name).file_stem()?.to_str()?;
-    let Some((rest, of)) = stem.rsplit_once("-of-") else {
-        return Some(Part {
+    let Some((rest, total)) = stem.rsplit_once("-of-") else {
+        return Some(SplitPart {
             split: stem,
             number: None,
-            of: 1,
+            total: 1,
         });
     };
     let (split, number) = rest.rsplit_once('-')?;
-    Some(Part {
+    Some(SplitPart {
         split,
         number: Some(number.parse().ok()?),
-        of: of.parse().ok()?,
+        total: total.parse().ok()?,
     })
 }
 

@@ -38,7 +38,7 @@ impl Labels {
     ///
     /// # Errors
     /// On fewer than 2 or more than 1,000 classes.
-    pub(crate) fn of_rows(
+    pub(crate) fn from_rows(
         file: &str,
         column: &str,
         rows: &[Vec<Row>],
@@ -146,18 +146,18 @@ fn written(x: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Place;
+    use crate::error::RowLocation;
 
-    fn of(values: &[Cell]) -> Result<Labels, TaskError> {
+    fn labels_from(values: &[Cell]) -> Result<Labels, TaskError> {
         let rows: Vec<Row> = values
             .iter()
             .enumerate()
             .map(|(i, c)| Row {
-                place: Place::Row(i + 1),
+                location: RowLocation::Row(i + 1),
                 cells: vec![c.clone()],
             })
             .collect();
-        Labels::of_rows("train.csv", "label", &[rows], 0)
+        Labels::from_rows("train.csv", "label", &[rows], 0)
     }
 
     fn class(number: usize) -> Reading {
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn numbers_are_sorted_by_value_and_names_by_text() {
-        let numbers = of(&[text("10"), Cell::Int(2), Cell::Real(-1.0), text("2.0")]).unwrap();
+        let numbers =
+            labels_from(&[text("10"), Cell::Int(2), Cell::Real(-1.0), text("2.0")]).unwrap();
         assert_eq!(
             numbers,
             Labels::Numbers(vec!["-1".into(), "2".into(), "10".into()])
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(numbers.read(&text(" 10 ")), class(2));
         // A task whose classes are -1 and others: -1 is a class.
         assert_eq!(numbers.read(&Cell::Int(-1)), class(0));
-        let names = of(&[text("10"), text("b"), Cell::Bool(true), text("a")]).unwrap();
+        let names = labels_from(&[text("10"), text("b"), Cell::Bool(true), text("a")]).unwrap();
         assert_eq!(names.names(), ["10", "a", "b", "true"]);
         assert_eq!(names.read(&Cell::Int(10)), class(0));
         assert_eq!(names.read(&text("c")), Reading::Outside);
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_column_that_holds_no_classes_is_refused() {
-        let e = of(&[text("a"), text("a"), Cell::Null])
+        let e = labels_from(&[text("a"), text("a"), Cell::Null])
             .unwrap_err()
             .to_string();
         assert!(
@@ -249,7 +250,7 @@ mod tests {
             "{e}"
         );
         let ids: Vec<Cell> = (0..1001).map(Cell::Int).collect();
-        let e = of(&ids).unwrap_err().to_string();
+        let e = labels_from(&ids).unwrap_err().to_string();
         assert!(
             e.contains("found 1001 different labels") && e.contains("..."),
             "{e}"

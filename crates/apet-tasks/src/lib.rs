@@ -16,7 +16,7 @@ mod sentences;
 mod task;
 
 pub use def::{TASKS, TaskDef, builtin};
-pub use error::{Place, TaskError};
+pub use error::{RowLocation, TaskError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use find::{SplitPaths, find_splits};
 pub use load::{SplitFiles, load, target_length};

@@ -44,7 +44,7 @@ fn rows(files: &[SplitFile], wanted: &[Wanted<'_>]) -> Result<Vec<Vec<Row>>, Tas
 /// One sentence with file, row, column, what was found and what was expected.
 pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Task, TaskError> {
     let def = builtin(&spec.name);
-    let columns = Columns::of(spec, def)?;
+    let columns = Columns::new(spec, def)?;
     let metric = metric(spec, def)?;
     let mut notes = Vec::new();
 
@@ -54,7 +54,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         _ if metric.of_texts() => Labels::Texts,
         Some(def) => Labels::Known(def.labels.iter().map(|&l| l.into()).collect()),
         None if !spec.labels.is_empty() => Labels::Known(spec.labels.clone()),
-        None => Labels::of_rows(name(&files.train), columns.label, &of_train, label_at)?,
+        None => Labels::from_rows(name(&files.train), columns.label, &of_train, label_at)?,
     };
     check_words(spec, def, &columns, &labels)?;
     if metric == Metric::F1 && labels.names().len() != 2 {
@@ -235,12 +235,12 @@ fn check_words(
 
 /// Rows that ask the same become one, where the first of them stands, with the answers of all.
 fn joined(rows: Vec<Example>) -> Vec<Example> {
-    let mut places = HashMap::new();
+    let mut locations = HashMap::new();
     let mut joined: Vec<Example> = Vec::new();
     for row in rows {
         let asked = (row.text.clone(), row.pair.clone());
-        let place = *places.entry(asked).or_insert(joined.len());
-        match joined.get_mut(place).map(|first| &mut first.answer) {
+        let location = *locations.entry(asked).or_insert(joined.len());
+        match joined.get_mut(location).map(|first| &mut first.answer) {
             Some(Answer::Texts(texts)) => {
                 if let Answer::Texts(more) = row.answer {
                     texts.extend(more);
@@ -316,7 +316,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// The spec's columns, else the known task's, else `text` and `label`.
-    fn of(spec: &'a TaskSpec, def: Option<&'static TaskDef>) -> Result<Self, TaskError> {
+    fn new(spec: &'a TaskSpec, def: Option<&'static TaskDef>) -> Result<Self, TaskError> {
         let text = spec
             .text_column
             .as_deref()
@@ -402,11 +402,11 @@ impl Reader<'_> {
 
     /// `None`: the row has no label and the task leaves such rows out.
     fn example(&self, file: &SplitFile, row: Row) -> Result<Option<Example>, TaskError> {
-        let place = row.place;
+        let location = row.location;
         let refuse = |column: &str, cell: &Cell, expected: String| {
             Err(TaskError::Cell {
                 file: file.name.clone(),
-                place,
+                location,
                 column: column.into(),
                 found: cell.shown(),
                 expected,

@@ -20,7 +20,7 @@ pub struct Overlap {
 
 impl Overlap {
     /// `shared` pieces, of a prediction and a target of so many.
-    fn of(shared: usize, predicted: usize, target: usize) -> Self {
+    fn from_counts(shared: usize, predicted: usize, target: usize) -> Self {
         Self {
             precision: shared as f64 / predicted.max(1) as f64,
             recall: shared as f64 / target.max(1) as f64,
@@ -59,7 +59,7 @@ fn shared<T: Eq + Hash>(
 }
 
 /// Scores predicted classes; one that is no class of the task is wrong. 0 for a metric of texts.
-pub fn of_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64 {
+pub fn score_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64 {
     match metric {
         Metric::Accuracy => accuracy(predicted, gold),
         Metric::F1 => f1(predicted, gold, 1),
@@ -69,7 +69,7 @@ pub fn of_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64 {
 }
 
 /// Scores written texts, each beside all that are right. 0 for a metric of classes.
-pub fn of_texts(metric: Metric, written: &[String], right: &[&[String]]) -> f64 {
+pub fn score_texts(metric: Metric, written: &[String], right: &[&[String]]) -> f64 {
     let mean = |score: &dyn Fn(&str, &[String]) -> f64| {
         let scores = written
             .iter()

@@ -9,7 +9,7 @@ mod table;
 
 use std::path::Path;
 
-use crate::error::{Place, TaskError, quoted};
+use crate::error::{RowLocation, TaskError, quoted};
 
 /// The form of a split's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Format {
 
 impl Format {
     /// The format a file's name ends with.
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "jsonl" | "ndjson" => Some(Self::Jsonl),
@@ -98,7 +98,7 @@ impl Cell {
 /// The wanted columns of one row, in the order they were asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
-    pub(crate) place: Place,
+    pub(crate) location: RowLocation,
     pub(crate) cells: Vec<Cell>,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct Row {
 /// # Errors
 /// Names the file, the row, what was found and what was expected. No rows is an error.
 pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
-    let rows = match Format::of(&file.name) {
+    let rows = match Format::from_name(&file.name) {
         Some(Format::Jsonl) => json::lines(&file.name, text(file)?, wanted)?,
         Some(Format::Json) => json::array_or_lines(&file.name, text(file)?, wanted)?,
         Some(Format::Csv) => table::rows(&file.name, text(file)?, b',', wanted)?,
@@ -147,7 +147,7 @@ fn text(file: &SplitFile) -> Result<&str, TaskError> {
         let byte = file.bytes.get(e.valid_up_to()).copied().unwrap_or_default();
         TaskError::Row {
             file: file.name.clone(),
-            place: Place::Line(line),
+            location: RowLocation::Line(line),
             problem: format!("found the byte 0x{byte:02x}, expected UTF-8; save the file as UTF-8"),
         }
     })?;
@@ -157,13 +157,13 @@ fn text(file: &SplitFile) -> Result<&str, TaskError> {
 /// The error for a row without a required column, given the columns it has.
 fn missing<S: AsRef<str>>(
     file: &str,
-    place: Place,
+    location: RowLocation,
     wanted: &Wanted<'_>,
     found: impl IntoIterator<Item = S>,
 ) -> TaskError {
     TaskError::Column {
         file: file.into(),
-        place,
+        location,
         column: wanted.name.into(),
         found: crate::error::listed(found),
         field: wanted.field,

@@ -4,7 +4,7 @@
 use apet_record::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Place, TaskError};
+use crate::error::{RowLocation, TaskError};
 use crate::load::SplitFiles;
 use crate::read::SplitFile;
 
@@ -76,7 +76,7 @@ fn read(file: &str, bytes: &[u8]) -> Result<Vec<Sentence>, TaskError> {
             }),
             other => Err(TaskError::Cell {
                 file: file.into(),
-                place: Place::Row(i + 1),
+                location: RowLocation::Row(i + 1),
                 column: "class".into(),
                 found: other.map_or("null".into(), |class| class.to_string()),
                 expected: "0 or 1".into(),

@@ -99,7 +99,7 @@ impl Trainer<'_> {
                 let written = self.written(rows, &order).await?;
                 let right = order.iter().map(|&row| &texts[row].right[..]);
                 let right: Vec<&[String]> = right.collect();
-                let score = metrics::of_texts(self.metric, &written, &right);
+                let score = metrics::score_texts(self.metric, &written, &right);
                 let loss = self.loss_of_texts(rows, &order, texts).await?;
                 let answers: Vec<_> = written.into_iter().map(Prediction::Text).collect();
                 (score, loss, answers)
@@ -140,7 +140,7 @@ impl Trainer<'_> {
         }
         // A class that there is none of is never right.
         let counted: Vec<usize> = predicted.iter().map(|p| p.unwrap_or(classes)).collect();
-        let score = metrics::of_classes(self.metric, &counted, gold);
+        let score = metrics::score_classes(self.metric, &counted, gold);
         (score, loss / count.max(1) as f64, predicted)
     }
 

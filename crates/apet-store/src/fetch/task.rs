@@ -28,7 +28,7 @@ pub fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
     let splits = [splits.train, splits.dev, splits.test];
     for split in splits.iter().flatten() {
         ensure!(
-            Format::of(&split.name) == Some(Format::Jsonl),
+            Format::from_name(&split.name) == Some(Format::Jsonl),
             "{}: the store keeps JSON lines (.jsonl) only; use it in place with apet run --data {}",
             split.name,
             from.display()

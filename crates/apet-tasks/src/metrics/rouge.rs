@@ -7,7 +7,7 @@ pub fn n(prediction: &str, target: &str, n: usize) -> Overlap {
     let (prediction, target) = (words(prediction), words(target));
     let [prediction, target] = [&prediction, &target].map(|words| words.windows(n.max(1)));
     let shared = shared(prediction.clone(), target.clone());
-    Overlap::of(shared, prediction.len(), target.len())
+    Overlap::from_counts(shared, prediction.len(), target.len())
 }
 
 /// ROUGE-L: the longest common subsequence of words.
@@ -26,7 +26,7 @@ pub fn l(prediction: &str, target: &str) -> Overlap {
             before = above;
         }
     }
-    Overlap::of(lengths[prediction.len()], prediction.len(), target.len())
+    Overlap::from_counts(lengths[prediction.len()], prediction.len(), target.len())
 }
 
 /// Runs of the letters a to z and digits, of small letters; those of more than three are stemmed.

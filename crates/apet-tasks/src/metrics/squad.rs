@@ -19,7 +19,7 @@ pub fn f1(answer: &str, golds: &[String]) -> f64 {
 fn f1_with(answer: &str, gold: &str) -> f64 {
     let [answer, gold] = [answer, gold].map(|text| text.split_whitespace());
     let shared = shared(answer.clone(), gold.clone());
-    Overlap::of(shared, answer.count(), gold.count()).f()
+    Overlap::from_counts(shared, answer.count(), gold.count()).f()
 }
 
 /// Small letters, without ASCII punctuation and the words a, an and the; one space between words.

@@ -90,7 +90,7 @@ fn a_corpus_is_scored_as_by_sacrebleu() {
         let pairs = pairs.map(|pair| (text(&pair[0]).to_owned(), texts(&pair[1])));
         let (predictions, references): (Vec<_>, Vec<_>) = pairs.unzip();
         let references: Vec<&[String]> = references.iter().map(|texts| &texts[..]).collect();
-        let score = of_texts(Metric::Bleu, &predictions, &references);
+        let score = score_texts(Metric::Bleu, &predictions, &references);
         near(score, &case["score"], case);
     }
     assert_eq!(bleu::corpus(&[], &[]), 0.0);

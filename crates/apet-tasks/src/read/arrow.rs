@@ -12,7 +12,7 @@ use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, DataType};
 
 use super::{Cell, Row, SplitFile, Wanted, missing};
-use crate::error::{Place, TaskError};
+use crate::error::{RowLocation, TaskError};
 
 /// What an Arrow file begins with, and a stream does not.
 const FILE: &[u8] = b"ARROW1";
@@ -59,13 +59,13 @@ fn of_batch(
     if let Some((absent, _)) = pairs.into_iter().find(|(w, c)| w.required && c.is_none()) {
         let schema = batch.schema();
         let found = schema.fields().iter().map(|field| field.name());
-        return Err(missing(&file.name, Place::Row(1), absent, found));
+        return Err(missing(&file.name, RowLocation::Row(1), absent, found));
     }
     for at in 0..batch.num_rows() {
         let cells = columns.iter();
         let cells = cells.map(|column| column.map_or(Cell::Absent, |column| cell(column, at)));
         rows.push(Row {
-            place: Place::Row(rows.len() + 1),
+            location: RowLocation::Row(rows.len() + 1),
             cells: cells.collect(),
         });
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Cell, Row, Wanted, missing};
-use crate::error::{Place, TaskError};
+use crate::error::{RowLocation, TaskError};
 
 /// One object a line; empty lines are skipped.
 pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
@@ -12,13 +12,13 @@ pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec
         if line.trim().is_empty() {
             continue;
         }
-        let place = Place::Line(i + 1);
+        let location = RowLocation::Line(i + 1);
         let value = serde_json::from_str(line).map_err(|e| TaskError::Row {
             file: file.into(),
-            place,
+            location,
             problem: format!("bad JSON, {}, expected one object a line", problem(&e)),
         })?;
-        rows.push(row(file, place, value, wanted)?);
+        rows.push(row(file, location, value, wanted)?);
     }
     Ok(rows)
 }
@@ -34,11 +34,11 @@ pub(super) fn array_or_lines(
     }
     let values: Vec<Value> = serde_json::from_str(text).map_err(|e| TaskError::Row {
         file: file.into(),
-        place: Place::Line(e.line()),
+        location: RowLocation::Line(e.line()),
         problem: format!("bad JSON, {}, expected an array of objects", problem(&e)),
     })?;
     let rows = values.into_iter().enumerate();
-    rows.map(|(i, value)| row(file, Place::Row(i + 1), value, wanted))
+    rows.map(|(i, value)| row(file, RowLocation::Row(i + 1), value, wanted))
         .collect()
 }
 
@@ -50,11 +50,16 @@ fn problem(error: &serde_json::Error) -> String {
     format!("{what} at character {}", error.column())
 }
 
-fn row(file: &str, place: Place, value: Value, wanted: &[Wanted<'_>]) -> Result<Row, TaskError> {
+fn row(
+    file: &str,
+    location: RowLocation,
+    value: Value,
+    wanted: &[Wanted<'_>],
+) -> Result<Row, TaskError> {
     let Value::Object(mut object) = value else {
         return Err(TaskError::Row {
             file: file.into(),
-            place,
+            location,
             problem: format!("found {}, expected an object", cell(value).shown()),
         });
     };
@@ -62,10 +67,10 @@ fn row(file: &str, place: Place, value: Value, wanted: &[Wanted<'_>]) -> Result<
         .iter()
         .find(|w| w.required && !object.contains_key(w.name))
     {
-        return Err(missing(file, place, absent, object.keys()));
+        return Err(missing(file, location, absent, object.keys()));
     }
     let cells = wanted.iter().map(|w| take(&mut object, w.name)).collect();
-    Ok(Row { place, cells })
+    Ok(Row { location, cells })
 }
 
 fn take(object: &mut Map<String, Value>, name: &str) -> Cell {

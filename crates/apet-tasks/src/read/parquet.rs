@@ -9,7 +9,7 @@ use parquet::{
 };
 
 use super::{Cell, Row, SplitFile, Wanted, missing};
-use crate::error::{Place, TaskError};
+use crate::error::{RowLocation, TaskError};
 
 /// The rows of a Parquet file; other columns than the wanted ones are not decoded.
 ///
@@ -34,7 +34,7 @@ fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskErro
     let has = |w: &Wanted<'_>| fields.iter().any(|f| f.name() == w.name);
     if let Some(absent) = wanted.iter().find(|w| w.required && !has(w)) {
         let found = fields.iter().map(|f| f.name());
-        return Err(missing(&file.name, Place::Row(1), absent, found));
+        return Err(missing(&file.name, RowLocation::Row(1), absent, found));
     }
     let is_wanted = |name: &str| wanted.iter().any(|w| w.name == name);
     let kept = fields
@@ -50,11 +50,11 @@ fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskErro
         .map_err(unreadable)?;
     let mut rows = Vec::new();
     for (i, row) in table.enumerate() {
-        let place = Place::Row(i + 1);
+        let location = RowLocation::Row(i + 1);
         let mut columns = row
             .map_err(|e| TaskError::Row {
                 file: file.name.clone(),
-                place,
+                location,
                 problem: format!("can not be read as Parquet: {e}"),
             })?
             .into_columns();
@@ -65,7 +65,7 @@ fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskErro
             })
         });
         rows.push(Row {
-            place,
+            location,
             cells: cells.collect(),
         });
     }

@@ -3,7 +3,7 @@
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
 use super::{Cell, Row, Wanted, missing};
-use crate::error::{Place, TaskError};
+use crate::error::{RowLocation, TaskError};
 
 /// The rows of a table whose first line names the columns.
 pub(super) fn rows(
@@ -28,13 +28,13 @@ pub(super) fn rows(
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| unreadable(file, text, &e))?;
-        let place = place(text, record.position());
+        let location = location(text, record.position());
         let cells = positions.iter().map(|p| {
             p.and_then(|i| record.get(i))
                 .map_or(Cell::Absent, |text| Cell::Text(text.into()))
         });
         rows.push(Row {
-            place,
+            location,
             cells: cells.collect(),
         });
     }
@@ -53,12 +53,12 @@ fn position(
     match (found.next(), found.next()) {
         (Some((i, _)), None) => Ok(Some(i)),
         (None, _) if wanted.required && !header.is_empty() => {
-            Err(missing(file, Place::Line(1), wanted, header))
+            Err(missing(file, RowLocation::Line(1), wanted, header))
         }
         (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(TaskError::Row {
             file: file.into(),
-            place: Place::Line(1),
+            location: RowLocation::Line(1),
             problem: format!(
                 "found the column \"{}\" twice, expected it once",
                 wanted.name
@@ -78,21 +78,21 @@ fn unreadable(file: &str, text: &str, error: &csv::Error) -> TaskError {
     };
     TaskError::Row {
         file: file.into(),
-        place: place(text, error.position()),
+        location: location(text, error.position()),
         problem,
     }
 }
 
 /// The line a record begins on. The reader's position may still be before the
 /// line breaks that end the record above.
-fn place(text: &str, position: Option<&Position>) -> Place {
+fn location(text: &str, position: Option<&Position>) -> RowLocation {
     let Some(position) = position else {
-        return Place::Line(1);
+        return RowLocation::Line(1);
     };
     let rest = text
         .as_bytes()
         .get(position.byte() as usize..)
         .unwrap_or_default();
     let breaks = rest.iter().take_while(|&&b| b == b'\r' || b == b'\n');
-    Place::Line(position.line() as usize + breaks.filter(|&&b| b == b'\n').count())
+    RowLocation::Line(position.line() as usize + breaks.filter(|&&b| b == b'\n').count())
 }

@@ -24,9 +24,9 @@ fn wanted() -> [Wanted<'static>; 2] {
     ]
 }
 
-fn read(name: &str, content: &str) -> Vec<(Place, Vec<Cell>)> {
+fn read(name: &str, content: &str) -> Vec<(RowLocation, Vec<Cell>)> {
     let rows = rows(&file(name, content), &wanted()).unwrap();
-    rows.into_iter().map(|r| (r.place, r.cells)).collect()
+    rows.into_iter().map(|r| (r.location, r.cells)).collect()
 }
 
 fn problem(name: &str, content: impl Into<Vec<u8>>) -> String {
@@ -41,10 +41,10 @@ fn text(t: &str) -> Cell {
 
 #[test]
 fn formats_are_known_by_their_ending() {
-    let formats = ["a.jsonl", "b/a.JSON", "a.csv", "a.tsv", "a.x.parquet"].map(Format::of);
+    let formats = ["a.jsonl", "b/a.JSON", "a.csv", "a.tsv", "a.x.parquet"].map(Format::from_name);
     use Format::*;
     assert_eq!(formats, [Jsonl, Json, Csv, Tsv, Parquet].map(Some));
-    assert_eq!(["jsonl", "a.gz", ""].map(Format::of), [None; 3]);
+    assert_eq!(["jsonl", "a.gz", ""].map(Format::from_name), [None; 3]);
     assert!(problem("a.txt", "x").starts_with("a.txt: found an unknown ending, expected .jsonl"));
 }
 
@@ -55,8 +55,8 @@ fn json_lines_keep_their_line_numbers() {
     assert_eq!(
         read("t.jsonl", content),
         [
-            (Place::Line(1), vec![text("a"), Cell::Int(1)]),
-            (Place::Line(3), vec![text("b\n"), Cell::Real(0.5)]),
+            (RowLocation::Line(1), vec![text("a"), Cell::Int(1)]),
+            (RowLocation::Line(3), vec![text("b\n"), Cell::Real(0.5)]),
         ]
     );
     assert_eq!(read("t.json", content), read("t.jsonl", content));
@@ -66,8 +66,8 @@ fn json_lines_keep_their_line_numbers() {
             " [{\"text\":null},\n{\"text\":true,\"label\":\"x\"}]"
         ),
         [
-            (Place::Row(1), vec![Cell::Null, Cell::Absent]),
-            (Place::Row(2), vec![Cell::Bool(true), text("x")]),
+            (RowLocation::Row(1), vec![Cell::Null, Cell::Absent]),
+            (RowLocation::Row(2), vec![Cell::Bool(true), text("x")]),
         ]
     );
 }
@@ -80,21 +80,21 @@ fn tables_are_read_with_and_without_quotes() {
             "id, text ,label\r\n7,\"a, \"\"b\"\"\nc\",1\n\n8,d,\n"
         ),
         [
-            (Place::Line(2), vec![text("a, \"b\"\nc"), text("1")]),
-            (Place::Line(5), vec![text("d"), text("")]),
+            (RowLocation::Line(2), vec![text("a, \"b\"\nc"), text("1")]),
+            (RowLocation::Line(5), vec![text("d"), text("")]),
         ]
     );
     // GLUE's TSV files have quotes that are never closed.
     assert_eq!(
         read("t.tsv", "label\ttext\n1\t\"a, b\n0\tc\"\n"),
         [
-            (Place::Line(2), vec![text("\"a, b"), text("1")]),
-            (Place::Line(3), vec![text("c\""), text("0")]),
+            (RowLocation::Line(2), vec![text("\"a, b"), text("1")]),
+            (RowLocation::Line(3), vec![text("c\""), text("0")]),
         ]
     );
     assert_eq!(
         read("t.csv", "text\na\n"),
-        [(Place::Line(2), vec![text("a"), Cell::Absent])]
+        [(RowLocation::Line(2), vec![text("a"), Cell::Absent])]
     );
 }
 
@@ -267,12 +267,12 @@ mod parquet {
     fn every_common_compression_is_read() {
         for compression in compressions() {
             let rows = rows(&file("t.parquet", written(compression)), &wanted()).unwrap();
-            let read: Vec<(Place, Vec<Cell>)> =
-                rows.into_iter().map(|r| (r.place, r.cells)).collect();
+            let read: Vec<(RowLocation, Vec<Cell>)> =
+                rows.into_iter().map(|r| (r.location, r.cells)).collect();
             let expected = [
-                (Place::Row(1), vec![text("a film"), Cell::Int(1)]),
-                (Place::Row(2), vec![text("caf\u{e9}"), Cell::Int(0)]),
-                (Place::Row(3), vec![Cell::Null, Cell::Int(-1)]),
+                (RowLocation::Row(1), vec![text("a film"), Cell::Int(1)]),
+                (RowLocation::Row(2), vec![text("caf\u{e9}"), Cell::Int(0)]),
+                (RowLocation::Row(3), vec![Cell::Null, Cell::Int(-1)]),
             ];
             assert_eq!(read, expected, "{compression}");
         }

@@ -53,7 +53,7 @@ fn task(name: &str, spec: &RunSpec) -> Task {
         name: format!("{name}.jsonl"),
         bytes: read(&format!("tasks/{name}.jsonl")),
     };
-    assert_eq!(Format::of(&file.name), Some(Format::Jsonl));
+    assert_eq!(Format::from_name(&file.name), Some(Format::Jsonl));
     let files = SplitFiles {
         train: vec![file.clone()],
         dev: vec![file.clone()],
@@ -73,13 +73,13 @@ fn right(task: &Task) -> Vec<Vec<String>> {
 fn score(task: &Task, golden: &Golden) -> f64 {
     if golden.metric.of_texts() {
         let right: Vec<&[String]> = golden.right.iter().map(|texts| &texts[..]).collect();
-        return metrics::of_texts(task.metric, &golden.given, &right);
+        return metrics::score_texts(task.metric, &golden.given, &right);
     }
     let class = |word: &String| task.labels.iter().position(|label| label == word);
     let given: Option<Vec<usize>> = golden.given.iter().map(class).collect();
     let gold = task.train.iter().map(|row| row.answer.class());
     let gold: Option<Vec<usize>> = gold.collect();
-    metrics::of_classes(task.metric, &given.unwrap(), &gold.unwrap())
+    metrics::score_classes(task.metric, &given.unwrap(), &gold.unwrap())
 }
 
 /// What a family's tokenizer makes of the first rows, in the form of the golden file.
