@@ -1,5 +1,5 @@
-//! Writes the splits of the task `sentences` for the page: `sentences FROM TO`, FROM being the folder
-//! with imdb.json, yelp.json and amazon.json, and TO that of the tasks.
+//! Writes the splits of the task `sentences` for the page: `sentences FROM TO`, where FROM is the folder
+//! of imdb.json, yelp.json and amazon.json, and TO the folder of the tasks.
 
 use std::error::Error;
 use std::fs;

@@ -1,31 +1,31 @@
-//! The tasks this lab knows by name.
+//! The built-in tasks.
 
 use apet_record::Metric;
 
-/// A task known by name: where its texts and labels are.
+/// A built-in task: the columns of its texts and answers, its classes and its metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskDef {
-    /// Name as in the spec.
+    /// Name in the spec.
     pub name: &'static str,
-    /// What a reader calls it.
+    /// Name for display.
     pub title: &'static str,
     /// Column of the (first) text.
     pub text: &'static str,
     /// Column of the second text, for sentence pairs.
     pub pair: Option<&'static str>,
-    /// Column of the label, or of the right texts.
+    /// Column of the label, or of the correct texts.
     pub label: &'static str,
-    /// Class names in label order; none where answers are texts.
+    /// Class names in label order; empty if answers are texts.
     pub labels: &'static [&'static str],
-    /// How answers are scored.
+    /// The metric that scores answers.
     pub metric: Metric,
-    /// Tokens of an answer that is a text.
+    /// Maximum length in tokens of an answer that is a text.
     pub target_length: usize,
-    /// The source gives rows its annotators did not agree on the label -1; they are left out.
+    /// Whether rows with the label -1 are dropped: the source marks disagreement of its annotators with it.
     pub drops_unlabelled: bool,
-    /// Where the rows come from.
+    /// Source of the rows.
     pub source: &'static str,
-    /// Under what terms.
+    /// Licence of the rows.
     pub licence: &'static str,
 }
 
@@ -56,7 +56,7 @@ const WRITTEN: TaskDef = TaskDef {
     ..SENTENCE
 };
 
-/// The tasks known by name. Columns and label order are those of the Hugging Face data sets.
+/// The built-in tasks. Columns and label order are those of the Hugging Face data sets.
 pub const TASKS: &[TaskDef] = &[
     TaskDef {
         name: "sentences",
@@ -99,7 +99,7 @@ pub const TASKS: &[TaskDef] = &[
     },
     TaskDef {
         name: "mrpc",
-        title: "MRPC: do two sentences say the same (GLUE)",
+        title: "MRPC: do two sentences mean the same (GLUE)",
         labels: &["not_equivalent", "equivalent"],
         source: "Dolan and Brockett (2005), as in GLUE",
         licence: "research use",
@@ -119,7 +119,7 @@ pub const TASKS: &[TaskDef] = &[
         text: "question",
         pair: Some("sentence"),
         labels: &["entailment", "not_entailment"],
-        source: "made from SQuAD (Rajpurkar et al., 2016), as in GLUE",
+        source: "derived from SQuAD (Rajpurkar et al., 2016), as in GLUE",
         licence: "CC BY-SA 4.0",
         ..PAIR
     },
@@ -146,7 +146,7 @@ pub const TASKS: &[TaskDef] = &[
     },
     TaskDef {
         name: "qqp",
-        title: "QQP: do two questions ask the same (GLUE)",
+        title: "QQP: do two questions mean the same (GLUE)",
         text: "question1",
         pair: Some("question2"),
         labels: &["not_duplicate", "duplicate"],
@@ -177,7 +177,7 @@ pub const TASKS: &[TaskDef] = &[
     },
     TaskDef {
         name: "trec",
-        title: "TREC: what a question asks for",
+        title: "TREC: the type of answer a question expects",
         text: "text",
         label: "coarse_label",
         labels: &["ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"],
@@ -226,7 +226,7 @@ pub const TASKS: &[TaskDef] = &[
     },
     TaskDef {
         name: "e2e_nlg",
-        title: "E2E: restaurants described in words",
+        title: "E2E: descriptions of restaurants",
         text: "mr",
         label: "ref",
         metric: Metric::Bleu,
@@ -236,7 +236,7 @@ pub const TASKS: &[TaskDef] = &[
     },
 ];
 
-/// The task known under `name`. `None`: the name is of the user's own task.
+/// The built-in task called `name`; `None` means a user's own task.
 pub fn builtin(name: &str) -> Option<&'static TaskDef> {
     TASKS.iter().find(|task| task.name == name)
 }

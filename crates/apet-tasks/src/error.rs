@@ -1,13 +1,13 @@
-//! Why a task can not be loaded, in one sentence.
+//! Errors of loading a task, each one sentence.
 
 use std::fmt;
 
-/// A row of a file, counted from 1.
+/// The location of a row in its file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowLocation {
     /// A line of a text file, as an editor counts it.
     Line(usize),
-    /// A row of a file without lines: an array or a table.
+    /// A row of an array or a table, which has no lines.
     Row(usize),
 }
 
@@ -20,33 +20,33 @@ impl fmt::Display for RowLocation {
     }
 }
 
-/// A task that can not be loaded, in one sentence.
+/// A task cannot be loaded. The message is one sentence with what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// A field of the task's spec can not be used.
+    /// A field of the task's spec is invalid.
     #[error("{field}: {problem}")]
     Field {
         /// Path of the field: `task.label_column`.
         field: &'static str,
-        /// What was found, what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
-    /// A file as a whole, or a directory, is not what was expected.
+    /// A file or directory as a whole is invalid.
     #[error("{file}: {problem}")]
     File {
         /// Name or path.
         file: String,
-        /// What was found, what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
-    /// A row can not be read.
+    /// A row is invalid.
     #[error("{file}: {location}: {problem}")]
     Row {
         /// Name of the file.
         file: String,
         /// The row.
         location: RowLocation,
-        /// What was found, what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
     /// A row lacks a column.
@@ -58,14 +58,14 @@ pub enum TaskError {
         file: String,
         /// The first row without it.
         location: RowLocation,
-        /// The column looked for.
+        /// The missing column.
         column: String,
-        /// The columns that are there.
+        /// The columns that exist.
         found: String,
         /// The field of the spec that names the column.
         field: &'static str,
     },
-    /// A value is not what its column holds.
+    /// A value is invalid for its column.
     #[error("{file}: {location}, column \"{column}\": found {found}, expected {expected}")]
     Cell {
         /// Name of the file.
@@ -76,7 +76,7 @@ pub enum TaskError {
         column: String,
         /// The value.
         found: String,
-        /// What may stand there.
+        /// The valid values.
         expected: String,
     },
 }
@@ -90,7 +90,7 @@ impl TaskError {
     }
 }
 
-/// A text of someone else's in a message: quoted, escaped, cut.
+/// Foreign text for a message: quoted, escaped, truncated.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 40;
     match text.char_indices().nth(LONGEST) {
@@ -99,7 +99,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// Names in a message: quoted, the first few of them.
+/// The first few names for a message, quoted.
 pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     const MOST: usize = 8;
     let mut names = names.into_iter();
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_others_are_escaped_and_cut() {
+    fn foreign_text_is_escaped_and_truncated() {
         assert_eq!(quoted("a\n\u{1b}"), r#""a\n\u{1b}""#);
         assert_eq!(
             quoted(&"ä".repeat(41)),

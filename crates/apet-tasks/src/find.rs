@@ -1,4 +1,4 @@
-//! The files of a task in a directory, natively only.
+//! Finds a task's files in a directory; native only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ const TRAIN: &[&str] = &["train"];
 const DEV: &[&str] = &["validation", "valid", "val", "dev", "validation_matched"];
 const TEST: &[&str] = &["test", "test_matched"];
 
-/// Where the splits of a task are.
+/// The paths of a task's splits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitPaths {
-    /// `train.*`, in one file or cut into several.
+    /// `train.*`, one file or several parts.
     pub train: Vec<PathBuf>,
-    /// `validation.*`, `valid.*`, `val.*` or `dev.*`; none where there is no such file.
+    /// `validation.*`, `valid.*`, `val.*` or `dev.*`; empty if there is no such file.
     pub dev: Vec<PathBuf>,
-    /// `test.*`; likewise.
+    /// `test.*`; empty if there is no such file.
     pub test: Vec<PathBuf>,
 }
 
@@ -26,7 +26,7 @@ impl SplitPaths {
     /// Reads the files.
     ///
     /// # Errors
-    /// Names the file that can not be read.
+    /// Names the file that cannot be read.
     pub fn read(&self) -> Result<SplitFiles, TaskError> {
         let all = |paths: &[PathBuf]| -> Result<Vec<SplitFile>, TaskError> {
             paths.iter().map(|path| read(path)).collect()
@@ -43,17 +43,16 @@ fn read(path: &Path) -> Result<SplitFile, TaskError> {
     let name = path.display().to_string();
     match fs::read(path) {
         Ok(bytes) => Ok(SplitFile { name, bytes }),
-        Err(e) => Err(TaskError::file(name, format!("can not be read: {e}"))),
+        Err(e) => Err(TaskError::file(name, format!("cannot be read: {e}"))),
     }
 }
 
 /// The splits in `dir`, or in its folder `data` as on the Hugging Face hub:
 /// `train.jsonl`, `validation.csv`, `test-00000-of-00002.parquet`, ...; or `train/data-00000-of-00002.arrow`, as
-/// `datasets.save_to_disk` leaves them.
+/// `datasets.save_to_disk` writes them.
 ///
 /// # Errors
-/// When `dir` can not be read, has no train file, two files for one split, or not all
-/// parts of one.
+/// If `dir` cannot be read, has no train file, has two files for one split, or lacks a part of one.
 pub fn find_splits(dir: &Path) -> Result<SplitPaths, TaskError> {
     let names = names(dir)?;
     let train = find(dir, &names, TRAIN)?;
@@ -85,7 +84,7 @@ pub fn find_splits(dir: &Path) -> Result<SplitPaths, TaskError> {
     ))
 }
 
-/// The parts of a split in a folder of its own.
+/// The parts of a split that has its own folder.
 fn saved(dir: &Path, stems: &[&str]) -> Result<Vec<PathBuf>, TaskError> {
     let folder = stems.iter().map(|stem| dir.join(stem));
     match folder.into_iter().find(|folder| folder.is_dir()) {
@@ -99,7 +98,7 @@ fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
     let unreadable = |e: std::io::Error| {
         TaskError::file(
             dir.display().to_string(),
-            format!("can not be read as a directory: {e}"),
+            format!("cannot be read as a directory: {e}"),
         )
     };
     let mut names = Vec::new();
@@ -113,7 +112,7 @@ fn names(dir: &Path) -> Result<Vec<String>, TaskError> {
     Ok(names)
 }
 
-/// The files that hold a split, in order: one, or all parts of one that is cut; none where there is none.
+/// The files of a split, in order: one file, or all its parts; empty if the split does not exist.
 fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, TaskError> {
     let mut found: Vec<(&String, SplitPart<'_>)> = Vec::new();
     for name in names {
@@ -129,7 +128,7 @@ fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, Ta
             return Err(TaskError::file(
                 dir.join(name).display().to_string(),
                 format!(
-                    "{other} holds the same split, expected one file a split, or all parts of one; move one away"
+                    "{other} holds the same split, expected one file for each split, or all of its parts; remove one of them"
                 ),
             ));
         }
@@ -152,16 +151,16 @@ fn find(dir: &Path, names: &[String], stems: &[&str]) -> Result<Vec<PathBuf>, Ta
     Ok(found.into_iter().map(|(name, _)| dir.join(name)).collect())
 }
 
-/// What a file's name says that it holds.
+/// The split and part that a file's name denotes.
 struct SplitPart<'a> {
     split: &'a str,
-    /// From 0; none of a split in one file.
+    /// Number of the part, from 0; `None` for a split in one file.
     number: Option<usize>,
-    /// Parts of the split.
+    /// Number of parts of the split.
     total: usize,
 }
 
-/// `train-00000-of-00003.parquet` is the first of 3 parts of `train`; `train.csv` is all of it.
+/// Parses a file name: `train-00000-of-00003.parquet` is the first of 3 parts of `train`, `train.csv` is all of it.
 fn part(name: &str) -> Option<SplitPart<'_>> {
     let stem = Path::new(name).file_stem()?.to_str()?;
     let Some((rest, total)) = stem.rsplit_once("-of-") else {
@@ -183,7 +182,7 @@ fn part(name: &str) -> Option<SplitPart<'_>> {
 mod tests {
     use super::*;
 
-    /// A directory of empty files that is removed at the end.
+    /// A directory of empty files, removed on drop.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -246,9 +245,9 @@ mod tests {
         assert!(test.is_empty());
     }
 
-    /// As `datasets` 5.2.0 saved them (20 rows in two parts, and 5).
+    /// Files saved by `datasets` 5.2.0 (20 rows in two parts, and 5).
     #[test]
-    fn what_datasets_saves_is_found_and_read() {
+    fn files_saved_by_datasets_are_found_and_read() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/arrow");
         let mut spec = apet_record::RunSpec::new("m", "sst2").task;
         let files = find_splits(&folder).unwrap().read().unwrap();
@@ -283,7 +282,7 @@ mod tests {
             e.contains("data-00000-of-00002.arrow") && e.contains("\"nothing\""),
             "{e}"
         );
-        // Damage is a sentence.
+        // A damaged file is an error that names it.
         for cut in [3, 40, files.train[0].bytes.len() - 20] {
             let mut files = files.clone();
             files.train[0].bytes.truncate(cut);
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clear_is_refused() {
+    fn ambiguous_files_are_errors() {
         let problem = |name, files: &[&str]| Directory::new(name, files).found().unwrap_err();
         let e = problem("none", &["a.txt", "train.txt"]);
         assert!(
@@ -328,7 +327,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            e.starts_with("no such directory: can not be read as a directory: "),
+            e.starts_with("no such directory: cannot be read as a directory: "),
             "{e}"
         );
     }
@@ -345,7 +344,7 @@ mod tests {
                 .read()
                 .unwrap_err()
                 .to_string()
-                .contains("gone.csv: can not be read: ")
+                .contains("gone.csv: cannot be read: ")
         );
     }
 }

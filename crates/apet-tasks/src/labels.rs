@@ -1,4 +1,4 @@
-//! From the values of the label column to answers: class numbers, or texts.
+//! Turns values of the label column into answers: class numbers or texts.
 
 use std::collections::BTreeSet;
 
@@ -6,38 +6,38 @@ use crate::error::{TaskError, listed};
 use crate::read::{Cell, Row};
 use crate::task::Answer;
 
-/// More distinct values than this are no classes but a column of something else.
+/// A column with more distinct values than this does not hold classes.
 const MOST_CLASSES: usize = 1_000;
 
-/// What a value of the label column says.
+/// The meaning of a value in the label column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// What is right.
+    /// The correct answer.
     Answer(Answer),
-    /// Nothing, or -1 as Hugging Face writes it: the row has no label.
+    /// Missing, or -1 as Hugging Face writes it: the row has no label.
     Unlabelled,
-    /// A value outside the map.
+    /// Not a label of the task.
     Outside,
 }
 
 /// The label map of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
-    /// Known beforehand: a value is a class name or a class number.
+    /// Given by the task: a value is a class name or a class number.
     Known(Vec<String>),
-    /// Names found in train: a value is one of them.
+    /// The names found in train.
     Names(Vec<String>),
-    /// Numbers found in train, written shortest: a value is equal to one of them.
+    /// The numbers found in train, in their shortest form; values are compared as numbers.
     Numbers(Vec<String>),
-    /// Answers are texts: a value is one, or a list of them.
+    /// Answers are texts: a value is a text or a list of texts.
     Texts,
 }
 
 impl Labels {
-    /// The distinct values of train, sorted: by value where all are numbers, else by text.
+    /// The distinct values of train, sorted as numbers if all are numbers, otherwise as text.
     ///
     /// # Errors
-    /// On fewer than 2 or more than 1,000 classes.
+    /// If there are fewer than 2 or more than 1,000 classes.
     pub(crate) fn from_rows(
         file: &str,
         column: &str,
@@ -70,7 +70,7 @@ impl Labels {
         })
     }
 
-    /// Class names in label order; none where answers are texts.
+    /// Class names in label order; empty if answers are texts.
     pub(crate) fn names(&self) -> &[String] {
         match self {
             Self::Known(names) | Self::Names(names) | Self::Numbers(names) => names,
@@ -78,7 +78,7 @@ impl Labels {
         }
     }
 
-    /// What `cell` says.
+    /// The meaning of `cell`.
     pub(crate) fn read(&self, cell: &Cell) -> Reading {
         if let (Self::Texts, Cell::Texts(texts)) = (self, cell) {
             let texts = texts.iter().map(|text| text.trim());
@@ -111,18 +111,18 @@ impl Labels {
         }
     }
 
-    /// What may stand in the label column, for errors.
+    /// The valid values of the label column, for errors.
     pub(crate) fn expected(&self) -> String {
         let names = listed(self.names());
         match self {
             Self::Known(all) => format!("0 to {} or one of {names}", all.len().saturating_sub(1)),
-            Self::Texts => "a text, or a list of texts that are all right".into(),
+            Self::Texts => "a text, or a list of correct texts".into(),
             _ => format!("a label of the training split: {names}"),
         }
     }
 }
 
-/// The value as text; `None` where there is none.
+/// The value as text; `None` if it is missing or not a scalar.
 fn name(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Text(text) if text.trim().is_empty() => None,
@@ -138,7 +138,7 @@ fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|x: &f64| x.is_finite())
 }
 
-/// One text for one number: `1.0`, `1` and `01` are `1`, `-0.0` is `0`.
+/// The canonical text of a number: `1.0`, `1` and `01` are `1`, `-0.0` is `0`.
 fn written(x: f64) -> String {
     (x + 0.0).to_string()
 }
@@ -177,7 +177,7 @@ mod tests {
             Labels::Numbers(vec!["-1".into(), "2".into(), "10".into()])
         );
         assert_eq!(numbers.read(&text(" 10 ")), class(2));
-        // A task whose classes are -1 and others: -1 is a class.
+        // -1 is a class here, because it occurs among other classes.
         assert_eq!(numbers.read(&Cell::Int(-1)), class(0));
         let names = labels_from(&[text("10"), text("b"), Cell::Bool(true), text("a")]).unwrap();
         assert_eq!(names.names(), ["10", "a", "b", "true"]);
@@ -235,13 +235,13 @@ mod tests {
             assert_eq!(labels.read(&none), Reading::Unlabelled, "{none:?}");
         }
         assert_eq!(labels.read(&Cell::Other("an array")), Reading::Outside);
-        // A list is no class.
+        // A list is not a class.
         let known = Labels::Known(vec!["a".into(), "b".into()]);
         assert_eq!(known.read(&many), Reading::Outside);
     }
 
     #[test]
-    fn a_column_that_holds_no_classes_is_refused() {
+    fn a_column_without_classes_is_an_error() {
         let e = labels_from(&[text("a"), text("a"), Cell::Null])
             .unwrap_err()
             .to_string();

@@ -1,8 +1,8 @@
-//! Tasks: which columns hold texts and answers, how the splits are
-//! made where a source has none, the guess lines, and the metrics. No tensors, no tokens.
+//! Tasks: the columns of texts and answers, the splits and how missing ones are drawn, prompts and
+//! verbalizers, guess lines, and metrics. No tensors, no tokens.
 //!
 //! [`load`] is the same natively and in the browser; it takes bytes and never
-//! opens a file. Three things are native only: `find_splits`, Parquet and Arrow.
+//! opens a file. Native only: `find_splits`, Parquet and Arrow.
 
 mod def;
 mod error;

@@ -1,4 +1,4 @@
-//! From the files of the splits to a task.
+//! Loads a task from the files of its splits.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,18 +10,18 @@ use crate::labels::{Labels, Reading};
 use crate::read::{self, Cell, Row, SplitFile, Wanted};
 use crate::task::{Answer, Example, Task};
 
-/// The files of a task: those of a split are read one after the other.
+/// The files of a task; a split can have several, which are concatenated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitFiles {
     /// Rows for training.
     pub train: Vec<SplitFile>,
-    /// Rows on which the best checkpoint is chosen; drawn from train where there are none.
+    /// Rows on which the best step is chosen; drawn from train if empty.
     pub dev: Vec<SplitFile>,
-    /// Rows scored once at the end; half of dev where there are none, or none with a label.
+    /// Rows scored once at the end; drawn from dev if empty or without labels.
     pub test: Vec<SplitFile>,
 }
 
-/// What errors call a split of several files.
+/// The name of a split in errors: that of its first file.
 fn name(files: &[SplitFile]) -> &str {
     files.first().map_or("train", |file| &file.name)
 }
@@ -31,17 +31,15 @@ fn rows(files: &[SplitFile], wanted: &[Wanted<'_>]) -> Result<Vec<Vec<Row>>, Tas
     files.iter().map(|file| read::rows(file, wanted)).collect()
 }
 
-/// Loads the task of `spec`: columns and labels of the task known under its name,
-/// or of the user's own, whose labels are the distinct values of train.
+/// Loads the task of `spec`: a built-in task, or a user's own, whose labels are the distinct values of train.
 ///
-/// Where the source lacks a split it is drawn by a fixed stream, the same for every
-/// seed: a tenth of train becomes dev; half of dev becomes test when test is absent
-/// or has no labels (none at all, or -1). `split_note` says so. `spec.train_rows` rows of
-/// train, or `spec.shots` of each class, are drawn by `batches_seed`; of dev and test the first ones are used.
-/// Where answers are texts, rows of dev or test that ask the same become one with all their answers.
+/// A missing split is drawn by a fixed stream, the same for every seed: a tenth of train becomes dev; half of dev
+/// becomes test if test is absent or has no labels (missing or -1). `split_note` says so. `spec.train_rows` rows of
+/// train, or `spec.shots` of each class, are drawn by `batches_seed`; dev and test use their first rows.
+/// If answers are texts, rows of dev or test with the same question become one row with all their answers.
 ///
 /// # Errors
-/// One sentence with file, row, column, what was found and what was expected.
+/// Names file, row, column, what was found and what was expected.
 pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Task, TaskError> {
     let def = builtin(&spec.name);
     let columns = Columns::new(spec, def)?;
@@ -62,7 +60,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         return Err(TaskError::Field {
             field: "task.metric",
             problem: format!(
-                "found \"f1\" for {found} classes, expected 2, of which it is the second one's; matthews and accuracy are of any number"
+                "found \"f1\" for {found} classes, expected 2, because it is the F1 of the second one; matthews and accuracy allow any number of classes"
             ),
         });
     }
@@ -115,7 +113,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
             if rows.len() < all {
                 let asked = rows.len();
                 notes.push(format!(
-                    "{split}: {all} rows ask {asked} things; each is asked once"
+                    "{split}: {all} rows have {asked} different questions; each is asked once"
                 ));
             }
         }
@@ -126,7 +124,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         ("test", spec.test_rows, test.len()),
     ] {
         if asked > rows {
-            notes.push(format!("{split}: {asked} rows asked for, all {rows} used"));
+            notes.push(format!("{split}: {asked} rows requested, all {rows} used"));
         }
     }
     if spec.train_rows > 0 {
@@ -143,7 +141,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
             let (asked, rows) = (spec.shots, right.count());
             if rows < asked {
                 notes.push(format!(
-                    "train: {asked} shots asked for, {rows} rows of {label} used"
+                    "train: {asked} shots requested, {rows} rows of {label} used"
                 ));
             }
         }
@@ -173,7 +171,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     })
 }
 
-/// Tokens of an answer that is a text: the spec's, else the known task's, else 64.
+/// Maximum length in tokens of an answer that is a text: the spec's, else the built-in task's, else 64.
 pub fn target_length(spec: &TaskSpec) -> usize {
     match spec.target_length {
         0 => builtin(&spec.name).map_or(64, |def| def.target_length),
@@ -181,7 +179,7 @@ pub fn target_length(spec: &TaskSpec) -> usize {
     }
 }
 
-/// The spec's metric, else the known task's, else accuracy.
+/// The spec's metric, else the built-in task's, else accuracy.
 fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
     let own = def.map(|def| def.metric);
     let metric = spec.metric.or(own).unwrap_or_default();
@@ -189,7 +187,7 @@ fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
         Some(own) if own.of_texts() != metric.of_texts() => Err(TaskError::Field {
             field: "task.metric",
             problem: format!(
-                "found \"{}\", expected one of {}, as the answers of {} are",
+                "found \"{}\", expected a metric of {}, because the answers of {} are",
                 metric.name(),
                 if own.of_texts() { "texts" } else { "classes" },
                 spec.name
@@ -199,7 +197,7 @@ fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
     }
 }
 
-/// Refuses names and prompts that do not fit the task.
+/// Checks that labels, label words and template fit the task.
 fn check_words(
     spec: &TaskSpec,
     def: Option<&TaskDef>,
@@ -210,13 +208,13 @@ fn check_words(
     if !spec.labels.is_empty() {
         if let Some(def) = def {
             let problem = format!(
-                "found labels, expected none, as those of {} are known",
+                "found labels, expected none, because {} has its own",
                 def.name
             );
             return refuse("task.labels", problem);
         }
         if *labels == Labels::Texts {
-            let problem = "found labels, expected none, as answers are texts by task.metric";
+            let problem = "found labels, expected none, because task.metric makes answers texts";
             return refuse("task.labels", problem.into());
         }
     }
@@ -227,13 +225,13 @@ fn check_words(
     }
     let asks_pair = spec.template.as_ref().is_some_and(|t| t.contains("{pair}"));
     if asks_pair && columns.pair.is_none() {
-        let problem = "found {pair}, expected task.text_pair_column beside it";
+        let problem = "found {pair} without task.text_pair_column, expected both or neither";
         return refuse("task.template", problem.into());
     }
     Ok(())
 }
 
-/// Rows that ask the same become one, where the first of them stands, with the answers of all.
+/// Merges rows with the same question into the first of them, with the answers of all.
 fn joined(rows: Vec<Example>) -> Vec<Example> {
     let mut locations = HashMap::new();
     let mut joined: Vec<Example> = Vec::new();
@@ -252,7 +250,7 @@ fn joined(rows: Vec<Example>) -> Vec<Example> {
     joined
 }
 
-/// `k` rows of each class, or of all where there are none, in the order they had.
+/// `k` rows of each class, or of all rows if there are no classes, in their original order.
 fn shots(rows: Vec<Example>, k: usize, stream: &mut Stream) -> Vec<Example> {
     let mut of_class: Vec<Vec<usize>> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
@@ -270,7 +268,7 @@ fn shots(rows: Vec<Example>, k: usize, stream: &mut Stream) -> Vec<Example> {
         .collect()
 }
 
-/// One of every `part` rows, at least one, drawn by the fixed stream: (the rest, the drawn).
+/// One in `part` rows, at least one, drawn by the fixed stream: (the rest, the drawn).
 fn draw_split(
     rows: Vec<Example>,
     part: usize,
@@ -282,7 +280,7 @@ fn draw_split(
         return Err(TaskError::file(
             file,
             format!(
-                "found {found} rows, expected at least 2, as {split} is drawn from them; add rows or a {split} file"
+                "found {found} rows, expected at least 2, because {split} is drawn from them; add rows or a {split} file"
             ),
         ));
     }
@@ -290,7 +288,7 @@ fn draw_split(
     Ok(draw(rows, drawn, &mut Stream::new("dev split", 0)))
 }
 
-/// `k` rows drawn from `rows`: (the rest, the drawn), each in the order they had.
+/// `k` rows drawn from `rows`: (the rest, the drawn), each in the original order.
 fn draw<T>(rows: Vec<T>, k: usize, stream: &mut Stream) -> (Vec<T>, Vec<T>) {
     let mut positions = stream
         .sample(rows.len() as u64, k as u64)
@@ -307,7 +305,7 @@ fn draw<T>(rows: Vec<T>, k: usize, stream: &mut Stream) -> (Vec<T>, Vec<T>) {
     (rest, drawn)
 }
 
-/// Where texts and labels are.
+/// The columns of texts and label.
 struct Columns<'a> {
     text: &'a str,
     pair: Option<&'a str>,
@@ -315,7 +313,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The spec's columns, else the known task's, else `text` and `label`.
+    /// The spec's columns, else the built-in task's, else `text` and `label`.
     fn new(spec: &'a TaskSpec, def: Option<&'static TaskDef>) -> Result<Self, TaskError> {
         let text = spec
             .text_column
@@ -334,7 +332,7 @@ impl<'a> Columns<'a> {
         let twice = |field, column: &str, other| TaskError::Field {
             field,
             problem: format!(
-                "found \"{column}\", the column of {other} too, expected a column of its own"
+                "found \"{column}\", which is also the column of {other}, expected a separate column"
             ),
         };
         if pair == Some(text) {
@@ -346,7 +344,7 @@ impl<'a> Columns<'a> {
         Ok(Self { text, pair, label })
     }
 
-    /// The columns in the order of cells: text, pair if there is one, label.
+    /// The columns in the order of cells: text, pair if any, label.
     fn wanted(&self, label_required: bool) -> Vec<Wanted<'a>> {
         let column = |name, field, required| Wanted {
             name,
@@ -372,7 +370,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The examples of a split whose rows must have labels.
+    /// The examples of a split; rows without a label are dropped if the task says so, and are errors otherwise.
     fn labelled(
         &self,
         split: &str,
@@ -395,12 +393,12 @@ impl Reader<'_> {
             ));
         }
         if dropped > 0 {
-            notes.push(format!("{split}: {dropped} rows without a label left out"));
+            notes.push(format!("{split}: {dropped} rows without a label dropped"));
         }
         Ok(examples)
     }
 
-    /// `None`: the row has no label and the task leaves such rows out.
+    /// The example of a row; `None` if the row has no label and the task drops such rows.
     fn example(&self, file: &SplitFile, row: Row) -> Result<Option<Example>, TaskError> {
         let location = row.location;
         let refuse = |column: &str, cell: &Cell, expected: String| {

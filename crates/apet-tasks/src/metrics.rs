@@ -1,4 +1,4 @@
-//! How predictions are scored, each as its reference implementation has it; all from 0 to 1 (Matthews from -1).
+//! Metrics, equal to their reference implementations; from 0 to 1 (Matthews from -1).
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -9,17 +9,17 @@ mod porter;
 pub mod rouge;
 pub mod squad;
 
-/// What a prediction and its target have in common.
+/// The overlap of a prediction and its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Overlap {
-    /// Of the prediction.
+    /// Share of the prediction.
     pub precision: f64,
-    /// Of the target.
+    /// Share of the target.
     pub recall: f64,
 }
 
 impl Overlap {
-    /// `shared` pieces, of a prediction and a target of so many.
+    /// The overlap of a prediction with `predicted` and a target with `target` pieces, of which `shared` are common.
     fn from_counts(shared: usize, predicted: usize, target: usize) -> Self {
         Self {
             precision: shared as f64 / predicted.max(1) as f64,
@@ -27,7 +27,7 @@ impl Overlap {
         }
     }
 
-    /// The harmonic mean of both; 0 where nothing is shared.
+    /// The harmonic mean of precision and recall; 0 without overlap.
     pub fn f(self) -> f64 {
         let sum = self.precision + self.recall;
         if sum > 0.0 {
@@ -38,7 +38,7 @@ impl Overlap {
     }
 }
 
-/// How many pieces both have, each as often as both have it.
+/// The size of the multiset intersection of the pieces of both.
 fn shared<T: Eq + Hash>(
     prediction: impl Iterator<Item = T>,
     target: impl Iterator<Item = T>,
@@ -58,7 +58,7 @@ fn shared<T: Eq + Hash>(
         .count()
 }
 
-/// Scores predicted classes; one that is no class of the task is wrong. 0 for a metric of texts.
+/// Scores predicted classes; a prediction that is not a class of the task is wrong. 0 for a metric of texts.
 pub fn score_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64 {
     match metric {
         Metric::Accuracy => accuracy(predicted, gold),
@@ -68,7 +68,7 @@ pub fn score_classes(metric: Metric, predicted: &[usize], gold: &[usize]) -> f64
     }
 }
 
-/// Scores written texts, each beside all that are right. 0 for a metric of classes.
+/// Scores generated texts, each against all its correct texts. 0 for a metric of classes.
 pub fn score_texts(metric: Metric, written: &[String], right: &[&[String]]) -> f64 {
     let mean = |score: &dyn Fn(&str, &[String]) -> f64| {
         let scores = written
@@ -88,14 +88,14 @@ pub fn score_texts(metric: Metric, written: &[String], right: &[&[String]]) -> f
     }
 }
 
-/// The share of `gold` that `predicted` gets right, 0 to 1; 0 where there are no rows.
+/// The share of rows of `gold` that `predicted` matches, 0 to 1; 0 without rows.
 /// A row without a prediction is wrong.
 pub fn accuracy(predicted: &[usize], gold: &[usize]) -> f64 {
     let right = predicted.iter().zip(gold).filter(|(p, g)| p == g).count();
     right as f64 / gold.len().max(1) as f64
 }
 
-/// F1 of one class (scikit-learn's `f1_score` with `pos_label`), a prediction for every row: 0 where it is neither predicted nor true.
+/// F1 of one class (scikit-learn's `f1_score` with `pos_label`), with a prediction for every row; 0 if the class is neither predicted nor correct anywhere.
 pub fn f1(predicted: &[usize], gold: &[usize], class: usize) -> f64 {
     let count = |of: &dyn Fn(bool, bool) -> bool| {
         let pairs = predicted.iter().zip(gold);
@@ -111,7 +111,7 @@ pub fn f1(predicted: &[usize], gold: &[usize], class: usize) -> f64 {
 }
 
 /// Matthews' correlation coefficient of any number of classes (scikit-learn's `matthews_corrcoef`; Gorodkin,
-/// 2004), a prediction for every row: 0 where all predictions or all truths are one class.
+/// 2004), with a prediction for every row; 0 if all predictions or all correct answers are one class.
 pub fn matthews(predicted: &[usize], gold: &[usize]) -> f64 {
     let n = gold.len() as f64;
     let classes = predicted

@@ -1,4 +1,4 @@
-//! Rows from the bytes of one split, of which only the wanted columns are kept.
+//! Reads the wanted columns of a split's rows from bytes.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod arrow;
@@ -11,12 +11,12 @@ use std::path::Path;
 
 use crate::error::{RowLocation, TaskError, quoted};
 
-/// The form of a split's file.
+/// The file format of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Jsonl,
-    /// An array of JSON objects; one object a line is read too, as many sources name such files so.
+    /// An array of JSON objects, or one object for each line, because many sources use this extension for both.
     Json,
     /// Comma-separated values with a header line and `"` around fields that need it.
     Csv,
@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format a file's name ends with.
+    /// The format for a file name's extension.
     pub fn from_name(name: &str) -> Option<Self> {
         let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
@@ -47,19 +47,19 @@ impl Format {
 /// The bytes of one split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitFile {
-    /// Name or path: its ending says the format, and errors name it.
+    /// Name or path; its extension determines the format, and errors quote it.
     pub name: String,
     /// Content.
     pub bytes: Vec<u8>,
 }
 
-/// A column that is looked for.
+/// A column to read.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// The field of the spec that names the column, for errors.
     pub(crate) field: &'static str,
-    /// A row without it is an error; else its cell is [`Cell::Absent`].
+    /// Whether a row without the column is an error; otherwise its cell is [`Cell::Absent`].
     pub(crate) required: bool,
 }
 
@@ -75,12 +75,12 @@ pub(crate) enum Cell {
     Bool(bool),
     /// A list of texts.
     Texts(Vec<String>),
-    /// Something that is neither text nor a number: what it is.
+    /// Any other type, by name.
     Other(&'static str),
 }
 
 impl Cell {
-    /// The value as it stands in a message.
+    /// The value for a message.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Absent => "nothing".into(),
@@ -95,7 +95,7 @@ impl Cell {
     }
 }
 
-/// The wanted columns of one row, in the order they were asked for.
+/// The wanted columns of one row, in the given order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) location: RowLocation,
@@ -105,7 +105,7 @@ pub(crate) struct Row {
 /// Every row of `file`.
 ///
 /// # Errors
-/// Names the file, the row, what was found and what was expected. No rows is an error.
+/// Names the file, the row, what was found and what was expected. A file without rows is an error.
 pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     let rows = match Format::from_name(&file.name) {
         Some(Format::Jsonl) => json::lines(&file.name, text(file)?, wanted)?,
@@ -120,13 +120,13 @@ pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, 
         Some(Format::Parquet | Format::Arrow) => {
             return Err(TaskError::file(
                 &file.name,
-                "Parquet and Arrow are not read in the browser, expected .jsonl, .json, .csv or .tsv",
+                "found Parquet or Arrow, which the browser version does not read, expected .jsonl, .json, .csv or .tsv",
             ));
         }
         None => {
             return Err(TaskError::file(
                 &file.name,
-                "found an unknown ending, expected .jsonl, .json, .csv, .tsv, .parquet or .arrow",
+                "found an unknown file extension, expected .jsonl, .json, .csv, .tsv, .parquet or .arrow",
             ));
         }
     };
@@ -154,7 +154,7 @@ fn text(file: &SplitFile) -> Result<&str, TaskError> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// The error for a row without a required column, given the columns it has.
+/// The error for a row without a required column, given the columns that exist.
 fn missing<S: AsRef<str>>(
     file: &str,
     location: RowLocation,

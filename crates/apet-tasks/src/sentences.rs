@@ -1,5 +1,5 @@
-//! The task `sentences`: review sentences that come as a dependency of the page,
-//! so that a task is there without any hub.
+//! The task `sentences`: review sentences from a dependency of the page,
+//! so that a task is available offline.
 
 use apet_record::Stream;
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,11 @@ struct Sentence {
 }
 
 /// The splits of `sentences`, as JSONL, from `test/fixtures/{imdb,yelp,amazon}.json` of
-/// the npm package sentiment 5.0.2: 3,000 rows, shuffled by a fixed stream, cut into
-/// 80, 10 and 10 %. Each file's empty last row is left out.
+/// the npm package sentiment 5.0.2: 3,000 rows, shuffled by a fixed stream and split into
+/// 80, 10 and 10 %. Each file's empty last row is dropped.
 ///
 /// # Errors
-/// When a file is not an array of `{"text", "class"}` with classes 0 and 1.
+/// If a file is not an array of `{"text", "class"}` with classes 0 and 1.
 pub fn sentences(imdb: &[u8], yelp: &[u8], amazon: &[u8]) -> Result<SplitFiles, TaskError> {
     let mut rows = Vec::new();
     for (file, bytes) in [
@@ -89,7 +89,7 @@ fn written(split: &str, rows: &[Sentence]) -> Result<SplitFile, TaskError> {
     let name = format!("sentences/{split}.jsonl");
     let mut bytes = Vec::new();
     for row in rows {
-        // A text and a number can always be written as JSON.
+        // A text and a number always serialise as JSON.
         serde_json::to_writer(&mut bytes, row)
             .map_err(|e| TaskError::file(&name, e.to_string()))?;
         bytes.push(b'\n');
@@ -146,7 +146,7 @@ mod tests {
         );
     }
 
-    /// The promise that the splits stay: the first row of each never changes.
+    /// Guarantees that the splits never change, by the first row of each.
     #[test]
     fn the_splits_are_pinned() {
         let files = made();

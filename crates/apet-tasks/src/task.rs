@@ -2,28 +2,28 @@
 
 use apet_record::{Metric, TaskInfo, Words};
 
-/// One row: a text or a pair of texts, and what is right.
+/// One row: a text or a pair of texts, and the correct answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// The (first) text.
     pub text: String,
     /// The second text of a sentence pair.
     pub pair: Option<String>,
-    /// What is right.
+    /// The correct answer.
     pub answer: Answer,
 }
 
-/// What is right for a row.
+/// The correct answer of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Class number: a position in [`Task::labels`].
     Class(usize),
-    /// Every text that is right, at least one; the first is what is learned.
+    /// All correct texts, at least one; a run learns the first.
     Texts(Vec<String>),
 }
 
 impl Answer {
-    /// The class, where there are classes.
+    /// The class, if the answer is one.
     pub fn class(&self) -> Option<usize> {
         match self {
             Self::Class(class) => Some(*class),
@@ -35,34 +35,34 @@ impl Answer {
 /// A task, ready to be tokenized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// Name as in the spec.
+    /// Name in the spec.
     pub name: String,
-    /// Class names in label order; none where answers are texts.
+    /// Class names in label order; empty if answers are texts.
     pub labels: Vec<String>,
-    /// How answers are scored.
+    /// The metric that scores answers.
     pub metric: Metric,
-    /// What classes are called in a language model's answer.
+    /// The verbalizer: a language model's words for the classes.
     pub words: Words,
-    /// What each class is called there instead; none where `words` says it.
+    /// A word for each class, which overrides `words`; empty if `words` applies.
     pub label_words: Vec<String>,
-    /// What a language model is asked, with `{text}` and `{pair}`; the paper's prompt where absent.
+    /// Prompt template with `{text}` and `{pair}`; the paper's prompt if absent.
     pub template: Option<String>,
-    /// Tokens of an answer that is a text.
+    /// Maximum length in tokens of an answer that is a text.
     pub target_length: usize,
     /// Rows for training.
     pub train: Vec<Example>,
-    /// Rows on which the best checkpoint is chosen.
+    /// Rows on which the best step is chosen.
     pub dev: Vec<Example>,
     /// Rows scored once at the end.
     pub test: Vec<Example>,
-    /// Columns of the text and of the second text: what a prompt calls them.
+    /// Columns of the text and of the second text, named in the prompt.
     pub columns: (String, Option<String>),
-    /// How splits were made where the source has none; empty elsewhere.
+    /// How missing splits were drawn; empty if the source has all.
     pub split_note: String,
 }
 
 impl Task {
-    /// What the record says of the task.
+    /// The task's entry in a record's header.
     pub fn info(&self) -> TaskInfo {
         TaskInfo {
             name: self.name.clone(),
@@ -82,8 +82,8 @@ impl Task {
         }
     }
 
-    /// What a language model is asked about a row: `Input: sentence: ... Output:`; the label's
-    /// word follows (the paper's template, section 4); or the task's own template.
+    /// The prompt for a row: the task's template, or the paper's (section 4), `Input: sentence: ... Output:`,
+    /// which the label's word follows.
     pub fn prompt(&self, example: &Example) -> String {
         if let Some(template) = &self.template {
             return filled(template, example);
@@ -94,7 +94,7 @@ impl Task {
         format!("Input: {text}: {}{second} Output:", example.text)
     }
 
-    /// What a language model is to answer where a class is right.
+    /// A language model's word for a class.
     pub fn word(&self, class: usize) -> String {
         if let Some(word) = self.label_words.get(class) {
             return word.clone();
@@ -118,7 +118,7 @@ impl Task {
     /// BLAKE3, hexadecimal, of the labels and of every row in use, in order.
     fn data_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        // Every text goes in behind its length: no two tasks give the same bytes.
+        // Every text is prefixed with its length, so that no two tasks give the same bytes.
         let mut text = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
@@ -149,7 +149,7 @@ impl Task {
     }
 }
 
-/// A template with a row's texts in it; what stands in braces in the texts themselves stays as it is.
+/// Fills a template with a row's texts; braces within the texts are kept.
 fn filled(template: &str, example: &Example) -> String {
     let pair = example.pair.as_deref().unwrap_or_default();
     let mut prompt = String::new();
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(renamed.info().data_hash, task().info().data_hash);
     }
 
-    /// The promise that equal data have equal hashes, between versions too.
+    /// Guarantees that equal data have equal hashes across versions.
     #[test]
     fn the_hash_is_pinned() {
         assert_eq!(

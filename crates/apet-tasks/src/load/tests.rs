@@ -10,7 +10,7 @@ fn spec(name: &str) -> TaskSpec {
     RunSpec::new("m", name).task
 }
 
-/// `rows` rows of a sentiment task, classes in turn, each text its own.
+/// `rows` rows of a sentiment task with alternating classes and distinct texts.
 fn split(name: &str, rows: usize) -> SplitFile {
     let lines = (0..rows).map(|i| format!("{{\"text\":\"{name} {i}\",\"label\":{}}}\n", i % 2));
     file(&format!("{name}.jsonl"), lines.collect::<String>())
@@ -67,7 +67,7 @@ fn the_parts_of_a_split_are_read_one_after_the_other() {
         file("train-00001-of-00002.jsonl", second),
     ];
     assert_eq!(load(&spec("sentences"), 0, parts.clone()).unwrap(), whole);
-    // What is wrong is told of the part that it is in.
+    // An error names the part in which it occurs.
     parts.train[1].bytes = second.replace("1}", "7}").into_bytes();
     let e = problem(&spec("sentences"), parts);
     assert!(
@@ -94,9 +94,9 @@ fn a_pair_has_two_texts() {
     assert_eq!(sizes(&task), [1, 1, 1]);
     assert!(
         task.split_note
-            .contains("train: 1 rows without a label left out")
+            .contains("train: 1 rows without a label dropped")
     );
-    // Elsewhere a row without a label is an error.
+    // In other tasks a row without a label is an error.
     let e = problem(&spec("mnli"), snli);
     assert_eq!(
         e,
@@ -105,7 +105,7 @@ fn a_pair_has_two_texts() {
 }
 
 #[test]
-fn a_task_of_the_users_own_takes_its_labels_from_train() {
+fn a_users_own_task_takes_its_labels_from_train() {
     let spec = TaskSpec {
         text_column: Some("body".into()),
         label_column: Some("stars".into()),
@@ -134,14 +134,14 @@ fn a_missing_dev_is_a_tenth_of_train() {
     let task = load(&spec("sentences"), 0, files(50, None, Some(2))).unwrap();
     assert_eq!(sizes(&task), [45, 5, 2]);
     assert_eq!(task.split_note, "no dev split: 5 rows drawn from train");
-    // Another seed draws other training rows, never another split.
+    // The seed changes the training rows, never the split.
     assert_eq!(
         load(&spec("sentences"), 7, files(50, None, Some(2))).unwrap(),
         task
     );
 }
 
-/// The promise that a split which is made stays: these rows never change.
+/// Guarantees that a drawn split never changes.
 #[test]
 fn a_missing_test_is_half_of_dev() {
     let task = load(&spec("sentences"), 0, files(4, Some(9), None)).unwrap();
@@ -166,7 +166,7 @@ fn a_test_without_labels_is_made_from_dev() {
 }
 
 #[test]
-fn a_test_with_some_labels_is_refused() {
+fn a_test_split_with_some_labels_is_an_error() {
     let mut some = files(4, Some(8), None);
     some.test = vec![file(
         "test.jsonl",
@@ -190,7 +190,7 @@ fn limits_draw_train_and_take_the_first_of_dev_and_test() {
     let task = of(1);
     assert_eq!(sizes(&task), [10, 3, 5]);
     assert_eq!(texts(&task.dev), ["dev 0", "dev 1", "dev 2"]);
-    assert_eq!(task.split_note, "test: 99 rows asked for, all 5 used");
+    assert_eq!(task.split_note, "test: 99 rows requested, all 5 used");
     assert_eq!(task, of(1));
     assert_ne!(task.train, of(2).train);
     let drawn = Stream::new("train rows", 1).sample(100, 10);
@@ -216,7 +216,7 @@ fn shots_are_drawn_from_each_class() {
     assert_eq!(sizes(&task), [40, 5, 5]);
     assert_eq!(
         task.split_note,
-        "train: 30 shots asked for, 20 rows of negative used; train: 30 shots asked for, 20 rows of positive used"
+        "train: 30 shots requested, 20 rows of negative used; train: 30 shots requested, 20 rows of positive used"
     );
 }
 
@@ -239,11 +239,11 @@ fn answers_that_are_texts_are_read_and_those_of_one_question_joined() {
     assert_eq!(task.dev[1].answer, texts(&["two"]));
     assert_eq!(
         task.split_note,
-        "dev: 3 rows ask 2 things; each is asked once; test: 3 rows ask 2 things; each is asked once"
+        "dev: 3 rows have 2 different questions; each is asked once; test: 3 rows have 2 different questions; each is asked once"
     );
     let info = task.info();
     assert_eq!((info.uniform_guess, info.majority_guess), (0.0, 0.0));
-    // A task of the user's own becomes one of texts by its metric.
+    // The metric of a user's own task makes its answers texts.
     let mine = TaskSpec {
         text_column: Some("mr".into()),
         label_column: Some("ref".into()),
@@ -258,7 +258,7 @@ fn answers_that_are_texts_are_read_and_those_of_one_question_joined() {
     };
     assert_eq!(
         problem(&classes, e2e),
-        "task.metric: found \"accuracy\", expected one of texts, as the answers of e2e_nlg are"
+        "task.metric: found \"accuracy\", expected a metric of texts, because the answers of e2e_nlg are"
     );
 }
 
@@ -276,7 +276,7 @@ fn a_list_holds_every_right_answer() {
 }
 
 #[test]
-fn a_task_of_ones_own_is_described_by_its_spec() {
+fn a_users_own_task_is_described_by_its_spec() {
     let mine = TaskSpec {
         labels: vec!["bad".into(), "good".into(), "so-so".into()],
         label_words: vec!["terrible".into(), "great".into(), "okay".into()],
@@ -284,7 +284,7 @@ fn a_task_of_ones_own_is_described_by_its_spec() {
         ..spec("mine")
     };
     let task = load(&mine, 0, files(8, Some(4), Some(4))).unwrap();
-    // As many classes as were said, and a word for each, though train has two.
+    // The classes given by the spec with their words, although train has only two.
     assert_eq!(task.labels, mine.labels);
     assert_eq!(task.train[1].answer, Answer::Class(1));
     assert_eq!(task.prompt(&task.train[1]), "train 1 It was");
@@ -306,7 +306,7 @@ fn a_task_of_ones_own_is_described_by_its_spec() {
     let known = refused(|s| s.text_column = Some("text".into()), "sst2");
     assert_eq!(
         known,
-        "task.labels: found labels, expected none, as those of sst2 are known"
+        "task.labels: found labels, expected none, because sst2 has its own"
     );
     let few = refused(|s| s.labels.clear(), "mine");
     assert_eq!(
@@ -316,7 +316,7 @@ fn a_task_of_ones_own_is_described_by_its_spec() {
     let pair = refused(|s| s.template = Some("{text} {pair}".into()), "mine");
     assert_eq!(
         pair,
-        "task.template: found {pair}, expected task.text_pair_column beside it"
+        "task.template: found {pair} without task.text_pair_column, expected both or neither"
     );
     let texts = refused(
         |s| {
@@ -346,7 +346,7 @@ fn f1_is_of_two_classes() {
 }
 
 #[test]
-fn wrong_data_are_refused_in_one_sentence() {
+fn invalid_data_are_errors_of_one_sentence() {
     let s = spec("sentences");
     let cases = [
         (
@@ -385,11 +385,11 @@ fn wrong_data_are_refused_in_one_sentence() {
     );
     assert_eq!(
         problem(&s, files(1, None, Some(1))),
-        "train.jsonl: found 1 rows, expected at least 2, as dev is drawn from them; add rows or a dev file"
+        "train.jsonl: found 1 rows, expected at least 2, because dev is drawn from them; add rows or a dev file"
     );
     assert_eq!(
         problem(&s, files(9, Some(1), None)),
-        "dev.jsonl: found 1 rows, expected at least 2, as test is drawn from them; add rows or a test file"
+        "dev.jsonl: found 1 rows, expected at least 2, because test is drawn from them; add rows or a test file"
     );
     let e = problem(
         &spec("snli"),
@@ -410,7 +410,7 @@ fn one_column_has_one_meaning() {
     s.label_column = Some("text".into());
     assert_eq!(
         problem(&s, files(4, None, None)),
-        "task.label_column: found \"text\", the column of a text too, expected a column of its own"
+        "task.label_column: found \"text\", which is also the column of a text, expected a separate column"
     );
     s.label_column = None;
     s.text_pair_column = Some("text".into());
@@ -418,7 +418,7 @@ fn one_column_has_one_meaning() {
 }
 
 proptest! {
-    /// Whatever is missing, every row ends in exactly one split.
+    /// Every row is in exactly one split, no matter which splits are missing.
     #[test]
     fn no_row_is_lost_or_used_twice(
         train in 2usize..60,
@@ -438,7 +438,7 @@ proptest! {
         prop_assert!(sizes(&task).iter().all(|&n| n > 0));
     }
 
-    /// Any bytes in any split are refused or read, never a panic; what is read has labels in range.
+    /// Arbitrary bytes in any split never panic; rows that are read have labels in range.
     #[test]
     fn rubbish_does_not_panic(
         contents in prop::collection::vec("([{}\",:\t\n]|text|label|label\":1|\\{\"text\":\"a\",\"label\":[0-3]\\}\n){0,20}", 3),

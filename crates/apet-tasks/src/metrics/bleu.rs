@@ -1,12 +1,12 @@
-//! BLEU (Papineni et al., 2002) of a corpus as sacreBLEU has it: words of mteval-v13a, up to four in a row,
-//! exponential smoothing, any number of references. E2E NLG is scored with it.
+//! Corpus BLEU (Papineni et al., 2002), equal to sacreBLEU: mteval-v13a tokens, n-grams up to four,
+//! exponential smoothing, any number of references. Scores E2E NLG.
 
 use std::collections::HashMap;
 
-/// Words in a row, at most.
+/// The largest n of the n-grams.
 const ORDER: usize = 4;
 
-/// BLEU of predictions, each beside its references, from 0 to 1. 0 where nothing is shared.
+/// BLEU of predictions against their references, from 0 to 1; 0 without overlap.
 pub fn corpus(predictions: &[String], references: &[&[String]]) -> f64 {
     let (mut right, mut all) = ([0usize; ORDER], [0usize; ORDER]);
     let (mut length, mut wanted) = (0, 0);
@@ -51,16 +51,16 @@ pub fn corpus(predictions: &[String], references: &[&[String]]) -> f64 {
     (logs / ORDER as f64 + brevity.min(0.0)).exp()
 }
 
-/// How often each sequence of `order` words is there.
-fn grams(words: &[String], order: usize) -> HashMap<&[String], usize> {
+/// Counts the n-grams of `order` words.
+fn grams(tokens: &[String], order: usize) -> HashMap<&[String], usize> {
     let mut counts = HashMap::new();
-    for gram in words.windows(order) {
+    for gram in tokens.windows(order) {
         *counts.entry(gram).or_default() += 1;
     }
     counts
 }
 
-/// The words of a line, as mteval-v13a cuts it for Western languages.
+/// Tokenises a line as mteval-v13a does for Western languages.
 fn words(text: &str) -> Vec<String> {
     let text = text.trim_end().replace("<skipped>", "");
     let text = text.replace("-\n", "").replace('\n', " ");
@@ -76,7 +76,7 @@ fn words(text: &str) -> Vec<String> {
         }
     }
     line.push(' ');
-    // Full stops and commas stay within numbers only; a dash behind a digit is a word.
+    // Full stops and commas are kept only within numbers; a dash after a digit is a word.
     let is_stop = |c: char| matches!(c, '.' | ',');
     let is_digit = |c: char| c.is_ascii_digit();
     let line = spaced(
@@ -97,7 +97,7 @@ fn words(text: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Every two characters that `are_apart`, from the left and none twice, with spaces.
+/// Inserts a space between two characters that `are_apart`, from the left, without overlaps.
 fn spaced(
     line: &str,
     are_apart: impl Fn(char, char) -> bool,

@@ -1,6 +1,6 @@
-//! The Porter stemmer as NLTK has it by default, with its own extensions: what rouge-score stems with.
+//! The Porter stemmer with NLTK's default extensions, which rouge-score uses.
 
-/// Words with a stem of their own.
+/// Irregular words and their stems.
 const IRREGULAR: [(&str, &str); 16] = [
     ("sky", "sky"),
     ("skies", "sky"),
@@ -20,7 +20,7 @@ const IRREGULAR: [(&str, &str); 16] = [
     ("succeed", "succeed"),
 ];
 
-/// A suffix, and what stands for it.
+/// A suffix and its replacement.
 type Rule = (&'static str, &'static str);
 
 const PLURALS: [Rule; 4] = [("sses", "ss"), ("ies", "i"), ("ss", "ss"), ("s", "")];
@@ -64,7 +64,7 @@ const SUFFIXES: [&str; 19] = [
     "ism", "ate", "iti", "ous", "ive", "ize",
 ];
 
-/// The stem of a word of small ASCII letters and digits.
+/// The stem of a word of lower-case ASCII letters and digits.
 pub(super) fn stem(word: &str) -> String {
     if let Some((_, stem)) = IRREGULAR.iter().find(|(irregular, _)| *irregular == word) {
         return (*stem).into();
@@ -137,7 +137,7 @@ fn double_suffix(word: String) -> String {
         _ => {}
     }
     match word.strip_suffix("ogi") {
-        // The l of -logi counts for the stem, so that short ones like geo- have theirs cut too.
+        // The l of -logi counts as part of the stem, so that short stems like geo- are handled, too.
         Some(stem) if stem.ends_with('l') && is_long(stem) => format!("{stem}og"),
         _ => replaced(&word, &DOUBLE_SUFFIXES, is_long),
     }
@@ -172,7 +172,7 @@ fn final_l(mut word: String) -> String {
     word
 }
 
-/// The word by the first rule whose suffix it has: as it is, where the stem is not `wanted`.
+/// Applies the first rule whose suffix the word has; the word is unchanged if the stem is not `wanted`.
 fn replaced(word: &str, rules: &[Rule], wanted: impl Fn(&str) -> bool) -> String {
     for (suffix, by) in rules {
         if let Some(stem) = word.strip_suffix(suffix) {
@@ -185,7 +185,7 @@ fn replaced(word: &str, rules: &[Rule], wanted: impl Fn(&str) -> bool) -> String
     word.into()
 }
 
-/// Of every letter: a y is a consonant at the beginning and behind a vowel.
+/// Whether each letter is a consonant: y is one at the start and after a vowel.
 fn consonants(word: &str) -> Vec<bool> {
     let mut are = Vec::with_capacity(word.len());
     for letter in word.bytes() {
@@ -199,20 +199,20 @@ fn consonants(word: &str) -> Vec<bool> {
     are
 }
 
-/// How often a vowel is followed by a consonant.
+/// The number of vowel-consonant transitions.
 fn measure(stem: &str) -> usize {
     let are = consonants(stem);
     are.windows(2).filter(|pair| !pair[0] && pair[1]).count()
 }
 
-/// Whether the last two letters are one consonant twice.
+/// Whether the word ends in a double consonant.
 fn ends_double(word: &str) -> bool {
     let letters = word.as_bytes();
     let last = letters.len().saturating_sub(2);
     matches!(letters[last..], [a, b] if a == b) && consonants(word).last() == Some(&true)
 }
 
-/// Whether it ends in consonant, vowel, consonant (which is no w, x or y), or is a vowel and a consonant.
+/// Whether the word ends in consonant, vowel, consonant (not w, x or y), or consists of a vowel and a consonant.
 fn ends_short(word: &str) -> bool {
     match consonants(word)[..] {
         [false, true] => true,

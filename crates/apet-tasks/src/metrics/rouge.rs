@@ -1,8 +1,8 @@
-//! ROUGE (Lin, 2004) as the package rouge-score has it, with stemming: summaries are scored with it.
+//! ROUGE (Lin, 2004) with stemming, equal to the package rouge-score. Scores summaries.
 
 use super::{Overlap, porter, shared};
 
-/// ROUGE-n: shared sequences of n words (at least one), each as often as both have it.
+/// ROUGE-n: the overlap of n-grams (n at least 1).
 pub fn n(prediction: &str, target: &str, n: usize) -> Overlap {
     let (prediction, target) = (words(prediction), words(target));
     let [prediction, target] = [&prediction, &target].map(|words| words.windows(n.max(1)));
@@ -13,7 +13,7 @@ pub fn n(prediction: &str, target: &str, n: usize) -> Overlap {
 /// ROUGE-L: the longest common subsequence of words.
 pub fn l(prediction: &str, target: &str) -> Overlap {
     let (prediction, target) = (words(prediction), words(target));
-    // The lengths for all beginnings of the prediction, one target word after another.
+    // Lengths for all prefixes of the prediction, one target word after another.
     let mut lengths = vec![0; prediction.len() + 1];
     for word in &target {
         let mut before = 0;
@@ -29,7 +29,7 @@ pub fn l(prediction: &str, target: &str) -> Overlap {
     Overlap::from_counts(lengths[prediction.len()], prediction.len(), target.len())
 }
 
-/// Runs of the letters a to z and digits, of small letters; those of more than three are stemmed.
+/// Lower-case runs of a to z and digits; runs longer than three characters are stemmed.
 fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());

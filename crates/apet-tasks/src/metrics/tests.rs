@@ -1,4 +1,4 @@
-//! Against the Python packages' own figures (`tests/peers/metrics.py`).
+//! Compares with figures from the Python packages (`tests/peers/metrics.py`).
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn texts(value: &Value) -> Vec<String> {
 #[track_caller]
 fn near(found: f64, expected: &Value, of: &Value) {
     let expected = expected.as_f64().unwrap();
-    // torchmetrics counts in single precision.
+    // torchmetrics computes in single precision.
     assert!(
         (found - expected).abs() < 1e-6,
         "{found}, expected {expected}: {of}"

@@ -1,4 +1,4 @@
-//! Arrow, natively only: streams, as `datasets.save_to_disk` writes them, and files.
+//! Arrow (native only): streams, as `datasets.save_to_disk` writes them, and files.
 
 use std::io::Cursor;
 
@@ -14,22 +14,22 @@ use arrow_schema::{ArrowError, DataType};
 use super::{Cell, Row, SplitFile, Wanted, missing};
 use crate::error::{RowLocation, TaskError};
 
-/// What an Arrow file begins with, and a stream does not.
+/// The first bytes of an Arrow file, but not of a stream.
 const FILE: &[u8] = b"ARROW1";
 
-/// The rows of an Arrow stream or file. A damaged one may make the reader panic: that is a refusal of the file here.
+/// The rows of an Arrow stream or file. The reader may panic on damaged data, which becomes an error here.
 pub(super) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     std::panic::catch_unwind(|| decoded(file, wanted)).unwrap_or_else(|_| {
         Err(TaskError::file(
             &file.name,
-            "can not be read as Arrow: the file is damaged",
+            "cannot be read as Arrow: the file is damaged",
         ))
     })
 }
 
 fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     let unreadable =
-        |e: ArrowError| TaskError::file(&file.name, format!("can not be read as Arrow: {e}"));
+        |e: ArrowError| TaskError::file(&file.name, format!("cannot be read as Arrow: {e}"));
     let bytes = Cursor::new(&file.bytes[..]);
     let mut rows = Vec::new();
     let mut add = |batch: Result<RecordBatch, ArrowError>| {

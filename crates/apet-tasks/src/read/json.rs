@@ -1,11 +1,11 @@
-//! JSON: one object a line, or an array of objects.
+//! JSON: one object for each line, or an array of objects.
 
 use serde_json::{Map, Value};
 
 use super::{Cell, Row, Wanted, missing};
 use crate::error::{RowLocation, TaskError};
 
-/// One object a line; empty lines are skipped.
+/// One object for each line; empty lines are skipped.
 pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -23,7 +23,7 @@ pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec
     Ok(rows)
 }
 
-/// An array of objects, or one object a line where the text does not begin with `[`.
+/// An array of objects, or one object for each line if the text does not start with `[`.
 pub(super) fn array_or_lines(
     file: &str,
     text: &str,
@@ -42,7 +42,7 @@ pub(super) fn array_or_lines(
         .collect()
 }
 
-/// serde_json's message with the column only: the line is named before it.
+/// serde_json's message with the column only, because the caller names the line.
 fn problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = format!(" at line {} column {}", error.line(), error.column());

@@ -1,4 +1,4 @@
-//! Parquet, natively only.
+//! Parquet (native only).
 
 use bytes::Bytes;
 use parquet::{
@@ -11,22 +11,22 @@ use parquet::{
 use super::{Cell, Row, SplitFile, Wanted, missing};
 use crate::error::{RowLocation, TaskError};
 
-/// The rows of a Parquet file; other columns than the wanted ones are not decoded.
+/// The rows of a Parquet file; only the wanted columns are decoded.
 ///
-/// The parquet crate panics on some damaged files (negative offsets, pages that say
-/// more than they hold), so a panic in it is a refusal of the file here.
+/// The parquet crate panics on some damaged files (negative offsets, page headers with
+/// wrong sizes); a panic becomes an error here.
 pub(super) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     std::panic::catch_unwind(|| decoded(file, wanted)).unwrap_or_else(|_| {
         Err(TaskError::file(
             &file.name,
-            "can not be read as Parquet: the file is damaged",
+            "cannot be read as Parquet: the file is damaged",
         ))
     })
 }
 
 fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
     let unreadable =
-        |e: ParquetError| TaskError::file(&file.name, format!("can not be read as Parquet: {e}"));
+        |e: ParquetError| TaskError::file(&file.name, format!("cannot be read as Parquet: {e}"));
     let reader =
         SerializedFileReader::new(Bytes::copy_from_slice(&file.bytes)).map_err(unreadable)?;
     let schema = reader.metadata().file_metadata().schema();
@@ -55,7 +55,7 @@ fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskErro
             .map_err(|e| TaskError::Row {
                 file: file.name.clone(),
                 location,
-                problem: format!("can not be read as Parquet: {e}"),
+                problem: format!("cannot be read as Parquet: {e}"),
             })?
             .into_columns();
         let cells = wanted.iter().map(|w| {

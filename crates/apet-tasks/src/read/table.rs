@@ -5,7 +5,7 @@ use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use super::{Cell, Row, Wanted, missing};
 use crate::error::{RowLocation, TaskError};
 
-/// The rows of a table whose first line names the columns.
+/// The rows of a table with a header line.
 pub(super) fn rows(
     file: &str,
     text: &str,
@@ -83,8 +83,8 @@ fn unreadable(file: &str, text: &str, error: &csv::Error) -> TaskError {
     }
 }
 
-/// The line a record begins on. The reader's position may still be before the
-/// line breaks that end the record above.
+/// The line on which a record starts. The reader's position may still precede the
+/// line breaks that end the previous record.
 fn location(text: &str, position: Option<&Position>) -> RowLocation {
     let Some(position) = position else {
         return RowLocation::Line(1);

@@ -45,7 +45,10 @@ fn formats_are_known_by_their_ending() {
     use Format::*;
     assert_eq!(formats, [Jsonl, Json, Csv, Tsv, Parquet].map(Some));
     assert_eq!(["jsonl", "a.gz", ""].map(Format::from_name), [None; 3]);
-    assert!(problem("a.txt", "x").starts_with("a.txt: found an unknown ending, expected .jsonl"));
+    assert!(
+        problem("a.txt", "x")
+            .starts_with("a.txt: found an unknown file extension, expected .jsonl")
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn tables_are_read_with_and_without_quotes() {
             (RowLocation::Line(5), vec![text("d"), text("")]),
         ]
     );
-    // GLUE's TSV files have quotes that are never closed.
+    // GLUE's TSV files contain unbalanced quotes.
     assert_eq!(
         read("t.tsv", "label\ttext\n1\t\"a, b\n0\tc\"\n"),
         [
@@ -156,7 +159,7 @@ fn what_can_not_be_read_is_named() {
     );
 }
 
-/// JSON nested deeper than the stack is refused, not followed.
+/// Deeply nested JSON is an error, not a stack overflow.
 #[test]
 fn deep_nesting_is_refused() {
     let deep = format!("{{\"text\":{}", "[".repeat(100_000));
@@ -164,7 +167,7 @@ fn deep_nesting_is_refused() {
 }
 
 proptest! {
-    /// Any bytes under any name are refused or read, never a panic.
+    /// Arbitrary bytes under any name never panic.
     #[test]
     fn rubbish_does_not_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
@@ -173,7 +176,7 @@ proptest! {
         let _ = rows(&file(&name, bytes), &wanted());
     }
 
-    /// Text that looks like rows is refused or read, never a panic.
+    /// Text that resembles rows never panics.
     #[test]
     fn near_rows_do_not_panic(
         content in "([{}\\[\\]\",:\t\n]|text|label|1|null){0,60}",
@@ -182,7 +185,7 @@ proptest! {
         let _ = rows(&file(&name, content), &wanted());
     }
 
-    /// What is written as CSV, JSON or JSON lines reads back equal.
+    /// Rows written as CSV, JSON or JSON lines read back equal.
     #[test]
     fn texts_survive(texts in prop::collection::vec("\\PC{0,12}[ -~\n]{0,12}", 1..8)) {
         let cells = |rows: Vec<Row>| -> Vec<Cell> {
@@ -208,7 +211,7 @@ proptest! {
     }
 }
 
-/// Parquet files made here and read back.
+/// Parquet files written and read back.
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet {
     use std::sync::Arc;
@@ -220,7 +223,7 @@ mod parquet {
 
     use super::*;
 
-    /// A table as the `datasets` library writes it, with a column nobody asks for.
+    /// A table as the `datasets` library writes it, with an additional column.
     fn written(compression: Compression) -> Vec<u8> {
         let schema = "message schema {
             optional int64 idx;
@@ -280,10 +283,10 @@ mod parquet {
 
     #[test]
     fn wrong_files_are_named() {
-        assert!(problem("t.parquet", "").starts_with("t.parquet: can not be read as Parquet: "));
+        assert!(problem("t.parquet", "").starts_with("t.parquet: cannot be read as Parquet: "));
         let bytes = written(Compression::SNAPPY);
         let cut = bytes[..bytes.len() - 9].to_vec();
-        assert!(problem("t.parquet", cut).starts_with("t.parquet: can not be read as Parquet: "));
+        assert!(problem("t.parquet", cut).starts_with("t.parquet: cannot be read as Parquet: "));
         let wanted = [Wanted {
             name: "words",
             field: "task.text_column",
@@ -299,7 +302,7 @@ mod parquet {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
-        /// A damaged file is refused or read, never a panic.
+        /// A damaged file never panics.
         #[test]
         fn damage_does_not_panic(
             which in 0usize..4,
