@@ -1,18 +1,18 @@
-// c = a b + bias for factors that lie anyhow and have any size: what the shaders for fours leave over, such as the
+// c = a b + bias for factors of any strides and sizes: every product that the vec4 shaders do not support, such as the
 // scores of two classes.
 //
-// Two axes of batches, each with a stride of its own; along their rows and along what is summed a and b are stepped
-// through as params say.
+// Two batch axes, each with its own stride; the strides of a and b along rows and along the summed axis
+// are in params.
 //
-// Buffers (all f32 but params; read_write but for params, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// Buffers (all f32 except params; all read_write except params, because CubeCL may place several
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  a
 //   1  b
-//   2  bias    [n], where there is one; else any buffer, unread
+//   2  bias    [n], if there is one; otherwise any buffer, not read
 //   3  c       written
-//   4  params  m, n, k, batches of the second axis; then of a and b: along m or n, along k, from batch to batch of the
-//              first axis, of the second axis; of c: from row to row, of the first axis, of the second axis;
-//              then 1 where there is a bias
+//   4  params  m, n, k, size of the second batch axis; then the strides of a and b: along m or n, along k, first batch
+//              axis, second batch axis; those of c: rows, first batch axis, second batch axis;
+//              then 1 if there is a bias
 // Threads: one for an element of c. Cost: O(m n k).
 
 @group(0) @binding(0) var<storage, read_write> a: array<f32>;

@@ -1,18 +1,18 @@
 // c = a b + bias: a [m, k], b [k, n], c [m, n]; k and n multiples of 4.
 //
-// Two axes of batches (for attention: rows and heads), each with a stride of its own; the rows of a, b and
-// c lie as far apart as params say, what lies in a row lies together, in fours.
+// Two batch axes (for attention: rows and heads), each with its own stride. The strides between the rows of a, b and
+// c are in params; the elements of a row are contiguous and read as vec4.
 //
-// Buffers (all f32 but params; read_write but for params, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// Buffers (all f32 except params; all read_write except params, because CubeCL may place several
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  a
 //   1  b
-//   2  bias    [n], where there is one; else any buffer, unread
+//   2  bias    [n], if there is one; otherwise any buffer, not read
 //   3  c       written
-//   4  params  m, n, k, batches of the second axis; then of a, b and c, in fours: from row to row, from batch to
-//              batch of the first axis, of the second axis; then 1 where there is a bias
-// Threads: one for 8 x 4 elements of c, without memory of a workgroup and without barriers: on a
-// processor those cost most (docs/performance.md). Cost: O(m n k).
+//   4  params  m, n, k, size of the second batch axis; then for each of a, b and c the strides in vec4:
+//              rows, first batch axis, second batch axis; then 1 if there is a bias
+// Threads: one for 8 x 4 elements of c, without workgroup memory or barriers, which cost most on a
+// processor (docs/performance.md). Cost: O(m n k).
 
 @group(0) @binding(0) var<storage, read_write> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> b: array<vec4<f32>>;

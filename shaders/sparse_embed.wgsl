@@ -3,16 +3,16 @@
 // out[t, c] = y[t, c] + sum over the entries (ids[t], c, v) of v
 //
 // Buffers (all f32 or i32; read_write throughout, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  y       [tokens, cols]   rows of the frozen table
 //   1  values  [count]          the delta's values
-//   2  ids     [tokens]         which rows
-//   3  index                    where the values lie
+//   2  ids     [tokens]         the rows looked up
+//   3  index                    positions of the values
 //   4  result  [tokens, cols]   written
 //   5  params  [4]     tokens, rows, cols, count
 // index (apet-kernels, SparseIndex): row_start [rows + 1] | col_of [count] | row_of [count]
 //   | col_start [cols + 1] | by_col_row [count] | by_col_value [count]
-// Threads: one an element of out. Cost: O(tokens cols (1 + entries of a row)).
+// Threads: one for each element of out. Cost: O(tokens cols (1 + entries of a row)).
 
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<storage, read_write> values: array<f32>;

@@ -3,16 +3,16 @@
 // out[t, r] = y[t, r] + sum over the entries (r, c, v) of row r of v * x[t, c]
 //
 // Buffers (all f32 or i32; read_write throughout, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  y       [tokens, rows]   output of the frozen layer
 //   1  x       [tokens, cols]   its input
 //   2  values  [count]          the delta's values
-//   3  index                    where they lie
+//   3  index                    positions of the values
 //   4  result  [tokens, rows]   written
 //   5  params  [4]     tokens, rows, cols, count
 // index (apet-kernels, SparseIndex): row_start [rows + 1] | col_of [count] | row_of [count]
 //   | col_start [cols + 1] | by_col_row [count] | by_col_value [count]
-// Threads: one an element of out. Cost: O(tokens (rows + count)).
+// Threads: one for each element of out. Cost: O(tokens (rows + count)).
 
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<storage, read_write> x: array<f32>;

@@ -3,15 +3,15 @@
 // parts[p, e] = sum over the tokens t of part p of x[t, col_of[e]] * dy[t, row_of[e]]
 //
 // Buffers (all f32 or i32; read_write throughout, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  x       [tokens, cols]   input of the layer
 //   1  dy      [tokens, rows]   gradient of its output
-//   2  index                    where the values lie
+//   2  index                    positions of the values
 //   3  parts   [parts, count]   written; summed over parts afterwards
 //   4  params  [4]     tokens, rows, cols, count
 // index (apet-kernels, SparseIndex): row_start [rows + 1] | col_of [count] | row_of [count]
 //   | col_start [cols + 1] | by_col_row [count] | by_col_value [count]
-// Threads: one a value and part. Cost: O(tokens count).
+// Threads: one for each value and part. Cost: O(tokens count).
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dy: array<f32>;

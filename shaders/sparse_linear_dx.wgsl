@@ -3,15 +3,15 @@
 // dx[t, c] = sum over the entries (r, c, v) of column c of v * dy[t, r]
 //
 // Buffers (all f32 or i32; read_write throughout, because CubeCL may place several
-// tensors in one GPU buffer, which WebGPU then allows only with one kind of access):
+// tensors in one GPU buffer, which WebGPU then allows only with one access mode):
 //   0  dy      [tokens, rows]   gradient of the output
 //   1  values  [count]          the delta's values
-//   2  index                    where they lie
+//   2  index                    positions of the values
 //   3  dx      [tokens, cols]   written
 //   4  params  [4]     tokens, rows, cols, count
 // index (apet-kernels, SparseIndex): row_start [rows + 1] | col_of [count] | row_of [count]
 //   | col_start [cols + 1] | by_col_row [count] | by_col_value [count]
-// Threads: one an element of dx. Cost: O(tokens (cols + count)).
+// Threads: one for each element of dx. Cost: O(tokens (cols + count)).
 
 @group(0) @binding(0) var<storage, read_write> dy: array<f32>;
 @group(0) @binding(1) var<storage, read_write> values: array<f32>;

@@ -1,4 +1,4 @@
-//! Micro-benchmarks of the operations on `cpu`, forward and with their gradients, at the sizes of
+//! Micro-benchmarks of the operations on `cpu`, forward and with gradients, at the sizes of
 //! MiniLM-L6 with 16 x 128 tokens: `cargo bench --profile release --workspace --exclude apet-web
 //! --exclude apet-view --exclude xtask --bench kernels`, which shares the build of the tests.
 
@@ -49,7 +49,7 @@ fn index(rows: usize, cols: usize, count: usize) -> SparseIndex {
     SparseIndex::new(rows, cols, &positions, &Device::flex())
 }
 
-/// Times an operation alone, and with the gradients of its `inputs`.
+/// Times an operation without and with the gradients of its `inputs`.
 fn both<const D: usize, const N: usize>(
     c: &mut Criterion,
     name: &str,

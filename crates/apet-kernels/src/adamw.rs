@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov and Hutter, 2019) with clipping by the global norm, as one operation on a flat
-//! vector: each scalar goes through memory once.
+//! AdamW (Loshchilov and Hutter, 2019) with global-norm clipping, as one operation on a flat
+//! vector, so that each scalar crosses memory once.
 
 use burn::{
     Tensor,
@@ -15,29 +15,29 @@ use crate::{
     math::{dot, vectorize},
 };
 
-/// What an update is made with.
+/// The settings of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// Learning rate.
     pub rate: f64,
-    /// Shares of the old means that are kept, of the gradient and of its square.
+    /// Decay rates of the running means of the gradient and of its square.
     pub betas: [f64; 2],
     /// Added to the root of the mean square.
     pub epsilon: f64,
-    /// Norm that a gradient is scaled down to; 0 leaves it.
+    /// Norm to which a larger gradient is scaled down; 0 does not clip.
     pub clip: f64,
-    /// Updates made, this one counted.
+    /// Number of updates, including this one.
     pub updates: usize,
 }
 
-/// An update's numbers as the kernels use them.
+/// The coefficients of an update as the kernels use them.
 #[derive(Clone, Copy)]
 struct Numbers {
     rate: f32,
-    /// Shares of the old means, and of what is new: in f32, 1 - 0.999 is off by 5e-5.
+    /// Weights of the old means and of the new values, computed in double precision: in f32, 1 - 0.999 is off by 5e-5.
     betas: [f32; 2],
     rests: [f32; 2],
-    /// sqrt(1 - beta2^t), and 1 - beta1^t: the means begin at 0.
+    /// Bias corrections sqrt(1 - beta2^t) and 1 - beta1^t, because the means start at 0.
     root: f32,
     lead: f32,
     epsilon: f32,
@@ -60,17 +60,17 @@ impl From<Update> for Numbers {
 }
 
 impl Numbers {
-    /// As torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)).
+    /// As in torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)).
     fn factor(self, norm: f32) -> f32 {
         match self.clip {
             0.0 => 1.0,
-            // Not min(): it would make a number of a norm that is none.
+            // Not min(), which would turn a NaN norm into a number.
             clip if norm + 1e-6 <= clip => 1.0,
             clip => clip / (norm + 1e-6),
         }
     }
 
-    /// A scalar, its two means and its gradient, with its multiple of the rate and its decay.
+    /// Updates a scalar and its two means from its gradient, with its factor on the learning rate and its decay.
     #[inline(always)]
     fn step(self, [value, first, second]: [&mut f32; 3], gradient: f32, rate: f32, decay: f32) {
         *first = *first * self.betas[0] + gradient * self.rests[0];
@@ -81,13 +81,13 @@ impl Numbers {
     }
 }
 
-/// The operations of a backend, on primitives. Use [`norm_of`] and [`adamw`].
+/// A backend's operations on primitives. Use [`norm_of`] and [`adamw`].
 #[backend_extension(Cube, Flex)]
 pub(crate) trait Updates: Backend {
     /// The root of the sum of squares, `[1]`.
     fn whole_norm(gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// The values and the means after an update; see [`adamw`].
+    /// The values and means after an update; see [`adamw`].
     fn adamw(
         values: FloatTensor<Self>,
         moments: FloatTensor<Self>,
@@ -103,12 +103,12 @@ pub fn norm_of(gradient: Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as Updates>::whole_norm(gradient.into_dispatch()))
 }
 
-/// One update: the values, and the running means of the gradient and of its square.
+/// One update: returns the values, and the running means of the gradient and of its square.
 ///
 /// # Shapes
-/// values and gradient `[n]`; moments `[2 n]`, the means of the gradient and then those of its square; norm
-/// `[1]`, the gradient's; groups `[2 n]`, a multiple of the rate and then a decay for each scalar, or
-/// `[2]`, the same for all.
+/// values and gradient `[n]`; moments `[2 n]`, the means of the gradient followed by those of its square; norm
+/// `[1]`, the gradient's; groups `[2 n]`, a factor on the learning rate for each scalar followed by a decay for each, or
+/// `[2]`, the same for all scalars.
 pub fn adamw(
     values: Tensor<1>,
     moments: Tensor<1>,
@@ -136,7 +136,7 @@ impl Updates for Flex {
         const ROW: usize = 1 << 10;
         let gradient = Floats::new(gradient);
         let gradient = gradient.get();
-        // Sums of squares by rows, then of those.
+        // Sums of squares by rows, then their sum.
         let rows = gradient.len().div_ceil(ROW);
         let mut norm = sum_rows(
             rows,

@@ -1,5 +1,5 @@
-//! Attention as one operation: softmax(scale q kᵀ + bias) v. Its inputs alone are kept for the
-//! gradients, never the `[rows, heads, length, keys]` weights: those are made again (Dao et al., 2022).
+//! Attention as one operation: softmax(scale q kᵀ + bias) v. Only its inputs are kept for the
+//! gradients; the `[rows, heads, length, keys]` weights are recomputed (Dao et al., 2022).
 
 use burn::{
     Tensor,
@@ -25,7 +25,7 @@ use crate::{
     rows,
 };
 
-/// Attention of a backend, on primitives: q `[rows, heads, length, width]`, k and v
+/// A backend's attention on primitives: q `[rows, heads, length, width]`, k and v
 /// `[rows, heads, keys, width]`, bias broadcast to `[rows, heads, length, keys]`. Use [`attention`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Attention: Backend {
@@ -131,7 +131,7 @@ impl Attention for CubeBackend {
     }
 }
 
-/// Queries whose scores are there at once: they stay in a core's own memory.
+/// Queries whose scores are computed at once; they fit a core's cache.
 const QUERIES: usize = 128;
 
 impl Attention for Flex {
@@ -213,7 +213,7 @@ impl Attention for Flex {
     }
 }
 
-/// p / total, and scale p (dp - Σ dp p), where `ds` holds dp.
+/// Computes p / total and scale p (dp - Σ dp p); `ds` holds dp on entry.
 fn scores_back(p: &mut [f32], ds: &mut [f32], totals: &[f32], keys: usize, scale: f32) {
     vectorize(
         #[inline(always)]
@@ -233,14 +233,14 @@ fn scores_back(p: &mut [f32], ds: &mut [f32], totals: &[f32], keys: usize, scale
     );
 }
 
-/// Zeros for `[rows, heads, length, width]`, a token's heads together: as `[rows, length, heads, width]`.
+/// Zeros of shape `[rows, heads, length, width]` in the memory layout `[rows, length, heads, width]`.
 fn by_token(like: &FlexTensor) -> FlexTensor {
     let shape = like.shape();
     let shape = [shape[0], shape[2], shape[1], shape[3]];
     zeros(shape)
 }
 
-/// Calls `of_head` on each row and head, with the pieces of the outputs that are its: a piece a token.
+/// Calls `of_head` on each row and head with its slices of the outputs, one for each token.
 fn each_head<const N: usize>(
     outputs: [&mut FlexTensor; N],
     [rows, heads, width]: [usize; 3],
@@ -273,7 +273,7 @@ fn each_head<const N: usize>(
     tasks.into_iter().enumerate().for_each(task);
 }
 
-/// A tensor of four axes, read where it lies: no copy for swapped axes.
+/// A tensor of four axes, read in place: swapped axes need no copy.
 struct Strided {
     tensor: FlexTensor,
     dims: [usize; 4],
@@ -290,7 +290,7 @@ impl Strided {
         };
         let (shape, layout) = (tensor.shape(), tensor.layout());
         let strides = layout.strides();
-        // An axis of one element is broadcast.
+        // An axis of length 1 is broadcast.
         let stride = |d: usize| {
             if shape[d] == 1 {
                 0
@@ -322,7 +322,7 @@ impl Strided {
     }
 }
 
-/// What attention is made of.
+/// The inputs of attention.
 struct Inputs {
     qkv: [Strided; 3],
     bias: Strided,
@@ -352,11 +352,11 @@ impl Inputs {
         self.qkv.each_ref().map(|of| of.matrix(row, head))
     }
 
-    /// exp(scale s + bias - the row's largest) in place of scores s, and each row's sum of that.
+    /// Replaces scores s by exp(scale s + bias - the row's maximum), and returns each row's sum.
     fn exponentials(&self, scores: &mut [f32], [row, head, first]: [usize; 3]) -> Vec<f32> {
         let one_for_all = self.bias.strides[3] == 0;
         let mut sums = Vec::with_capacity(scores.len() / self.keys);
-        // Plain loops: what a closure is called for may be left out of the vectors.
+        // Plain loops, because a closure may prevent vectorisation.
         vectorize(
             #[inline(always)]
             || {
@@ -431,7 +431,7 @@ impl<B: Backend + Attention, C: CheckpointStrategy> Attention for Autodiff<B, C>
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn attend_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

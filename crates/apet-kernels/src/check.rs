@@ -1,8 +1,8 @@
-//! One numeric suite for every device: each operation and each of its gradients
-//! against double-precision arithmetic on the host, gradients by finite differences.
+//! One numeric suite for every device: compares each operation and its gradients
+//! with double-precision arithmetic on the host, gradients by finite differences.
 //!
-//! The tests run it on `cpu` and lavapipe, the browser tests in the page, and
-//! `apet check` on a user's own device.
+//! The tests run it on `cpu` and lavapipe, the browser tests run it in the page, and
+//! `apet check` on a user's device.
 
 mod host;
 
@@ -22,7 +22,7 @@ use crate::{
 /// Runs the suite.
 ///
 /// # Errors
-/// When the device fails.
+/// If the device fails.
 pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
     let mut checks = Vec::new();
     for (tokens, rows, cols, share) in [(5, 7, 6, 0.4), (150, 40, 33, 0.05), (70, 3, 1, 1.0)] {
@@ -34,7 +34,7 @@ pub async fn check(device: &Device) -> Result<Vec<Check>, String> {
         ([35, 24, 20], 2, false),
         ([35, 24, 20], 90, true),
         ([35, 24, 20], 480, false),
-        // Sizes that no shader for fours takes.
+        // Sizes that no vec4 shader supports.
         ([9, 7, 5], 2, true),
         ([6, 2, 8], 1, false),
     ] {
@@ -103,8 +103,8 @@ async fn linear(
     .await
 }
 
-/// A layer with a sparse delta on its weight, frozen and tuned: few values, and so many that the whole
-/// matrix is multiplied.
+/// A layer with a sparse delta on its weight, frozen and trainable: with few values, and with enough for a dense
+/// product.
 async fn whole(
     device: &Device,
     [tokens, rows, cols]: [usize; 3],
@@ -144,7 +144,7 @@ async fn whole(
             "linear {tokens}x{rows}x{cols} with {count} sparse, bias {biased}, tuned {tuned},"
         );
         let inputs = [&x, &v, &w];
-        // The weight last, so that it can be left out.
+        // The weight is last, so that it can be omitted.
         let reorder = |values: &[Vec<f64>]| {
             let w = values.get(2).unwrap_or(&w.data).clone();
             forward(&[values[0].clone(), w, values[1].clone()])
@@ -228,7 +228,7 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
         let gelu = |&v: &f64| 0.5 * v * (1.0 + (c * (v + 0.044715 * v * v * v)).tanh());
         inputs[0].iter().map(gelu).collect()
     };
-    // Far out the tanh form meets its ends, and must stay a number.
+    // The tanh form saturates for large inputs, and must not become NaN.
     let far = Host {
         rows: 1,
         cols: 8,
@@ -240,7 +240,7 @@ async fn elementwise(device: &Device, checks: &mut Vec<Check>) -> Result<(), Str
     let ends: Vec<f64> = far.data.iter().map(|v| v.max(0.0)).collect();
     checks.push(measure("gelu_tanh far out".into(), &found, &ends));
     let gradient = leaf.grad(&out.sum().backward());
-    let gradient = gradient.ok_or("gelu_tanh far out: no gradient")?;
+    let gradient = gradient.ok_or("gelu_tanh of large inputs: no gradient")?;
     let slopes = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
     checks.push(measure(
         "gelu_tanh far out dx".into(),
@@ -378,7 +378,7 @@ async fn attend(
     Ok(())
 }
 
-/// Few rows and many take different ways on `cpu`.
+/// `cpu` has separate paths for few and many rows.
 async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Result<(), String> {
     let (inputs, outputs) = (71, 133);
     let mut stream = Stream::new("check product", rows as u64);
@@ -442,7 +442,7 @@ async fn product(device: &Device, rows: usize, checks: &mut Vec<Check>) -> Resul
     .await
 }
 
-/// Three updates, of which the first is clipped, against AdamW in double precision.
+/// Compares three updates, of which the first is clipped, with AdamW in double precision.
 async fn updates(device: &Device, by_scalar: bool, checks: &mut Vec<Check>) -> Result<(), String> {
     let count = 9001;
     let mut stream = Stream::new("check updates", u64::from(by_scalar));
@@ -464,7 +464,7 @@ async fn updates(device: &Device, by_scalar: bool, checks: &mut Vec<Check>) -> R
     let mut host = start.data.clone();
     let mut means = vec![[0f64; 2]; count];
     let norm = gradient.data.iter().map(|g| g * g).sum::<f64>().sqrt();
-    // The second and third are of a gradient that is short enough.
+    // The second and third gradients are short enough not to be clipped.
     for (at, share) in [1.0, 0.01, 0.02].into_iter().enumerate() {
         let update = Update {
             rate: 0.1,
@@ -510,7 +510,7 @@ async fn updates(device: &Device, by_scalar: bool, checks: &mut Vec<Check>) -> R
 }
 
 async fn loss(device: &Device, checks: &mut Vec<Check>) -> Result<(), String> {
-    // More classes than are summed side by side.
+    // More classes than there are parallel sums.
     let (rows, classes) = (9, 71);
     let mut stream = Stream::new("check loss", 0);
     let x = Host::random(rows, classes, &mut stream);

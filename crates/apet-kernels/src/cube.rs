@@ -1,4 +1,4 @@
-//! What the kernels for CubeCL and the shaders share.
+//! Shared code of the CubeCL kernels and the shaders.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,7 +16,7 @@ use cubecl::{
     server::{KernelArguments, MetadataBindingInfo},
 };
 
-/// In which language the kernels that have both are launched.
+/// The language of kernels that exist in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelLanguage {
     /// WGSL where CubeCL compiles to WGSL, CubeCL elsewhere.
@@ -27,18 +27,18 @@ pub enum KernelLanguage {
 
 static LANGUAGE: AtomicU8 = AtomicU8::new(0);
 
-/// Chooses the language of the kernels for the whole process.
+/// Selects the language of the kernels for the whole process.
 pub fn set_kernel_language(language: KernelLanguage) {
     LANGUAGE.store(language as u8, Ordering::Relaxed);
 }
 
-/// Whether the shaders of `shaders/` can be launched where a tensor lies.
+/// Whether a tensor's device can run the shaders of `shaders/`.
 pub(crate) fn takes_wgsl(tensor: &CubeTensor) -> bool {
     LANGUAGE.load(Ordering::Relaxed) == KernelLanguage::Auto as u8
         && tensor.client.name() == "wgpu<wgsl>"
 }
 
-/// Launches a shader over buffers, the last of them written, and its numbers behind them.
+/// Launches a shader on buffers, the last of which is written, followed by its parameters.
 pub(crate) fn launch_wgsl(
     shader: impl KernelSource,
     dim: CubeDim,
@@ -47,7 +47,7 @@ pub(crate) fn launch_wgsl(
     params: &[u32],
 ) {
     let client = buffers[0].client.clone();
-    // In pairs, as CubeCL keeps a launch's numbers: equal ones are sent once, and no launch waits for them.
+    // Passed in pairs as CubeCL's own launch metadata: equal ones are sent once, and no launch waits for them.
     let pair =
         |pair: &[u32]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 32;
     let params = params.chunks(2).map(pair).collect();
@@ -60,19 +60,19 @@ pub(crate) fn launch_wgsl(
     client.launch(Box::new(SourceKernel::new(shader, dim)), count, arguments);
 }
 
-/// Memory for f32 in a shape, where another tensor lies.
+/// An uninitialised f32 tensor of a shape, on another tensor's device.
 pub(crate) fn of_shape(beside: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     let (client, device) = (beside.client.clone(), beside.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), DType::F32)
 }
 
-/// Memory for f32 in the shape of another tensor.
+/// An uninitialised f32 tensor with another tensor's shape and device.
 pub(crate) fn like(tensor: &CubeTensor) -> CubeTensor {
     of_shape(tensor, tensor.shape())
 }
 
-/// Launches a kernel with one thread for each element of its first input, into a new
-/// tensor of that shape.
+/// Launches a kernel with one thread for each element of its first input; returns a new
+/// tensor of the same shape.
 pub(crate) fn elementwise<const N: usize>(
     inputs: [CubeTensor; N],
     launch: impl FnOnce(&cubecl::client::Client, CubeCount, CubeDim, [BufferArg; N], BufferArg, usize),

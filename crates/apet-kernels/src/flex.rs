@@ -1,4 +1,4 @@
-//! What the paths for burn-flex share: tensors as slices, and loops over rows on all cores.
+//! Shared code of the burn-flex paths: tensors as slices, and parallel loops over rows.
 
 mod gemm;
 
@@ -9,9 +9,9 @@ use burn_flex::FlexTensor;
 pub(crate) use self::gemm::{Matrix, Write, multiply};
 use crate::math::vectorize;
 
-/// Numbers of a piece: small enough for a core's own memory.
+/// Elements of a chunk, which fits a core's cache.
 const PIECE: usize = 1 << 12;
-/// Rows summed at a time: the partial sums are then added in order.
+/// Rows of a partial sum; the partial sums are then added in order.
 const CHUNK: usize = 128;
 
 /// A contiguous f32 tensor that can be read as a slice.
@@ -39,12 +39,12 @@ impl Ints {
     }
 }
 
-/// Zeros. (`FlexTensor::zeros` makes bytes, and copies them to where f32 may lie.)
+/// Zeros. (`FlexTensor::zeros` allocates bytes and copies them to memory aligned for f32.)
 pub(crate) fn zeros(shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::filled_typed(shape.into(), DType::F32, 0f32)
 }
 
-/// Zeros in the shape of a tensor.
+/// Zeros with a tensor's shape.
 pub(crate) fn zeros_like(tensor: &FlexTensor) -> FlexTensor {
     zeros(tensor.shape())
 }
@@ -54,19 +54,19 @@ pub(crate) fn row_width(x: &FlexTensor) -> usize {
     x.shape().last().copied().unwrap_or(1).max(1)
 }
 
-/// The tensor as a buffer of its own, one row after another.
+/// The tensor as a separate contiguous buffer, row by row.
 pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     let size = tensor.shape().num_elements() * size_of::<f32>();
     let tensor = tensor.to_contiguous();
-    // A view into a larger buffer is copied, so that the whole buffer is the tensor.
+    // A view of a larger buffer is copied, so that the tensor fills its buffer.
     match tensor.bytes().len() == size {
         true => tensor,
         false => FlexTensor::from_data(tensor.into_data()),
     }
 }
 
-/// Changes a tensor's rows of `width` in place (in a copy, where it is shared). A `change` that is
-/// `#[inline(always)]` is made of vectors.
+/// Changes a tensor's rows of `width` in place (in a copy if it is shared). A `change` that is
+/// `#[inline(always)]` is vectorised.
 pub(crate) fn map_rows(
     tensor: FlexTensor,
     width: usize,
@@ -82,7 +82,7 @@ pub(crate) fn map_rows(
     tensor
 }
 
-/// Changes a tensor in place, piece by piece, beside others of its shape.
+/// Changes a tensor in place, chunk by chunk, together with others of the same shape.
 pub(crate) fn map_pieces<const N: usize>(
     tensor: FlexTensor,
     beside: [FlexTensor; N],
@@ -106,7 +106,7 @@ pub(crate) fn map_pieces<const N: usize>(
     tensor
 }
 
-/// Calls `change` on pieces of slices of one length, side by side, with the place where they begin; on
+/// Calls `change` on corresponding chunks of slices of the same length, with their offset, on
 /// all cores.
 pub(crate) fn each_piece<const N: usize>(
     all: [&mut [f32]; N],
@@ -129,7 +129,7 @@ pub(crate) fn each_piece<const N: usize>(
     }
 }
 
-/// Calls `change` on each row of `width` numbers, on all cores; at least `together` rows a core.
+/// Calls `change` on each row of `width` elements, on all cores, with at least `together` rows for each task.
 pub(crate) fn each_row(
     all: &mut [f32],
     width: usize,
@@ -153,8 +153,8 @@ pub(crate) fn each_row(
     }
 }
 
-/// Sums what each row adds to a vector of `len`, chunk by chunk, in the order of rows: the same
-/// whatever the number of threads.
+/// Sums each row's contribution to a vector of `len`, chunk by chunk in row order, so that the result does not
+/// depend on the number of threads.
 pub(crate) fn sum_rows(
     rows: usize,
     len: usize,

@@ -1,4 +1,4 @@
-//! GELU with exact gradients. (burn's own differentiates the tanh form on the Cube backends.)
+//! GELU with exact gradients. (On the Cube backends burn's gradient is that of the tanh form.)
 
 use burn::{
     Tensor,
@@ -23,7 +23,7 @@ use crate::{
     math::{erf, exp, multiply_add},
 };
 
-/// GELU of a backend, on primitives. Use [`gelu`], [`gelu_tanh`].
+/// A backend's operations on primitives. Use [`gelu`] and [`gelu_tanh`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Gelu: Backend {
     /// x Φ(x), with the exact normal distribution Φ.
@@ -39,13 +39,13 @@ pub(crate) trait Gelu: Backend {
     fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// GELU with the exact normal distribution, transformers' `"gelu"`. Shape is kept.
+/// GELU with the exact normal distribution, transformers' `"gelu"`. The shape is kept.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as Gelu>::exact_gelu(x.into_dispatch()))
 }
 
-/// GELU by the tanh form, transformers' `"gelu_new"`. Shape is kept. By a sigmoid of what is
-/// bounded: WGSL may make a tanh of two exponentials, which is no number for large values.
+/// GELU by the tanh form, transformers' `"gelu_new"`. The shape is kept. Computed as a sigmoid of a
+/// bounded argument, because WGSL may compute tanh from two exponentials, which gives NaN for large values.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as Gelu>::tanh_gelu(x.into_dispatch()))
 }
@@ -53,7 +53,7 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// 2 sqrt(2 / π)
 const TWICE_C: f32 = 1.595_769;
 const A: f32 = 0.044_715;
-/// σ is 0 or 1 in f32 from here on.
+/// In f32, σ is 0 or 1 beyond this argument.
 const FAR: f32 = 40.0;
 /// 1 / sqrt(2 π)
 const DENSITY_AT_0: f32 = 0.398_942_3;
@@ -254,7 +254,7 @@ impl<B: Backend + Gelu, C: CheckpointStrategy> Gelu for Autodiff<B, C> {
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn exact_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::from_inner(B::exact_gelu_dx(x.into_primitive(), dy.into_primitive()))
     }

@@ -1,9 +1,9 @@
 //! The operations APET needs beyond burn's own, each with its gradient:
 //!
 //! * [`linear_with_sparse`], [`sparse_linear`], [`sparse_embed`]: a sparse delta on a linear layer or a table,
-//!   never densified (design decision 3);
-//! * [`linear`], [`norm`], [`attention`], [`gelu`], [`gelu_tanh`], [`cross_entropy`]: whole layers as one
-//!   operation, with exact gradients that keep no more than they need.
+//!   never made dense (ARCHITECTURE.md, Methods);
+//! * [`linear`], [`norm`], [`attention`], [`gelu`], [`gelu_tanh`], [`cross_entropy`]: a whole layer as one
+//!   operation, with exact gradients that keep only what they need.
 //!
 //! Each has a path for burn-flex (`cpu`, native and wasm) and one for CubeCL (every GPU);
 //! the sparse ones also have WGSL in `shaders/`, used where CubeCL compiles to WGSL.

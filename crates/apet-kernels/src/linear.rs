@@ -1,9 +1,7 @@
-//! Products with frozen weights, which may be stored in half precision: what goes in
-//! and comes out is f32.
+//! Products with frozen weights, which may be stored in half precision; inputs and outputs are f32.
 //!
-//! A product of few rows (generation, a token at a time) reads every weight once and does
-//! little with it: there `cpu` has a path of its own, on all cores, that neither packs
-//! the weights nor makes f32 of them in memory.
+//! A product of few rows (token-by-token generation) is limited by reading the weights, so `cpu` has a
+//! separate parallel path that neither packs the weights nor stores them as f32.
 
 use burn::{
     Tensor,
@@ -31,18 +29,18 @@ use crate::{
     norm::Norms,
 };
 
-/// Up to so many rows the weights' way from memory is what counts.
+/// The number of rows up to which reading the weights dominates.
 const FEW: usize = 16;
-/// Numbers of a half-precision weight that are f32 at once: 16 MiB.
+/// Elements of a half-precision weight converted to f32 at once: 16 MiB.
 pub const WIDE_NUMBERS: usize = 1 << 22;
-/// Rows of a weight that a thread takes at once.
+/// Weight rows that a thread processes at once.
 const CHUNK: usize = 64;
 
-/// Products of a backend, on primitives: x `[rows, in]` f32, weight `[out, in]`, bias `[out]` f32, dy
+/// A backend's products on primitives: x `[rows, in]` f32, weight `[out, in]`, bias `[out]` f32, dy
 /// `[rows, out]` f32. Use [`linear`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Products: Backend {
-    /// x Wᵀ + bias, without bias where not `biased`: `[rows, out]` f32.
+    /// x Wᵀ + bias, without bias unless `biased`: `[rows, out]` f32.
     fn product(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -50,10 +48,10 @@ pub(crate) trait Products: Backend {
         biased: bool,
     ) -> FloatTensor<Self>;
 
-    /// The gradient of its x, dy W: `[rows, in]` f32.
+    /// The gradient of x, dy W: `[rows, in]` f32.
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// The gradient of its weight where that is tuned, and so f32: dyᵀ x, `[out, in]`.
+    /// The gradient of a trainable weight, which is f32: dyᵀ x, `[out, in]`.
     fn product_dw(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
@@ -62,7 +60,7 @@ pub(crate) trait Products: Backend {
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let biased = bias.is_some();
-    // Where there is no bias, the weight stands in its place unread.
+    // Without a bias, the weight is passed in its place and not read.
     let bias = bias.map_or_else(|| weight.clone(), |bias| bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as Products>::product(x, weight, bias, biased))
 }
@@ -108,7 +106,7 @@ impl Products for CubeBackend {
     }
 }
 
-/// A product with a half-precision weight, computed as such: f32 in and out.
+/// A product with a half-precision weight, computed in half precision: f32 in and out.
 fn in_halves(product: Product, x: CubeTensor, weight: CubeTensor) -> CubeTensor {
     let x = CubeBackend::float_cast(x, weight.dtype().into());
     let y = multiply_on_gpu(product, x, weight, None, false);
@@ -125,7 +123,7 @@ impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff
         #[derive(Debug)]
         struct Product;
         impl<B: Backend + Products + Norms> Backward<B, 3> for Product {
-            /// The weight where x is tracked, x where the weight is; whether there is a bias.
+            /// The weight if x is tracked, x if the weight is tracked, and whether there is a bias.
             type State = ([Option<FloatTensor<B>>; 2], bool);
             fn backward(
                 self,
@@ -160,7 +158,7 @@ impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::from_inner(B::product_dx(dy.into_primitive(), weight.into_primitive()))
     }
@@ -204,7 +202,7 @@ impl Products for Flex {
                 add(y, bias);
             });
         }
-        // The product is added to the bias: one way through the memory of y.
+        // The product is added to the bias, so that y crosses memory once.
         let mut y = match bias {
             Some(bias) => map_rows(y, outputs, |_, y| y.copy_from_slice(bias)),
             None => y,
@@ -267,15 +265,15 @@ impl Products for Flex {
     }
 }
 
-/// y + more, where there is more.
+/// y + more, or y without `more`.
 fn add(y: &mut [f32], more: Option<&[f32]>) {
     for (y, more) in y.iter_mut().zip(more.into_iter().flatten()) {
         *y += more;
     }
 }
 
-/// A half-precision weight's rows as f32, some at a time: `(first row, rows)`. Many rows of x
-/// pay for that, and f32 of all of them is never there at once.
+/// A half-precision weight's rows as f32, in chunks: `(first row, rows)`. With many rows of x
+/// the conversion is cheap, and the whole weight is never f32 at once.
 fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
     let shape = weight.shape();
     let [rows, width] = [shape[0], shape[1]];
@@ -290,9 +288,9 @@ fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
     })
 }
 
-/// Numbers that a weight is stored in.
+/// Element types of stored weights.
 trait Stored: Copy + Send + Sync {
-    /// A row as f32: itself, or made in `scratch`.
+    /// A row as f32: itself, or converted into `scratch`.
     fn wide<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
 }
 
@@ -322,7 +320,7 @@ impl Stored for bf16 {
     }
 }
 
-/// Few rows, to be multiplied with many of a weight.
+/// A few rows to multiply with many rows of a weight.
 #[derive(Clone, Copy)]
 struct Few<'a> {
     x: &'a [f32],
@@ -331,8 +329,8 @@ struct Few<'a> {
 }
 
 impl Few<'_> {
-    /// The products of every output with every row, `[outputs, rows]`: so what a thread
-    /// writes lies together.
+    /// The products of every output with every row, `[outputs, rows]`, so that each thread
+    /// writes contiguous memory.
     fn by_output<T: Stored>(self, weights: Option<&[T]>, outputs: usize) -> Vec<f32> {
         let weights = weights.unwrap_or_default();
         let mut products = vec![0f32; outputs * self.rows];
@@ -362,7 +360,7 @@ impl Few<'_> {
     }
 }
 
-/// The products of one output's weight with every row.
+/// The products of one output's weights with every row.
 struct Dots<'a> {
     few: Few<'a>,
     weight: &'a [f32],
@@ -379,7 +377,7 @@ impl WithSimd for Dots<'_> {
         let row = |row: usize| S::as_simd_f32s(&x[row * inputs..][..inputs]);
         let rest = |x: &[f32]| -> f32 { x.iter().zip(weight_rest).map(|(x, w)| x * w).sum() };
         let mut done = 0;
-        // Four rows share each load of the weight, and their sums do not wait for each other.
+        // Four rows share each load of the weight, and their sums are independent.
         while done + 4 <= rows {
             let [a, b, c, d] = [0, 1, 2, 3].map(|i| row(done + i));
             let mut sums = [simd.splat_f32s(0.0); 4];
@@ -397,7 +395,7 @@ impl WithSimd for Dots<'_> {
         }
         for at in done..rows {
             let x = row(at);
-            // Four sums here, too, over every fourth piece.
+            // Four independent sums here, too, over every fourth chunk.
             let mut sums = [simd.splat_f32s(0.0); 4];
             let (mut pieces, mut weights) = (x.0.chunks_exact(4), weight.chunks_exact(4));
             for (x, w) in pieces.by_ref().zip(weights.by_ref()) {
@@ -427,8 +425,8 @@ mod tests {
         data.try_to_vec().unwrap()
     }
 
-    /// What is computed with a half-precision weight is what f32 of the same numbers gives,
-    /// in the product and in its gradient, also where the weight is taken in several parts.
+    /// A half-precision weight gives the same product and gradient as the same values in f32,
+    /// also if the weight is converted in several chunks.
     #[test]
     fn half_precision_weights_are_multiplied_in_f32() {
         let device = Device::flex();

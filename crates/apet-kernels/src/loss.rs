@@ -1,5 +1,5 @@
-//! Cross-entropy with the gradient softmax - one-hot: no one-hot matrix, no scatter
-//! (which WebGPU runs in one thread).
+//! Cross-entropy with the gradient softmax - one-hot, without a one-hot matrix and without scatter
+//! (which runs in one thread on WebGPU).
 
 use burn::{
     Tensor,
@@ -25,7 +25,7 @@ use crate::{
     math::{exp, exponentials, largest},
 };
 
-/// The loss of a backend, on primitives. Use [`cross_entropy`].
+/// A backend's operations on primitives. Use [`cross_entropy`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Losses: Backend {
     /// -log softmax(logits)\[target\] of each row, and log Σ exp(logits): logits
@@ -53,7 +53,7 @@ pub(crate) trait Losses: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// Cross-entropy of each row, nats.
+/// Cross-entropy of each row in nats.
 ///
 /// # Shapes
 /// logits `[rows, classes]`, targets `[rows]` i32, each below `classes`; result `[rows]`.
@@ -179,7 +179,7 @@ impl<B: Backend + Losses, C: CheckpointStrategy> Losses for Autodiff<B, C> {
                 }
             }
         }
-        // The norm is a by-product for the gradient; it enters no graph.
+        // The norm is a by-product for the gradient and is not tracked.
         match CrossEntropy
             .prepare::<C>([logits.node()])
             .compute_bound()
@@ -198,7 +198,7 @@ impl<B: Backend + Losses, C: CheckpointStrategy> Losses for Autodiff<B, C> {
         }
     }
 
-    // The gradient itself is not differentiated: it enters no graph.
+    // Second derivatives are not supported, so the gradient is not tracked.
     fn row_cross_entropy_dx(
         logits: FloatTensor<Self>,
         norm: FloatTensor<Self>,

@@ -1,15 +1,15 @@
-//! Elementary functions without branches: a loop over them becomes vector instructions, as
-//! wide as the processor has (natively inside [`vectorize`], in wasm by simd128).
+//! Elementary functions without branches, so that loops over them vectorise to the widest vectors of
+//! the processor (natively inside [`vectorize`], in wasm with simd128).
 
 use pulp::Arch;
 
-/// Runs loops with the widest vectors that the processor has.
+/// Runs loops with the processor's widest vectors.
 #[inline(always)]
 pub(crate) fn vectorize<R>(loops: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(loops)
 }
 
-/// a b + c, fused where the processor does it: wasm would call a function.
+/// a b + c, fused if the processor has the instruction: wasm would call a function.
 #[inline(always)]
 pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_arch = "wasm32") {
@@ -19,7 +19,7 @@ pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// The value of a polynomial, its highest coefficient first.
+/// Evaluates a polynomial whose highest coefficient comes first.
 #[inline(always)]
 fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut value = coefficients[0];
@@ -29,13 +29,13 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     value
 }
 
-/// eˣ, off by 2 units in the last place at most: 2ⁿ eʳ with |r| <= ln 2 / 2, and the polynomial of
-/// Cephes' `expf` (Moshier) for eʳ. 0 below -87.3, infinite above 88.7; no number stays none.
+/// eˣ, within 2 units in the last place: 2ⁿ eʳ with |r| <= ln 2 / 2, and the polynomial of
+/// Cephes' `expf` (Moshier) for eʳ. 0 below -87.3, infinite above 88.7; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LEAST: f32 = -87.336_54;
     const MOST: f32 = 88.72;
-    // Adding 1.5 2²³ rounds to a whole number, which then stands in the lowest bits.
+    // Adding 1.5 2²³ rounds to a whole number, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -55,7 +55,7 @@ pub(crate) fn exp(x: f32) -> f32 {
         ],
     );
     let y = multiply_add(tail * r, r, r) + 1.0;
-    // In two halves: 2¹²⁸ is no f32.
+    // In two factors, because 2¹²⁸ is not an f32.
     let n = rounded.to_bits() as i32 - ROUND.to_bits() as i32;
     let half = n >> 1;
     let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
@@ -64,7 +64,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x > MOST { f32::INFINITY } else { y }
 }
 
-/// The error function, off by 4e-7 at most: Eigen's quotient of polynomials on [-4, 4].
+/// The error function, within 4e-7: Eigen's quotient of polynomials on [-4, 4].
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
@@ -94,10 +94,10 @@ pub(crate) fn erf(x: f32) -> f32 {
     x * above / below
 }
 
-/// Sums that are made side by side: one sum would wait for itself.
+/// Number of independent partial sums; a single sum would be limited by latency.
 const LANES: usize = 32;
 
-/// All joined to `start`, in lanes that are then joined by `both`.
+/// Folds all values into `start`, in lanes that `both` then combines.
 #[inline(always)]
 fn fold(
     x: &[f32],
@@ -117,26 +117,26 @@ fn fold(
     lanes.into_iter().fold(rest, both)
 }
 
-/// The sum of all.
+/// The sum.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32]) -> f32 {
     fold(x, 0.0, |sum, x| sum + x, |a, b| a + b)
 }
 
-/// The sum of all squares of x - middle.
+/// The sum of the squares of x - middle.
 #[inline(always)]
 pub(crate) fn squares(x: &[f32], middle: f32) -> f32 {
     let square = |sum: f32, x: f32| multiply_add(x - middle, x - middle, sum);
     fold(x, 0.0, square, |a, b| a + b)
 }
 
-/// The sum of all eˣ⁻ᵐ, m the middle.
+/// The sum of eˣ⁻ᵐ, where m is the middle.
 #[inline(always)]
 pub(crate) fn exponentials(x: &[f32], middle: f32) -> f32 {
     fold(x, 0.0, |sum, x| sum + exp(x - middle), |a, b| a + b)
 }
 
-/// The largest.
+/// The maximum.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
     let most = |a: f32, b: f32| if b > a { b } else { a };
@@ -168,7 +168,7 @@ pub(crate) fn dot_from(a: &[f32], b: &[f32], middle: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// Every 1,000th f32 of a range, and its ends.
+    /// Every 1,000th f32 of a range, and both ends.
     fn some(from: f32, to: f32) -> impl Iterator<Item = f32> {
         let count = 200_000;
         (0..=count).map(move |i| from + (to - from) * i as f32 / count as f32)
@@ -198,7 +198,7 @@ mod tests {
         assert!((erf(1e30) - 1.0).abs() <= 4e-7);
     }
 
-    /// The same in a loop of vectors as alone.
+    /// A vectorised loop gives the same values as scalar code.
     #[test]
     fn vectors_compute_what_scalars_do() {
         let x: Vec<f32> = some(-9.0, 9.0).collect();

@@ -1,6 +1,6 @@
-//! Products of matrices on adapters that compute on the processor (lavapipe, SwiftShader): there the
-//! routines for GPUs, with their memory of a workgroup and their barriers, cost more than
-//! the plain ones of `shaders/multiply_*.wgsl`. On a GPU burn's are taken.
+//! Matrix products on adapters that compute on the processor (lavapipe, SwiftShader), where
+//! GPU routines with workgroup memory and barriers cost more than
+//! the plain loops of `shaders/multiply_*.wgsl`. A GPU uses burn's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +18,7 @@ use crate::cube::{launch_wgsl, of_shape, takes_wgsl};
 
 static SOFTWARE: AtomicBool = AtomicBool::new(false);
 
-/// Says, for the whole process, whether the GPU device is one that computes on the processor.
+/// Sets, for the whole process, whether the GPU device computes on the processor.
 pub fn set_software_adapter(software: bool) {
     SOFTWARE.store(software, Ordering::Relaxed);
 }
@@ -34,13 +34,13 @@ pub(crate) enum Product {
     Tn,
 }
 
-/// Columns and rows of c that a thread makes, and threads of a workgroup along each.
+/// Columns and rows of c that a thread computes, and threads of a workgroup along each.
 const TILE: [usize; 2] = [4, 8];
 const GROUP: u32 = 8;
 
-/// a b, a bᵀ or aᵀ b, with a bias `[n]` added where there is one: factors of two axes, or of four, where
-/// the first two are batches. Of four axes, where `by_token`, the result is laid out as `[rows, m, heads, n]`
-/// (and still is `[rows, heads, m, n]`).
+/// a b, a bᵀ or aᵀ b, plus an optional bias `[n]`, for factors of two axes, or of four axes of which
+/// the first two are batches. With four axes and `by_token`, the result's shape is `[rows, heads, m, n]` and its
+/// memory layout `[rows, m, heads, n]`.
 pub(crate) fn multiply(
     product: Product,
     a: CubeTensor,
@@ -75,27 +75,27 @@ fn by_burn(product: Product, a: CubeTensor, b: CubeTensor, bias: Option<CubeTens
     }
 }
 
-/// A product that one of the shaders makes.
+/// A product computed by one of the shaders.
 struct Plain {
     shader: Shader,
     batches: [usize; 2],
     /// m, n, k.
     sizes: [usize; 3],
-    /// Whether the factors have axes of batches.
+    /// Whether the factors have batch axes.
     batched: bool,
-    /// How a and b lie in their buffers, as the shader takes it.
+    /// The strides of a and b in the shader's form.
     steps: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Shader {
-    /// For rows that lie in fours.
+    /// For contiguous rows whose length is a multiple of 4.
     Fours(Product),
     Any,
 }
 
 impl Plain {
-    /// What all shaders ask for; nothing of how the factors lie yet.
+    /// The checks common to all shaders, before strides are considered.
     fn new(product: Product, a: &CubeTensor, b: &CubeTensor, shader: Shader) -> Option<Self> {
         let (of_a, of_b) = (a.meta.shape(), b.meta.shape());
         let rank = of_a.num_dims();
@@ -116,7 +116,7 @@ impl Plain {
         };
         let same = rank == 2 || of_a[..2] == of_b[..2];
         let some = sizes.iter().chain(&batches).all(|&size| size > 0);
-        // What WebGPU launches along one axis.
+        // WebGPU's limit of workgroups along one axis.
         let along = |size: usize| size.div_ceil(GROUP as usize);
         let few = [along(sizes[0]), along(sizes[1]), batches[0] * batches[1]]
             .iter()
@@ -130,7 +130,7 @@ impl Plain {
         })
     }
 
-    /// Where rows lie together and in fours.
+    /// For contiguous rows of multiples of 4.
     fn fours(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
         let mut plain = Self::new(product, a, b, Shader::Fours(product))?;
         plain.sizes[1].is_multiple_of(4).then_some(())?;
@@ -144,7 +144,7 @@ impl Plain {
         Some(plain)
     }
 
-    /// However they lie.
+    /// For any strides.
     fn any(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
         let mut plain = Self::new(product, a, b, Shader::Any)?;
         let (of_a, of_b) = (Strides::from_tensor(a), Strides::from_tensor(b));
@@ -192,8 +192,8 @@ impl Plain {
             .chain([usize::from(bias.is_some())])
             .map(|number| number as u32)
             .collect();
-        // Without a bias, the shader reads nothing of what stands in its place. It is no other of
-        // the buffers: WebGPU binds none twice where it may be written.
+        // Without a bias, the shader does not read the buffer in its place. It is a separate buffer,
+        // because WebGPU does not bind a writable buffer twice.
         let bias = bias.map_or_else(|| of_shape(&a, [4]), into_contiguous);
         let groups = |size: usize, tile: usize| size.div_ceil(tile * GROUP as usize) as u32;
         let count = CubeCount::Static(
@@ -210,7 +210,7 @@ impl Plain {
     }
 }
 
-/// How a factor lies in its buffer: elements from row to row, from column to column, and from batch to batch.
+/// The strides of a factor, in elements: between rows, between columns, and between batches.
 #[derive(Clone, Copy)]
 struct Strides {
     row: usize,
@@ -222,7 +222,7 @@ impl Strides {
     fn from_tensor(tensor: &CubeTensor) -> Self {
         let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
         let rank = shape.num_dims();
-        // An axis of one element is never stepped along.
+        // An axis of length 1 has no stride.
         let step = |d: usize| if shape[d] == 1 { 0 } else { strides[d] };
         Self {
             row: step(rank - 2),

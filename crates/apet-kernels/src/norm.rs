@@ -1,5 +1,5 @@
-//! LayerNorm and RMSNorm, with scale and bias, as one operation. Its input alone is kept for the
-//! gradients: mean and deviation of a row cost less to make again than to keep.
+//! LayerNorm and RMSNorm, with scale and bias, as one operation. Only its input is kept for the
+//! gradients: recomputing a row's mean and deviation costs less than keeping them.
 
 use burn::{
     Tensor,
@@ -24,20 +24,20 @@ use crate::{
     rows,
 };
 
-/// Which normalization.
+/// The kind of normalization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Added to the variance.
     pub epsilon: f64,
-    /// Whether the mean is subtracted (LayerNorm) or taken for 0 (RMSNorm; Zhang and Sennrich, 2019).
+    /// Whether the mean is subtracted (LayerNorm) or treated as 0 (RMSNorm; Zhang and Sennrich, 2019).
     pub centered: bool,
 }
 
-/// Norms of a backend, on primitives: x `[rows, width]`, scale and bias `[width]`; x̂ = (x - mean) r,
+/// A backend's norms on primitives: x `[rows, width]`, scale and bias `[width]`; x̂ = (x - mean) r,
 /// r = 1 / sqrt(variance + epsilon) over the last axis. Use [`norm`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait Norms: Backend {
-    /// x̂ scale + bias; without bias where not `biased`.
+    /// x̂ scale + bias; without bias unless `biased`.
     fn norm(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -46,7 +46,7 @@ pub(crate) trait Norms: Backend {
         biased: bool,
     ) -> FloatTensor<Self>;
 
-    /// r (g - mean(g) - x̂ mean(g x̂)) with g = dy scale; without mean(g) where not centered.
+    /// r (g - mean(g) - x̂ mean(g x̂)) with g = dy scale; without mean(g) unless centered.
     fn norm_dx(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -73,7 +73,7 @@ pub fn norm(
     kind: Normalization,
 ) -> Tensor<2> {
     let biased = bias.is_some();
-    // Where there is no bias, the scale stands in its place unread.
+    // Without a bias, the scale is passed in its place and not read.
     let bias = bias.unwrap_or_else(|| scale.clone());
     let [scale, bias] = [scale, bias].map(|vector| vector.into_dispatch());
     let y = <Dispatch as Norms>::norm(x.into_dispatch(), scale, bias, kind, biased);
@@ -214,7 +214,7 @@ impl Norms for Flex {
     }
 }
 
-/// How a row is normalized.
+/// The mean of a row, and its reciprocal deviation r.
 #[derive(Clone, Copy)]
 struct RowMoments {
     mean: f32,
@@ -281,7 +281,7 @@ impl<B: Backend + Norms, C: CheckpointStrategy> Norms for Autodiff<B, C> {
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn norm_dx(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,

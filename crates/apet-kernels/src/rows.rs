@@ -1,5 +1,5 @@
-//! Kernels for CubeCL with a thread for each row: what would be a launch for every sum, difference and
-//! product of a norm or a softmax is one.
+//! CubeCL kernels with one thread for each row: a norm or softmax is one launch, instead of one for each of its
+//! sums, differences and products.
 
 use burn_backend::TensorMetadata;
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
@@ -16,7 +16,7 @@ fn spread(client: &cubecl::client::Client, rows: usize) -> (CubeCount, CubeDim) 
     (calculate_cube_count_elemwise(client, rows, dim), dim)
 }
 
-/// x̂ scale + bias of each row, without bias where not `biased`: shapes as [`crate::norm()`].
+/// x̂ scale + bias of each row, without bias unless `biased`; shapes as in [`crate::norm()`].
 pub(crate) fn norm(
     x: CubeTensor,
     scale: CubeTensor,
@@ -24,7 +24,7 @@ pub(crate) fn norm(
     kind: Normalization,
     biased: bool,
 ) -> CubeTensor {
-    // Without a bias, another buffer than the others stands in its place: WebGPU binds none twice.
+    // Without a bias, a separate buffer is passed in its place: WebGPU does not bind one twice.
     let bias = if biased { bias } else { of_shape(&x, [1]) };
     let [x, scale, bias] = [x, scale, bias].map(into_contiguous);
     let (client, shape, y) = (x.client.clone(), x.shape(), like(&x));
@@ -47,7 +47,7 @@ pub(crate) fn norm(
     y
 }
 
-/// r (g - mean(g) - x̂ mean(g x̂)) of each row, g = dy scale; without mean(g) where not centered.
+/// r (g - mean(g) - x̂ mean(g x̂)) of each row, g = dy scale; without mean(g) unless centered.
 pub(crate) fn norm_dx(
     x: CubeTensor,
     scale: CubeTensor,
@@ -75,9 +75,9 @@ pub(crate) fn norm_dx(
 }
 
 /// softmax(factor s + bias) over the last axis, in place of scores s `[rows, heads, length, keys]`, whose
-/// memory must be theirs alone; the bias is broadcast to their shape.
+/// memory must not be shared; the bias is broadcast to their shape.
 pub(crate) fn softmax(scores: CubeTensor, bias: CubeTensor, factor: f64) -> CubeTensor {
-    // A product's rows may lie apart on some devices.
+    // The rows of a product may have padding on some devices.
     let [scores, bias] = [scores, bias].map(into_contiguous);
     let (client, shape, of_bias) = (scores.client.clone(), scores.shape(), bias.shape());
     let rows = shape[0] * shape[1] * shape[2];
@@ -107,7 +107,7 @@ pub(crate) fn softmax(scores: CubeTensor, bias: CubeTensor, factor: f64) -> Cube
     scores
 }
 
-/// factor p (dp - Σ dp p) over the last axis, in place of dp, whose memory must be its alone: p and dp
+/// factor p (dp - Σ dp p) over the last axis, in place of dp, whose memory must not be shared: p and dp
 /// `[rows, heads, length, keys]`.
 pub(crate) fn softmax_dx(p: CubeTensor, dp: CubeTensor, factor: f64) -> CubeTensor {
     let [p, dp] = [p, dp].map(into_contiguous);
@@ -132,7 +132,7 @@ pub(crate) fn column_sums(x: CubeTensor) -> CubeTensor {
     let x = into_contiguous(x);
     let (client, shape) = (x.client.clone(), x.shape());
     let (rows, width) = (shape[0], shape[1]);
-    // Some rows a thread, and then the sums of those.
+    // Each thread sums some rows, and the partial sums are then added.
     let chunks = rows.div_ceil(CHUNK).max(1);
     let parts = of_shape(&x, [chunks, width]);
     let (count, dim) = spread(&client, chunks * width);
@@ -161,7 +161,7 @@ fn of_one_row(x: CubeTensor, width: usize) -> CubeTensor {
     <Cube as FloatTensorOps<Cube>>::float_reshape(x, [width].into())
 }
 
-/// The mean of a row from `from` on, and 1 / sqrt(variance + epsilon).
+/// The mean of the row that starts at `from`, and 1 / sqrt(variance + epsilon).
 #[cube]
 fn statistics(
     x: &[f32],

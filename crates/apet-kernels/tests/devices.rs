@@ -24,7 +24,7 @@ fn wgpu_in_wgsl_and_cubecl() {
     let device = Device::wgpu_options()
         .init()
         .expect("no Vulkan adapter: install the Debian package mesa-vulkan-drivers");
-    // The products for processors, then burn's, and then nothing in WGSL.
+    // The products for software adapters, then burn's, then CubeCL without WGSL.
     set_software_adapter(true);
     suite(&device);
     set_software_adapter(false);

@@ -1,5 +1,5 @@
-//! Every shader is WGSL that naga accepts, as WebGPU's own compilers do in the browser tests, and its
-//! head says what its buffers are and what it costs.
+//! naga accepts every shader (the browser tests check WebGPU's own compilers), and each
+//! shader's header documents its buffers and cost.
 
 use naga::{
     AddressSpace, StorageAccess,
@@ -16,13 +16,13 @@ fn shaders_are_valid_and_say_what_they_take() {
         let name = path.display();
         let module = naga::front::wgsl::parse_str(&source)
             .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&source)));
-        // What every WebGPU has: nothing that a browser would have to be asked for.
+        // Only the features that every WebGPU device has.
         Validator::new(ValidationFlags::all(), Capabilities::empty())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&source)));
         assert_eq!(module.entry_points.len(), 1, "{name}");
         assert_eq!(module.entry_points[0].name, "main", "{name}");
-        // CubeCL puts a launch's numbers behind its tensors.
+        // CubeCL binds a launch's parameters after its tensors.
         let mut bindings: Vec<(u32, bool)> = module
             .global_variables
             .iter()
@@ -40,10 +40,13 @@ fn shaders_are_valid_and_say_what_they_take() {
             assert_eq!(*binding, (place as u32, place < last), "{name}");
             assert!(
                 source.contains(&format!("\n//   {place}  ")),
-                "{name}: its head says nothing of buffer {place}"
+                "{name}: its header does not document buffer {place}"
             );
         }
-        assert!(source.contains("Cost: O("), "{name}: its head says no cost");
+        assert!(
+            source.contains("Cost: O("),
+            "{name}: its header has no cost"
+        );
         seen += 1;
     }
     assert!(seen >= 9, "found {seen} shaders in {folder}");

@@ -1,4 +1,4 @@
-//! What a comparison is: numbers on the host, and an operation's output and gradients beside them.
+//! Compares an operation's output and gradients with double precision on the host.
 
 use apet_record::Stream;
 use burn::{
@@ -9,24 +9,24 @@ use burn::{
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    /// What was compared: `sparse_linear dx`.
+    /// The compared quantity: `sparse_linear dx`.
     pub name: String,
-    /// Largest difference over the largest expected magnitude.
+    /// Largest difference, divided by the largest expected magnitude.
     pub error: f64,
-    /// Largest difference that passes.
+    /// The tolerance for `error`.
     pub tolerance: f64,
 }
 
 impl Check {
-    /// Whether it passes. An error that is no number does not.
+    /// Whether the comparison passes. A NaN error does not.
     pub fn passes(&self) -> bool {
         self.error <= self.tolerance
     }
 }
 
-/// Single precision over sums of a few hundred products.
+/// The tolerance for single precision over sums of a few hundred products.
 const TOLERANCE: f64 = 2e-5;
-/// Step of the central differences, on double precision.
+/// Step of the central differences in double precision.
 const STEP: f64 = 1e-5;
 
 /// A matrix of numbers on the host.
@@ -38,7 +38,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn random(rows: usize, cols: usize, stream: &mut Stream) -> Self {
-        // Through f32, so that device and host begin with equal numbers.
+        // Rounded to f32, so that device and host start from equal numbers.
         let draw = || f64::from(stream.normal() as f32);
         let data = std::iter::repeat_with(draw).take(rows * cols).collect();
         Self { rows, cols, data }
@@ -53,7 +53,7 @@ impl Host {
     }
 }
 
-/// Compares an operation's output, and the gradients of Σ weight · output, with the host's.
+/// Compares an operation's output and the gradients of Σ weight · output with the host's.
 #[expect(
     clippy::too_many_arguments,
     reason = "one call compares one operation whole"
@@ -90,7 +90,7 @@ pub(super) async fn compare(
         let gradient = leaves[input].grad_remove(&mut gradients);
         let gradient = gradient.ok_or_else(|| format!("{what} {name}: no gradient"))?;
         let found = floats(gradient).await?;
-        // A spread of up to 64 elements: each costs two passes on the host.
+        // Up to 64 evenly spaced elements, because each costs two passes on the host.
         let stride = found.len().div_ceil(64);
         let mut some = Vec::new();
         let mut expected = Vec::new();
@@ -119,7 +119,7 @@ pub(super) fn measure(name: String, found: &[f32], expected: &[f64]) -> Check {
     let mut error = 0.0;
     for (&f, &e) in found.iter().zip(expected) {
         let difference = (f64::from(f) - e).abs() / scale;
-        // Not max(): it would swallow a difference that is no number.
+        // Not max(), which would drop a NaN difference.
         if difference.is_nan() || difference > error {
             error = difference;
         }

@@ -1,4 +1,4 @@
-//! Products of matrices on slices, by the crate gemm that burn-flex has, too.
+//! Matrix products on slices with the crate gemm, which burn-flex also uses.
 
 use gemm::Parallelism;
 
@@ -12,7 +12,7 @@ pub(crate) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// # Panics
-    /// When an element would be behind the end of the slice.
+    /// If an element would be past the end of the slice.
     pub(crate) fn new(data: &'a [f32], shape: [usize; 2], strides: [usize; 2]) -> Self {
         let last: usize = (0..2)
             .map(|d| shape[d].saturating_sub(1) * strides[d])
@@ -28,12 +28,12 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// One row after another.
+    /// A row-major matrix.
     pub(crate) fn rows(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::new(data, [rows, cols], [cols, 1])
     }
 
-    /// Rows for columns.
+    /// The transpose.
     pub(crate) fn transposed(self) -> Self {
         let flip = |[a, b]: [usize; 2]| [b, a];
         Self {
@@ -43,26 +43,26 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of the rows.
+    /// A range of rows.
     pub(crate) fn some_rows(self, first: usize, rows: usize) -> Self {
         let from = (first * self.strides[0]).min(self.data.len());
         Self::new(&self.data[from..], [rows, self.shape[1]], self.strides)
     }
 }
 
-/// What a product does with what its place holds.
+/// How a product combines with the existing output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// Replaces it.
+    /// Overwrites it.
     Replace,
     /// Adds to it.
     Add,
 }
 
-/// a b into `out`, one row after another; on all cores where it is large.
+/// Writes a b to the row-major `out`, on all cores if it is large.
 ///
 /// # Panics
-/// When the shapes do not fit.
+/// If the shapes do not match.
 pub(crate) fn multiply(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>, spread: bool) {
     let [m, k] = a.shape;
     let [inner, n] = b.shape;
@@ -76,7 +76,7 @@ pub(crate) fn multiply(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'
     let ([a_rows, a_cols], [b_rows, b_cols]) = (of(a.strides), of(b.strides));
     #[expect(
         unsafe_code,
-        reason = "gemm takes pointers; every element was checked to be in its slice"
+        reason = "gemm takes pointers; every element was checked to be within its slice"
     )]
     // SAFETY: `Matrix::new` holds every element of a and b within its slice, `out` holds m x n, and is
     // borrowed mutably, so that it overlaps neither.
@@ -105,7 +105,7 @@ pub(crate) fn multiply(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'
     }
 }
 
-/// Products of numbers from which on threads pay.
+/// Number of multiplications from which on threads are faster.
 #[cfg(not(target_arch = "wasm32"))]
 const LARGE: usize = 192 * 192 * 192;
 

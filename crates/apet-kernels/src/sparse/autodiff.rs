@@ -1,4 +1,4 @@
-//! Gradients of the sparse operations: dx and dv as operations of their own, so
+//! Gradients of the sparse operations: dx and dv are separate operations, so
 //! that no dense weight gradient ever exists.
 
 use burn::backend::{
@@ -125,7 +125,7 @@ impl<B: Backend + SparseOps, C: CheckpointStrategy> SparseOps for Autodiff<B, C>
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn sparse_linear_dx(
         dy: FloatTensor<Self>,
         values: FloatTensor<Self>,

@@ -1,5 +1,5 @@
-//! The sparse operations on GPUs: a CubeCL kernel each, and the WGSL of `shaders/`
-//! where CubeCL compiles to WGSL (the browser, the default native build).
+//! The sparse operations on GPUs: a CubeCL kernel for each, and the WGSL of `shaders/`
+//! if CubeCL compiles to WGSL (the browser, the default native build).
 
 use burn::{
     backend::tensor::{FloatTensor, IntTensor},
@@ -19,7 +19,7 @@ use crate::cube::{launch_wgsl, like, of_shape, takes_wgsl};
 
 /// Tokens one thread sums for dv; the partial sums are then added.
 const CHUNK: usize = 64;
-/// Threads of a WGSL workgroup; the shaders say the same.
+/// Threads of a WGSL workgroup, as in the shaders.
 const WORKGROUP: u32 = 64;
 
 impl SparseOps for CubeBackend {
@@ -155,7 +155,7 @@ fn sum_parts(parts: CubeTensor, count: usize) -> CubeTensor {
     <CubeBackend as FloatTensorOps<CubeBackend>>::float_reshape(sum, Shape::from([count]))
 }
 
-/// Launches one kernel of `size` threads over `inputs` and `out`, in the language that fits.
+/// Launches one kernel of `size` threads on `inputs` and `out`, in the selected language.
 fn run<const N: usize>(
     inputs: [CubeTensor; N],
     out: &CubeTensor,

@@ -1,5 +1,5 @@
-//! The sparse operations on `cpu`: plain loops over tokens and entries, over all
-//! cores natively. Sums are made in a fixed order, whatever the number of threads.
+//! The sparse operations on `cpu`: plain loops over tokens and entries, on all
+//! cores natively. The order of sums does not depend on the number of threads.
 
 use burn::{
     backend::{
@@ -128,10 +128,10 @@ fn add_dx(
     })
 }
 
-/// A value and a token take as long as so many products of a dense matrix (docs/performance.md).
+/// The number of dense multiplications that take as long as one value and token (docs/performance.md).
 const DENSE_PRODUCTS: usize = 250;
 
-/// Whether the products of the whole matrix cost less than those of the values.
+/// Whether a dense product costs less than a sparse one.
 fn dense_pays(dims: Dims) -> bool {
     dims.count.saturating_mul(DENSE_PRODUCTS) > dims.rows * dims.cols
 }
@@ -159,7 +159,7 @@ impl SparseProducts for Flex {
     ) -> FloatTensor<Self> {
         if weight.dtype() == DType::F32 && dense_pays(dims) {
             let weight = sum(weight, values, index, dims);
-            // Without a bias, what stands in its place is not read.
+            // Without a bias, the tensor in its place is not read.
             return Self::product(x, weight, bias, biased);
         }
         let y = Self::product(x.clone(), weight, bias, biased);
@@ -207,7 +207,7 @@ impl Ints {
         &self.get()[offset..][..dims.count]
     }
 
-    /// The entries of a row, by the starts that a packed index begins with.
+    /// The entries of a row, from the row starts of a packed index.
     fn row(&self, row: i32) -> std::ops::Range<usize> {
         let start = self.get();
         start[row as usize] as usize..start[row as usize + 1] as usize

@@ -1,4 +1,4 @@
-//! Where a sparse delta's values lie, sorted for reading by row, by column and by value.
+//! The positions of a sparse delta's values, sorted for access by row, by column and by value.
 
 use burn::{
     Tensor,
@@ -12,11 +12,11 @@ pub struct Dims {
     pub rows: usize,
     /// Columns of S: inputs of a linear layer, width of a table.
     pub cols: usize,
-    /// Values.
+    /// Number of values.
     pub count: usize,
 }
 
-/// The parts of the packed index, as offsets. The WGSL files compute the same.
+/// Offsets of the parts of the packed index. The WGSL files compute the same offsets.
 ///
 /// ```text
 /// row_start [rows + 1] | col_of [count] | row_of [count] | col_start [cols + 1] | by_col_row [count] | by_col_value [count]
@@ -44,7 +44,7 @@ impl Dims {
     }
 }
 
-/// Where the values of a sparse delta lie in its matrix, on a device.
+/// The positions of a sparse delta's values in its matrix, on a device.
 #[derive(Clone, Debug)]
 pub struct SparseIndex {
     dims: Dims,
@@ -80,7 +80,7 @@ impl SparseIndex {
         self.dims
     }
 
-    /// Bytes that it takes.
+    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         (self.dims.packed_len() * size_of::<i32>()) as u64
     }

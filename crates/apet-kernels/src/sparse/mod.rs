@@ -1,6 +1,6 @@
-//! Sparse deltas: y + x Sᵀ for a matrix S of k values at fixed places, and its gradients.
+//! Sparse deltas: y + x Sᵀ for a matrix S of k values at fixed positions, and its gradients.
 //!
-//! | what | formula | cost |
+//! | quantity | formula | cost |
 //! |---|---|---|
 //! | forward | y\[t, r\] + Σ over entries (r, c, v) of v · x\[t, c\] | O(k T) |
 //! | dx | dx\[t, c\] = Σ over entries (r, c, v) of v · dy\[t, r\] | O(k T) |
@@ -26,7 +26,7 @@ use burn::{
 pub use index::{Dims, SparseIndex};
 pub use product::linear_with_sparse;
 
-/// The sparse operations of a backend, on primitives. Use [`sparse_linear`] and [`sparse_embed`].
+/// A backend's sparse operations on primitives. Use [`sparse_linear`] and [`sparse_embed`].
 ///
 /// `index` is [`SparseIndex`]'s packed form, i32; all floats are f32.
 #[backend_extension(Cube, Flex, Autodiff)]
@@ -48,7 +48,7 @@ pub(crate) trait SparseOps: Backend {
         dims: Dims,
     ) -> FloatTensor<Self>;
 
-    /// The values' gradient, `[count]`.
+    /// The gradient of the values, `[count]`.
     fn sparse_linear_dv(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -65,7 +65,7 @@ pub(crate) trait SparseOps: Backend {
         dims: Dims,
     ) -> FloatTensor<Self>;
 
-    /// The values' gradient of [`SparseOps::sparse_embed`], `[count]`.
+    /// The gradient of the values in [`SparseOps::sparse_embed`], `[count]`.
     fn sparse_embed_dv(
         dy: FloatTensor<Self>,
         ids: IntTensor<Self>,

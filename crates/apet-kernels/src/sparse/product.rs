@@ -1,8 +1,8 @@
 //! A linear layer with a sparse delta on its weight, as one operation: x (W + S)ᵀ + bias.
 //!
-//! Apart, the delta's part of dx is a tensor of its own that is then added; here it is added in place.
-//! Where S has so many values that their way through memory costs more than the products of the
-//! whole matrix, W + S is made, and dv read from dyᵀ x: so a step never costs more than tuning W whole.
+//! As a separate operation, the delta's part of dx would be another tensor to add; here it is added in place.
+//! If reading the values of S costs more than a dense product, W + S is computed, and dv is read from
+//! dyᵀ x, so a step never costs more than training all of W.
 
 use burn::{
     Tensor,
@@ -23,11 +23,11 @@ use burn_cubecl::CubeBackend;
 use super::{Dims, SparseIndex, SparseOps};
 use crate::{linear::Products, norm::Norms};
 
-/// The operation of a backend, on primitives: shapes as [`Products`] and [`SparseOps`] have them.
+/// A backend's operation on primitives; shapes as in [`Products`] and [`SparseOps`].
 /// Use [`linear_with_sparse`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub(crate) trait SparseProducts: Backend + Products + SparseOps {
-    /// x (W + S)ᵀ + bias, without bias where not `biased`.
+    /// x (W + S)ᵀ + bias, without bias unless `biased`.
     fn sparse_product(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -53,7 +53,7 @@ pub(crate) trait SparseProducts: Backend + Products + SparseOps {
         Self::float_add(dx, Self::sparse_linear_dx(dy, values, index, dims))
     }
 
-    /// The values' gradient.
+    /// The gradient of the values.
     fn sparse_product_dv(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -78,7 +78,7 @@ pub fn linear_with_sparse(
 ) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let biased = bias.is_some();
-    // Where there is no bias, the weight stands in its place unread.
+    // Without a bias, the weight is passed in its place and not read.
     let bias = bias.map_or_else(|| weight.clone(), |bias| bias.into_dispatch());
     Tensor::from_dispatch(<Dispatch as SparseProducts>::sparse_product(
         x,
@@ -110,7 +110,7 @@ where
         #[derive(Debug)]
         struct SparseProduct;
         impl<B: Backend + SparseProducts + Norms> Backward<B, 4> for SparseProduct {
-            /// x, W and the values; the index; whether there is a bias.
+            /// x, W and the values, the index, and whether there is a bias.
             type State = ([FloatTensor<B>; 3], IntTensor<B>, Dims, bool);
             fn backward(
                 self,
@@ -148,7 +148,7 @@ where
         }
     }
 
-    // The gradients themselves are not differentiated: they enter no graph.
+    // Second derivatives are not supported, so the gradients are not tracked.
     fn sparse_product_dx(
         dy: FloatTensor<Self>,
         weight: FloatTensor<Self>,
