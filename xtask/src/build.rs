@@ -1,5 +1,5 @@
-//! wasm, page and binary. What has not changed is not built again: cargo knows
-//! by itself, the rest goes by the time of the last change.
+//! Builds wasm, page and binary. Unchanged parts are not rebuilt: cargo tracks its own,
+//! the rest is compared by modification time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ const WASM: [(&str, &str); 2] = [("apet_web", "lab"), ("apet_view", "view")];
 /// The packages of the page, for cargo.
 const WASM_PACKAGES: [&str; 4] = ["-p", "apet-web", "-p", "apet-view"];
 
-/// One selection of packages for every native build, so that features are the
-/// same and the long build of the dependencies is paid once.
+/// The selection of packages for every native build, so that features are the
+/// same and the dependencies are built once.
 const NATIVE: [&str; 8] = [
     "--release",
     "--workspace",
@@ -34,7 +34,7 @@ const NATIVE: [&str; 8] = [
     "xtask",
 ];
 
-/// Cargo on the native crates.
+/// A cargo command for the native crates.
 ///
 /// # Errors
 /// See [`target`].
@@ -42,7 +42,7 @@ pub(crate) fn native(verb: &str) -> Result<Command> {
     cargo([verb].into_iter().chain(NATIVE))
 }
 
-/// Cargo on the crates of the page.
+/// A cargo command for the page's crates.
 ///
 /// # Errors
 /// See [`target`].
@@ -50,7 +50,7 @@ pub(crate) fn web(verb: &str) -> Result<Command> {
     cargo([verb].into_iter().chain(TARGET).chain(WASM_PACKAGES))
 }
 
-/// The binary, once built.
+/// The path of the built binary.
 ///
 /// # Errors
 /// See [`target`].
@@ -59,17 +59,17 @@ pub(crate) fn apet() -> Result<PathBuf> {
     Ok(target()?.join("release").join(name))
 }
 
-/// Set-up, page and binary.
+/// Sets up the machine, and builds page and binary.
 ///
 /// # Errors
-/// What is missing, or the command that failed.
+/// Names what is missing, or the command that failed.
 pub(crate) fn everything() -> Result<()> {
     step("set-up", setup::for_build)?;
     page()?;
     binary()
 }
 
-/// The binary, with the page inside.
+/// Builds the binary, with the page embedded.
 ///
 /// # Errors
 /// The command that failed.
@@ -77,7 +77,7 @@ pub(crate) fn binary() -> Result<()> {
     step("binary", || run(native("build")?))
 }
 
-/// The wasm modules, then the page around them.
+/// Builds the wasm modules, then the page.
 ///
 /// # Errors
 /// The command that failed.
@@ -101,10 +101,10 @@ pub(crate) fn page() -> Result<()> {
     })
 }
 
-/// The page as a folder for any host of files, under any path: it needs no special headers.
+/// Writes the page as a folder for any static host, under any path; it needs no special headers.
 ///
 /// # Errors
-/// What is missing, the command that failed, or when the folder is there and is no earlier page.
+/// Names what is missing or the command that failed, or says that the folder exists and is not an earlier page.
 pub(crate) fn site(folder: &Path) -> Result<()> {
     step("set-up", setup::for_build)?;
     page()?;
@@ -112,16 +112,16 @@ pub(crate) fn site(folder: &Path) -> Result<()> {
     if folder.exists() {
         ensure!(
             folder.join("index.html").is_file() && folder.join("api/index.json").is_file(),
-            "{shown}: is there and holds no earlier page; name a folder that is not there yet"
+            "{shown}: exists and is not an earlier page; choose a folder that does not exist"
         );
         fs::remove_dir_all(folder).with_context(|| shown.to_string())?;
     }
     copy(&root().join("web/dist"), folder).with_context(|| shown.to_string())?;
-    println!("{shown}: put it on any host of files");
+    println!("{shown}: upload this folder to any static host");
     Ok(())
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -136,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the page has without any server: the models of web/public, the task `sentences` beside them, and their index.
+/// Writes the files that the page has without a server: the models of web/public, the task `sentences`, and their index.
 fn offered() -> Result<()> {
     let public = root().join("web/public");
     let tasks = public.join("tasks");
@@ -160,7 +160,7 @@ fn offered() -> Result<()> {
     Ok(())
 }
 
-/// `api/index.json` of the page as a folder, as `apet serve` answers it.
+/// `api/index.json` for the page as a folder, as `apet serve` returns it.
 fn index(public: &Path) -> Result<serde_json::Value> {
     let mut models = Vec::new();
     for name in folders(&public.join("models"))? {
@@ -199,7 +199,7 @@ fn index(public: &Path) -> Result<serde_json::Value> {
     }))
 }
 
-/// Names of the folders in a folder, sorted; none where it is not there.
+/// The names of the folders in a folder, sorted; empty if it does not exist.
 fn folders(path: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path).into_iter().flatten() {
@@ -212,7 +212,7 @@ fn folders(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// npm under the name it has on this platform.
+/// An npm command, under the platform's name for npm.
 ///
 /// # Errors
 /// See [`target`].
@@ -230,14 +230,14 @@ fn packages() -> Result<()> {
     run(npm(["ci", "--prefer-offline", "--no-audit", "--no-fund"])?)
 }
 
-/// JavaScript and types beside a wasm module, in web/pkg.
+/// Generates JavaScript and types for a wasm module, in web/pkg.
 fn bindgen(name: &str, folder: &str) -> Result<()> {
     let module = target()?
         .join("wasm32-unknown-unknown/web")
         .join(format!("{name}.wasm"));
     let out = root().join("web/pkg").join(folder);
     let result = out.join(format!("{name}_bg.wasm"));
-    let program = std::env::current_exe()?; // another wasm-bindgen is another program
+    let program = std::env::current_exe()?; // this program contains wasm-bindgen: its version changes the output
     let newest = last_change(&module).max(last_change(&program));
     if !up_to_date(&result, newest) {
         if out.exists() {
@@ -265,7 +265,7 @@ fn up_to_date(result: &Path, newest_input: Option<SystemTime>) -> bool {
     made.is_some_and(|made| newest_input.is_some_and(|input| input <= made))
 }
 
-/// The last change of a file, or of any file below a folder but the page's result.
+/// The latest modification time of a file, or of any file below a folder except the page's output.
 fn last_change(path: &Path) -> Option<SystemTime> {
     if path.ends_with("web/dist") || path.ends_with("node_modules") {
         return None;
@@ -275,7 +275,7 @@ fn last_change(path: &Path) -> Option<SystemTime> {
         return about.modified().ok();
     }
     let entries = fs::read_dir(path).ok()?.flatten();
-    // The folder's own time changes when a file in it goes.
+    // The folder's own time changes when a file in it is deleted.
     let own = (!path.ends_with("web"))
         .then(|| about.modified().ok())
         .flatten();

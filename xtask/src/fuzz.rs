@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every reader of files fed with damaged ones (tests/fuzz).
+//! `cargo xtask fuzz`: feeds damaged files to every reader (tests/fuzz).
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::setup;
 use crate::step::{command, output, root, run, target};
 
-/// The readers, each a target of its own.
+/// The fuzz targets, one for each reader.
 const TARGETS: [&str; 5] = ["safetensors", "index", "gguf", "config", "tokenizer"];
 
-/// Runs the targets (or the one that is named) for so many seconds each, as many at a time
-/// as there are cores. What they find to be new inputs is kept in the target directory: the
-/// next run goes on from it.
+/// Runs all targets, or the named one, for `seconds` each, as many at a time
+/// as there are cores. New inputs are kept in the target directory, and the
+/// next run starts from them.
 ///
 /// # Errors
-/// When a target finds an input that panics, takes too much memory or too long.
+/// If a target finds an input that panics, or takes too much memory or time.
 pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     let targets: Vec<&str> = match only {
         None => TARGETS.into(),
@@ -29,7 +29,7 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     let build = |words: &[&str]| -> Result<_> {
         let mut build = command(setup::cargo_fuzz()?, ["fuzz"])?;
         build.args(words).arg("--fuzz-dir").arg(&crate_folder);
-        // The readers are safe Rust: counters are enough, and stable compilers have those.
+        // The readers are safe Rust, so coverage counters are enough, and the stable compiler has them.
         build.args(["--sanitizer", "none"]);
         build
             .env("CARGO_TARGET_DIR", &folder)
@@ -38,7 +38,7 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     };
     run(build(&["build"])?)?;
     let host =
-        output("rustc", &["--print", "host-tuple"]).context("rustc does not say its host")?;
+        output("rustc", &["--print", "host-tuple"]).context("rustc --print host-tuple failed")?;
     let programs = folder.join(host).join("release");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for some in targets.chunks(cores) {
@@ -66,7 +66,7 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
             let status = child.wait().with_context(|| name.to_owned())?;
             Ok((name, status, log))
         });
-        // All of them have ended before one is found to have failed.
+        // All targets have ended before a failure is reported.
         for (name, status, log) in ended.collect::<Result<Vec<_>>>()? {
             let text = fs::read(&log).with_context(|| log.display().to_string())?;
             let text = String::from_utf8_lossy(&text);
@@ -77,13 +77,13 @@ pub(crate) fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
             println!("{name}: {runs} inputs in {seconds} s");
             ensure!(
                 status.success(),
-                "{name}: found an input that does harm, in {}; what happened is in {}",
+                "{name}: found a failing input, in {}; the log is {}",
                 folder.join("findings").join(name).display(),
                 log.display()
             );
             ensure!(
                 !runs.is_empty(),
-                "{name}: ran nothing, see {}",
+                "{name}: ran no inputs, see {}",
                 log.display()
             );
         }

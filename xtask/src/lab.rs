@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 use crate::build::{apet, everything};
 use crate::step::{command, run, step};
 
-/// What a new user finds in the page.
+/// The model and task that a new user finds on the page.
 pub(crate) const MODEL: &str = "ladder-micro";
 pub(crate) const TASK: &str = "sentences";
-/// The task's title, as apet-tasks has it.
+/// The task's title, as in apet-tasks.
 pub(crate) const TITLE: &str = "Sentiment of 3,000 review sentences (IMDB, Yelp, Amazon)";
 
 /// Builds everything and serves the page.
 ///
 /// # Errors
-/// What is missing, or the command that failed.
+/// Names what is missing, or the command that failed.
 pub(crate) fn lab(port: Option<&str>) -> Result<()> {
     everything()?;
     let port = port.map(|port| ["--port", port]);
@@ -29,10 +29,10 @@ pub(crate) fn lab(port: Option<&str>) -> Result<()> {
     run(serve)
 }
 
-/// The same, but the server answers a few questions and ends.
+/// Like [`lab`], but the server answers a few requests and exits.
 ///
 /// # Errors
-/// What is missing, the command that failed, or the answer that is wrong.
+/// Names what is missing, the command that failed, or the wrong response.
 pub(crate) fn check() -> Result<()> {
     everything()?;
     step("page and store are served", || ask(None))
@@ -48,21 +48,21 @@ pub(crate) fn fetch(models: &[&str], home: &OsStr) -> Result<()> {
     run(apet)
 }
 
-/// A server that ends with this value.
+/// A server process that is killed on drop.
 struct Served(Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Asks a server on a free port for the page, the index and the model.
+/// Starts a server on a free port and requests the page, the index and the model.
 ///
 /// # Errors
-/// The answer that is not as expected.
+/// Names the unexpected response.
 pub(crate) fn ask(home: Option<&OsStr>) -> Result<()> {
     let mut serve = command(apet()?, ["serve", "--port", "0"])?;
     if let Some(home) = home {
@@ -88,7 +88,7 @@ pub(crate) fn ask(home: Option<&OsStr>) -> Result<()> {
     );
     ensure!(
         index.contains(TITLE),
-        "expected {TITLE:?} in the index, as the page's folder says it: {index}"
+        "expected {TITLE:?} in the index, as in the page's folder: {index}"
     );
     let config = get(address, &format!("/models/{MODEL}/config.json"))?;
     ensure!(

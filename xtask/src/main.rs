@@ -1,4 +1,4 @@
-//! `cargo xtask VERB`: set-up, build and test, as README has it.
+//! `cargo xtask VERB`: set-up, build, test and benchmarks.
 
 mod bench;
 mod build;
@@ -18,17 +18,22 @@ use bench::Where;
 
 const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
-                                       (--check: ask the server once and end)
+                                       (--check: request the page once, then exit)
 cargo xtask build                      build the page and the binary
-cargo xtask site [DIR]                 write the page as a folder for any host of files (target/site)
-cargo xtask test [--filter TEXT]       every check and test (--filter: only tests with TEXT in the name)
-cargo xtask test --peers               remake the stored figures with transformers and peft (6 GB), and compare
+cargo xtask site [DIR]                 write the page as a folder for any static host (default: target/site)
+cargo xtask test [--filter TEXT]       run every check and test (--filter: only tests with TEXT in the name)
+cargo xtask test --peers               recompute the stored figures with transformers and peft (6 GB), and compare
 cargo xtask bench [--native|--browser|--scale|--studies|--page] [--rounds N]
-                                       time steps beside transformers and peft (6 GB), in Chromium beside
-                                       jax-js and TensorFlow.js, in turn; 3 rounds; and against sizes;
-                                       and status, collect and report of 100,000 records; and the page with 10,000
-cargo xtask soak [--minutes N]         train and pause in a tab, 30 minutes on each device: no memory is lost
-cargo xtask fuzz [TARGET|--seconds N]    an hour of damaged files for each reader, or N seconds; goes on where it ended
+                                       measure all of the following, or one of them, over N rounds (default: 3):
+                                       --native: steps, compared with transformers and peft (6 GB)
+                                       --browser: steps in Chromium, compared with jax-js and TensorFlow.js
+                                       --scale: steps by width, blocks, length and rows
+                                       --studies: apet status, collect and report with 100,000 records
+                                       --page: the page with 10,000 records
+cargo xtask soak [--minutes N]         train and pause in a tab, N minutes on each device (default: 30), and check
+                                       that memory does not grow
+cargo xtask fuzz [TARGET|--seconds N]  feed damaged files to each reader, or to TARGET, for N seconds each
+                                       (default: 3600); resumes from the inputs of the last run
 ";
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! `cargo xtask test --peers`: the stored figures made again with transformers and
-//! peft, and what the binary writes read by them. Needs about 6 GB, so it is asked for.
+//! `cargo xtask test --peers`: recomputes the stored figures with transformers and
+//! peft, and reads the binary's output with them. Optional, because it needs about 6 GB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::build::{apet, everything, native};
 use crate::lab::fetch;
 use crate::step::{command, output, root, run, step, target};
 
-/// Texts of the other direction: `apet forward` writes, transformers compares.
+/// Texts for the reverse direction: `apet forward` writes, transformers compares.
 const TEXTS: &str = "\
 a text of some words
 Café naïve — “wow”!! 100% 电影 😀 Straße
@@ -18,7 +18,7 @@ it starts slowly, and for twenty minutes nothing seems to be at stake
 unbelievablylongwordwithoutanybreaks antidisestablishmentarianism
 ";
 
-/// Four runs whose curves are read.
+/// A study of four runs whose curves are read.
 const STUDY: &str = r#"
 name = "curves"
 about = "Four runs."
@@ -36,13 +36,13 @@ name = "lora"
 learning_rate = 1e-2
 "#;
 
-/// A real model of every kind.
+/// A real model of each kind.
 const MODELS: [&str; 3] = ["minilm-l6", "mpnet-base", "smollm2-135m"];
 
-/// Runs every check; says how many passed.
+/// Runs every check and prints how many passed.
 ///
 /// # Errors
-/// What is missing, or the first check that failed.
+/// Names what is missing, or the first check that failed.
 pub(crate) fn peers() -> Result<()> {
     everything()?;
     let python = step("Python with transformers and peft", environment)?;
@@ -140,7 +140,7 @@ pub(crate) fn peers() -> Result<()> {
             run(script)
         },
     )?;
-    check("what a run answers, scored by the Python packages", &|| {
+    check("a run's answers, scored by the Python packages", &|| {
         let data = folder.join("nq_open");
         fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
         for split in ["train", "validation", "test"] {
@@ -152,7 +152,7 @@ pub(crate) fn peers() -> Result<()> {
             apet.arg("--data").arg(&data).env("APET_HOME", &store);
             anyhow::Ok(apet)
         };
-        // A decoder that learns some of the questions by heart.
+        // A decoder that memorises some of the questions.
         let mut made = of_run(
             "run --json --again --model ladder-decoder --objective label_words --task nq_open --method full \
              --learning-rate 0.003 --max-length 48 --batch-size 10 --steps 12",
@@ -214,10 +214,10 @@ pub(crate) fn peers() -> Result<()> {
     Ok(())
 }
 
-/// A Python of its own with the pinned packages, made anew when they change.
+/// A separate Python environment with the pinned packages, recreated when they change.
 ///
 /// # Errors
-/// When there is no Python, or the packages can not be installed.
+/// If Python is missing, or the packages cannot be installed.
 pub(crate) fn environment() -> Result<PathBuf> {
     let folder = target()?.join("peers");
     let python = folder.join(if cfg!(windows) {

@@ -1,5 +1,5 @@
-//! What the build and the tests need on the machine: installed where that is
-//! possible, else named with the command that installs it.
+//! Requirements of the build and the tests: installed where
+//! possible, otherwise named together with the command that installs them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,21 @@ use crate::step::{cargo, command, output, run, target};
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Oldest Node.js that the page's tools run on.
+/// The oldest Node.js version that the page's tools support.
 const NODE: (u32, u32) = (20, 19);
 
-/// cargo-deny: the one in the path, or one of the target directory, built once.
+/// cargo-deny from the path, or built once into the target directory.
 ///
 /// # Errors
-/// When it can not be built.
+/// If it cannot be built.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     cargo_tool("cargo-deny", "0.20.2")
 }
 
-/// cargo-fuzz: likewise.
+/// cargo-fuzz from the path, or built once into the target directory.
 ///
 /// # Errors
-/// When it can not be built.
+/// If it cannot be built.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     cargo_tool("cargo-fuzz", "0.13.2")
 }
@@ -36,7 +36,7 @@ fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     let program = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let program = tools.join("bin").join(program);
     if !program.is_file() {
-        // Unoptimised: it is built in half the time and runs for a second.
+        // Unoptimised: this halves the build, and it runs for a second.
         let mut install = cargo(["install", name, "--version", version])?;
         install.args(["--locked", "--debug", "--quiet", "--root"]);
         install.arg(&tools);
@@ -45,7 +45,7 @@ fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// What a build needs: the wasm target and Node.js.
+/// Checks the build's requirements: the wasm target and Node.js.
 ///
 /// # Errors
 /// Names what is missing and how to install it.
@@ -61,7 +61,7 @@ pub(crate) fn for_build() -> Result<()> {
     Ok(())
 }
 
-/// What the tests need besides: rustfmt, clippy, Chromium and other browsers, a software Vulkan.
+/// Checks the tests' further requirements: rustfmt, clippy, Chromium and other browsers, a software Vulkan driver.
 ///
 /// # Errors
 /// Names what is missing and how to install it.
@@ -85,7 +85,7 @@ fn wasm_target() -> Result<()> {
 fn rustup(arguments: &[&str]) -> Result<()> {
     let words = arguments.join(" ");
     run(command("rustup", arguments)?)
-        .with_context(|| format!("install rustup, or what this would: rustup {words}"))
+        .with_context(|| format!("install rustup, or the components of: rustup {words}"))
 }
 
 fn node() -> Result<()> {
@@ -108,7 +108,7 @@ fn node() -> Result<()> {
     Ok(())
 }
 
-/// Debian's packages for the browser tests, and for native tests without a GPU.
+/// Debian packages for the browser tests, and for native tests without a GPU.
 fn packages() -> Result<()> {
     let mut missing = Vec::new();
     if chromium().is_none() {
@@ -124,7 +124,7 @@ fn packages() -> Result<()> {
             missing.push("mesa-vulkan-drivers");
         }
     }
-    // Tests in other browsers are left out where these can not be installed.
+    // Tests in other browsers are skipped if these cannot be installed.
     let others = [
         ("/usr/bin/firefox-esr", "firefox-esr"),
         ("/usr/bin/WebKitWebDriver", "webkit2gtk-driver"),
@@ -146,7 +146,7 @@ fn packages() -> Result<()> {
     install(&missing)
 }
 
-/// Whether this is Debian, and its root.
+/// Whether this is Debian, with root permissions.
 fn can_install() -> bool {
     output("apt-get", &["--version"]).is_some() && is_root()
 }
@@ -165,10 +165,10 @@ fn install(packages: &[&str]) -> Result<()> {
     run(apt).with_context(|| format!("missing for the tests: {}", packages.join(", ")))
 }
 
-/// Whether a Slurm can be started here; on Debian its packages are installed, if they are not.
+/// Whether Slurm can be started here; on Debian missing packages are installed.
 ///
 /// # Errors
-/// When they can not be.
+/// If they cannot be installed.
 pub(crate) fn slurm() -> Result<bool> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -183,7 +183,7 @@ pub(crate) fn slurm() -> Result<bool> {
     Ok(is_root())
 }
 
-/// The browser of the tests: `$CHROMIUM`, or a known name in the path.
+/// The browser for the tests: `$CHROMIUM`, or a known name in the path.
 pub(crate) fn chromium() -> Option<PathBuf> {
     if let Some(browser) = std::env::var_os("CHROMIUM") {
         return Some(browser.into());
@@ -197,7 +197,7 @@ pub(crate) fn chromium() -> Option<PathBuf> {
     candidates.find(|file| file.is_file())
 }
 
-/// Whether a file in `folder` or one folder below has such a name.
+/// Whether a file in `folder` or its direct subfolders has a matching name.
 fn exists(folder: &str, matches: impl Fn(&str) -> bool + Copy) -> bool {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let fits = |entry: &std::fs::DirEntry| matches(&entry.file_name().to_string_lossy());

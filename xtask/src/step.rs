@@ -1,4 +1,4 @@
-//! Steps with a name and their seconds, and the commands they run.
+//! Named, timed steps, and the commands they run.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Does `work` and says how long it took.
+/// Runs `work` and prints its duration.
 ///
 /// # Errors
-/// What `work` returns, with the step's name.
+/// The error of `work`, with the step's name.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("== {name}");
     let start = Instant::now();
@@ -21,27 +21,27 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     result.with_context(|| name.to_owned())
 }
 
-/// The repository: the one that cargo runs this program for. Another clone that shares the
-/// target directory may have built it.
+/// The repository for which cargo runs this program. Another clone that shares the
+/// target directory may have built the program.
 pub(crate) fn root() -> PathBuf {
     let built = || env!("CARGO_MANIFEST_DIR").into();
     let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
     here.parent().unwrap_or(&here).to_owned()
 }
 
-/// Cargo's target directory: this program is in its folder `xtask`.
+/// Cargo's target directory, whose folder `xtask` contains this program.
 ///
 /// # Errors
-/// When the program does not know where it is.
+/// If the program's path is unknown.
 pub(crate) fn target() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program does not know where it is")?;
+    let program = std::env::current_exe().context("the path of this program is unknown")?;
     let target = program.parent().and_then(Path::parent);
     Ok(target
-        .context("this program is not in a target directory; run cargo xtask")?
+        .context("this program is not in a target directory; run it with cargo xtask")?
         .to_owned())
 }
 
-/// A command run in the repository, with the target directory of this program.
+/// A command that runs in the repository, with this program's target directory.
 ///
 /// # Errors
 /// See [`target`].
@@ -55,8 +55,8 @@ pub(crate) fn command<I: AsRef<OsStr>>(
         .current_dir(root())
         .stdin(Stdio::null());
     command.env("CARGO_TARGET_DIR", target()?);
-    // What cargo tells this program of its own package. Build scripts of dependencies look
-    // at some of it: a build by hand and one from here would each undo the other.
+    // Cargo's variables for this program's package. Build scripts of dependencies read
+    // some of them, so a manual build and one from here would invalidate each other.
     let ours = |name: &str| {
         ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
             .iter()
@@ -70,7 +70,7 @@ pub(crate) fn command<I: AsRef<OsStr>>(
     Ok(command)
 }
 
-/// Cargo, as it runs this program.
+/// The cargo that runs this program.
 ///
 /// # Errors
 /// See [`target`].
@@ -81,22 +81,22 @@ pub(crate) fn cargo<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> 
     )
 }
 
-/// Runs it to a good end.
+/// Runs a command to success.
 ///
 /// # Errors
-/// When it can not be started or ends otherwise.
+/// If it cannot be started, or fails.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let name = shown(&command);
     let status = command.status().with_context(|| name.clone())?;
-    ensure!(status.success(), "{name} ended with {status}");
+    ensure!(status.success(), "{name} exited with {status}");
     Ok(())
 }
 
-/// Runs it, printing its standard output, and gives each line to `line` as well.
-/// Says whether it ended well.
+/// Runs a command, prints its standard output, and passes each line to `line`.
+/// Returns whether it succeeded.
 ///
 /// # Errors
-/// When it can not be started or read.
+/// If it cannot be started or read.
 pub(crate) fn run_reading(mut command: Command, mut line: impl FnMut(&str)) -> Result<bool> {
     let name = shown(&command);
     let mut child = command
@@ -115,7 +115,7 @@ pub(crate) fn run_reading(mut command: Command, mut line: impl FnMut(&str)) -> R
     Ok(child.wait().with_context(|| name.clone())?.success())
 }
 
-/// What it prints, if it ends well.
+/// A command's standard output, if it succeeds.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = command(program, arguments)
         .ok()?

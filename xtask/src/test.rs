@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check and every test, with one count at the end.
+//! `cargo xtask test`: runs every check and test, and prints one count at the end.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, run_reading, step, target};
 
-/// Seconds for each reader of files.
+/// Seconds of fuzzing for each reader.
 const FUZZ_SECONDS: u32 = 120;
 
-/// What was counted. A check, such as the format, counts as one test.
+/// Counts of tests. A check, such as formatting, counts as one test.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: usize,
@@ -25,7 +25,7 @@ struct Count {
 }
 
 impl Count {
-    /// Does a step that counts by itself: as one that failed where it can not count.
+    /// Runs a step that returns its own counts; an error counts as one failure.
     fn tests(&mut self, name: &str, work: impl FnOnce() -> Result<Self>) {
         match step(name, work) {
             Ok(found) => self.add(Some(found)),
@@ -36,7 +36,7 @@ impl Count {
         }
     }
 
-    /// Does a step that passes or fails, and says which.
+    /// Runs a step that passes or fails.
     fn check(&mut self, name: &str, work: impl FnOnce() -> Result<()>) -> bool {
         let failed = self.failed;
         self.tests(name, || work().map(|()| Self::one_passed()));
@@ -81,7 +81,7 @@ fn format() -> Result<()> {
 /// Runs everything, or only the tests whose name contains `filter`.
 ///
 /// # Errors
-/// When the set-up is not complete: then nothing is run.
+/// If the set-up is incomplete; then nothing runs.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     step("set-up", || {
         setup::for_build()?;
@@ -117,7 +117,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     if filter.is_none() {
         count.check("damaged files", || fuzz::fuzz(FUZZ_SECONDS, None));
         count.check("licences and sources of the crates", deny);
-        count.tests("known faults of the npm packages", audit);
+        count.tests("known vulnerabilities of the npm packages", audit);
     }
     println!(
         "{} passed, {} failed, {} skipped",
@@ -140,7 +140,7 @@ fn ensured(good: bool, reason: &str) -> Result<()> {
 }
 
 fn lints(count: &mut Count) {
-    // The page's crates too, for this machine: another pass over all dependencies is saved.
+    // Includes the page's crates, for this machine, which saves another pass over all dependencies.
     count.check("lints of the crates", || {
         run(cargo([
             "clippy",
@@ -167,7 +167,7 @@ fn lints(count: &mut Count) {
     count.check("a build with CUDA", || {
         let mut check = native("check")?;
         check.args(["--features", "apet-cli/cuda"]);
-        // A check needs no LLVM, which CubeCL's build would fetch otherwise.
+        // A check needs no LLVM, which CubeCL's build script would otherwise download.
         check.env("DOCS_RS", "1");
         run(check)
     });
@@ -178,7 +178,7 @@ fn lints(count: &mut Count) {
 
 fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
     let mut count = Count::default();
-    // xtask is not among the native crates: its dependencies are in a profile of their own.
+    // xtask is not among the native crates: its dependencies use a separate profile.
     for mut tests in [
         native("test")?,
         cargo(["test", "--profile", "xtask", "-p", "xtask"])?,
@@ -188,19 +188,23 @@ fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
         let failed = count.failed;
         let good = run_reading(tests, |line| count.add(cargo_result(line)))?;
         if !good && count.failed == failed {
-            eprintln!("error: cargo test failed outside of a test: does everything compile?");
+            eprintln!("error: cargo test failed outside a test: does everything compile?");
             count.failed += 1;
         }
     }
     Ok(count)
 }
 
-/// Fewer runs than the 200 of `cargo test --test slurm`: those take five minutes.
+/// Uses fewer runs than the 200 of `cargo test --test slurm`, which take five minutes.
 fn slurm(store: &OsString) -> Result<Count> {
     match setup::slurm() {
         Ok(true) => {}
-        Ok(false) => return Ok(Count::one_skipped("Slurm is not here, and needs root")),
-        // As on a machine without network.
+        Ok(false) => {
+            return Ok(Count::one_skipped(
+                "Slurm is not installed, and installing it requires root",
+            ));
+        }
+        // As if without a network.
         Err(error) => return Ok(Count::one_skipped(&format!("{error:#}"))),
     }
     let mut test = native("test")?;
@@ -229,20 +233,20 @@ fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
     let status = node.status().context("node --test")?;
     println!("screenshots: {}", screenshots.display());
     let text = fs::read_to_string(&summary).with_context(|| summary.display().to_string())?;
-    let count = tap_result(&text).context("node --test ended without a summary")?;
+    let count = tap_result(&text).context("node --test exited without a summary")?;
     ensure!(
         status.success() || count.failed > 0,
-        "node --test ended with {status}"
+        "node --test exited with {status}"
     );
     let ran = count.passed + count.failed + count.skipped;
     ensure!(filter.is_some() || ran > 0, "node --test ran no test");
     Ok(count)
 }
 
-/// Trains and pauses in a tab for so many minutes on each device, and watches its memory.
+/// Trains and pauses in a tab for `minutes` on each device, and checks that memory does not grow.
 ///
 /// # Errors
-/// What is missing, or what grew.
+/// Names what is missing, or the memory that grew.
 pub(crate) fn soak(minutes: u32) -> Result<()> {
     build::everything()?;
     setup::for_test()?;
@@ -269,24 +273,26 @@ fn browser_files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What deny.toml asks of the crates. Not the advisories: their list is a repository of
-/// its own, which a machine without network has not.
+/// The checks of deny.toml, except advisories: their list is a separate repository,
+/// which needs a network.
 fn deny() -> Result<()> {
     let deny = setup::cargo_deny()?;
     run(command(deny, ["check", "bans", "licenses", "sources"])?)
 }
 
-/// Needs the registry's list; where it can not be reached, that is said.
+/// Needs the registry's list; skipped with a message if it cannot be reached.
 fn audit() -> Result<Count> {
     let mut audit = npm(["audit", "--audit-level=high", "--json"])?;
     let output = audit.output().context("npm audit")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !text.contains("\"auditReportVersion\"") {
-        return Ok(Count::one_skipped("the npm registry gave no audit report"));
+        return Ok(Count::one_skipped(
+            "the npm registry returned no audit report",
+        ));
     }
     ensure!(
         output.status.success(),
-        "npm audit found faults of high severity: {text}"
+        "npm audit found vulnerabilities of high severity: {text}"
     );
     Ok(Count::one_passed())
 }
@@ -317,7 +323,7 @@ fn cargo_result(line: &str) -> Option<Count> {
     Some(count)
 }
 
-/// The last lines of a TAP report by Node.js: `# pass 3`, `# fail 0`, ...
+/// The last lines of a TAP report from Node.js: `# pass 3`, `# fail 0`, ...
 fn tap_result(text: &str) -> Option<Count> {
     let number = |word: &str| -> Option<usize> {
         let start = format!("# {word} ");

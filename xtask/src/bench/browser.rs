@@ -1,5 +1,5 @@
-//! Steps in Chromium beside those of jax-js and TensorFlow.js: the same model, rows, rates and initial values
-//! (tests/peers/browser), in turn.
+//! Steps in Chromium, compared with jax-js and TensorFlow.js in turn: the same model, rows, rates and initial values
+//! (tests/peers/browser).
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use crate::build::npm;
 use crate::setup;
 use crate::step::{command, root, run, step, target};
 
-/// What is tuned: its name, ours, and what the others tune. They have nothing like APET: their
-/// LoRA stands in its place.
+/// A method: its name, ours, and the others'. They have nothing like APET, so it is compared with their
+/// LoRA.
 const METHODS: [(&str, &str, &str); 3] = [
     ("everything but tables", "full", "full"),
     ("LoRA", "lora", "lora"),
     ("APET 10,000 / LoRA", "apet", "lora"),
 ];
 
-/// Sides of a device. jax-js is asked with and without its jit where either may be the faster.
+/// The libraries to measure on a device. jax-js runs with and without its jit if either may be faster.
 const WEBGPU: [Other; 3] = [
     Other::new("jax-js, jit", "jax-js", true),
     Other::new("jax-js", "jax-js", false),
@@ -43,13 +43,13 @@ impl Other {
     }
 }
 
-/// How far losses of the same step may lie apart, of their size.
+/// Relative tolerance between the losses of the same step.
 const TOLERANCE: f64 = 1e-3;
 
-/// Measures every device and method and prints a table; gives all figures.
+/// Measures every device and method, prints a table, and returns all figures.
 ///
 /// # Errors
-/// What is missing, what did not learn, or losses that differ.
+/// If a requirement is missing, a loss does not fall, or losses differ.
 pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
     let packages = step("jax-js and TensorFlow.js", packages)?;
     let initial = target()?.join("peers/initial.json");
@@ -75,7 +75,7 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
                     ours.add(&found)?;
                     counts.push((device, name, found.clone()));
                     kept.push(found.clone());
-                    // Its losses are those of the peers' own method.
+                    // The losses are those of the peers' own method.
                     let beside = match method == peers_method {
                         true => found,
                         false => ask("apet", device, peers_method, true, [1, 4])?,
@@ -107,11 +107,11 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
             ));
         }
     }
-    println!("| device | tuned | APET Lab, ms | the others, ms | ratio to the fastest |");
+    println!("| device | trainable | APET Lab, ms | the others, ms | ratio to the fastest |");
     println!("|---|---|---|---|---|");
     println!("{}", table.join("\n"));
     println!(
-        "| device | tuned | first step, ms | pipelines before its end | dispatches, submissions, reads a step |"
+        "| device | trainable | first step, ms | pipelines compiled by its end | dispatches, submissions, reads a step |"
     );
     println!("|---|---|---|---|---|");
     for (device, name, found) in counts.iter().filter(|(device, ..)| *device == "webgpu") {
@@ -128,7 +128,7 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
     Ok(kept)
 }
 
-/// As many scalars, and the first losses: both begin alike, and the same steps follow.
+/// Checks that both sides have the same number of scalars and the same first losses.
 fn agree(ours: &Value, theirs: &Value) -> Result<()> {
     let losses = |of: &Value| -> Vec<f64> {
         let all = of["losses"].as_array().into_iter().flatten();
@@ -148,14 +148,14 @@ fn agree(ours: &Value, theirs: &Value) -> Result<()> {
     for (ours, theirs) in ours.iter().zip(&theirs) {
         ensure!(
             (ours - theirs).abs() <= TOLERANCE * theirs.abs(),
-            "the losses are {theirs}, ours are {ours}"
+            "the losses differ: theirs {theirs}, ours {ours}"
         );
     }
     ensure!(ours.len().min(theirs.len()) >= 3, "too few losses");
     Ok(())
 }
 
-/// What the pages of the others load, in the target directory.
+/// The libraries that the others' pages load, in the target directory.
 fn packages() -> Result<PathBuf> {
     let folder = target()?.join("peers/browser");
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: steps of `apet` beside those of transformers and peft, and steps in Chromium beside those of
-//! jax-js and TensorFlow.js, in turn in one run on one machine, so that what slows one down slows
-//! the other.
+//! `cargo xtask bench`: steps of `apet` compared with transformers and peft, and steps in Chromium compared with
+//! jax-js and TensorFlow.js. The sides alternate in one run on one machine, so that a disturbance affects
+//! both.
 
 mod browser;
 mod page;
@@ -21,7 +21,7 @@ use crate::lab::fetch;
 use crate::peers::environment;
 use crate::step::{command, output, root, step, target};
 
-/// A model, its rows and their length.
+/// A model, the number of rows and their length.
 struct Shape {
     name: &'static str,
     /// Directory of the model, in the store or the fixtures.
@@ -48,7 +48,7 @@ const SHAPES: [Shape; 2] = [
     },
 ];
 
-/// What is tuned: its name, the options of `apet bench`, and the method of the peers.
+/// A method: its name, the options of `apet bench`, and the peers' method.
 const METHODS: [(&str, &[&str], &str); 4] = [
     ("everything", &["--method", "full"], "full"),
     ("LoRA", &["--method", "lora"], "lora"),
@@ -60,7 +60,7 @@ const METHODS: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-/// The medians of one side over the rounds, and all its steps.
+/// One side's medians of each round, and the times of all its steps.
 #[derive(Default)]
 struct Side {
     medians: Vec<f64>,
@@ -83,20 +83,20 @@ impl Side {
         let losses = result["losses"].as_array().context("no losses")?;
         let ends = [losses.first(), losses.last()].map(|loss| loss.and_then(Value::as_f64));
         let [Some(first), Some(last)] = ends else {
-            anyhow::bail!("a loss is no number");
+            anyhow::bail!("a loss is NaN");
         };
         ensure!(last < first, "the loss did not fall: {first} to {last}");
         Ok(())
     }
 
-    /// The middle of the rounds' medians, and the least and the most that a step took.
+    /// The median of the rounds' medians, and the range of all steps.
     fn shown(&self) -> String {
         let [least, most] = ends(&self.all);
         format!("{:.1} ({least:.1} to {most:.1})", middle(&self.medians))
     }
 }
 
-/// The median; of an even number of times the mean of the two in the middle.
+/// The median; for an even number of times, the mean of the middle two.
 fn middle(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -105,7 +105,7 @@ fn middle(times: &[f64]) -> f64 {
     f64::midpoint(at(last / 2), at(last.div_ceil(2)))
 }
 
-/// The least and the most.
+/// The minimum and the maximum.
 fn ends(times: &[f64]) -> [f64; 2] {
     let all = times.iter().copied();
     [
@@ -114,7 +114,7 @@ fn ends(times: &[f64]) -> [f64; 2] {
     ]
 }
 
-/// What is measured.
+/// The benchmarks to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Where {
     Everywhere,
@@ -128,7 +128,7 @@ pub(crate) enum Where {
 /// Measures, prints tables, and adds all figures to the history in the target directory.
 ///
 /// # Errors
-/// What is missing, or what did not learn.
+/// If a requirement is missing, or a loss does not fall.
 pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     everything()?;
     let mut kept = Vec::new();
@@ -151,7 +151,7 @@ pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
     keep(&target()?.join("bench.jsonl"), kept)
 }
 
-/// Measures every shape and method and prints a table; gives all figures.
+/// Measures every shape and method, prints a table, and returns all figures.
 fn native(rounds: usize) -> Result<Vec<Value>> {
     let python = step("Python with transformers and peft", environment)?;
     let store = target()?.join("test-store");
@@ -196,7 +196,7 @@ fn native(rounds: usize) -> Result<Vec<Value>> {
         }
     }
     println!(
-        "| model and rows | tuned | scalars | APET Lab, ms | scalars | transformers + peft, ms | ratio |"
+        "| model and rows | trainable | scalars | APET Lab, ms | scalars | transformers + peft, ms | ratio |"
     );
     println!("|---|---|---|---|---|---|---|");
     println!("{}", table.join("\n"));
@@ -220,7 +220,7 @@ fn measured(mut command: std::process::Command) -> Result<Value> {
     let output = command.stderr(Stdio::inherit()).output()?;
     ensure!(
         output.status.success(),
-        "{:?} ended with {}",
+        "{:?} exited with {}",
         command.get_program(),
         output.status
     );
@@ -229,7 +229,7 @@ fn measured(mut command: std::process::Command) -> Result<Value> {
     Ok(serde_json::from_str(line)?)
 }
 
-/// Adds figures to the history, each with the time and the commit.
+/// Appends figures to the history, each with the time and the commit.
 fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let commit = output("git", &["describe", "--always", "--dirty"]);
@@ -242,6 +242,6 @@ fn keep(path: &Path, found: Vec<Value>) -> Result<()> {
         let line = json!({ "unix": seconds.as_secs(), "commit": commit, "found": figures });
         writeln!(history, "{line}")?;
     }
-    println!("all figures are in {}", path.display());
+    println!("all figures: {}", path.display());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The page with 10,000 records: opening, sorting, filtering, drawing (tests/browser/page-bench.js).
+//! Opening, sorting, filtering and drawing 10,000 records on the page (tests/browser/page-bench.js).
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -10,10 +10,10 @@ use crate::build::apet;
 use crate::setup;
 use crate::step::{command, root, target};
 
-/// Measures, and gives all figures.
+/// Measures, and returns all figures.
 ///
 /// # Errors
-/// What is missing, or what the page did not do.
+/// If a requirement is missing, or the page misbehaves.
 pub(super) fn page(rounds: usize) -> Result<Vec<Value>> {
     let script = root().join("tests/browser/page-bench.js");
     let mut node = command("node", [script])?;
@@ -23,7 +23,7 @@ pub(super) fn page(rounds: usize) -> Result<Vec<Value>> {
     let output = node.stderr(Stdio::inherit()).output().context("node")?;
     ensure!(
         output.status.success(),
-        "page-bench.js ended with {}",
+        "page-bench.js exited with {}",
         output.status
     );
     let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! What a step costs against the model's size, the length of rows and their number: measured, and as the
-//! arithmetic has it.
+//! The time of a step by the model's size, the length of rows and their number: measured, and expected from the
+//! arithmetic.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,8 +28,8 @@ const MIDDLE: Size = Size {
 };
 
 impl Size {
-    /// Products of a step of APET: forward and back through the layers, and attention, whose weights are
-    /// made twice; two operations each.
+    /// Operations of a step of APET: forward and backward through the layers, and attention, whose weights are
+    /// computed twice; two operations for each product.
     fn operations(self) -> f64 {
         let tokens = (self.rows * self.length) as f64;
         let layer = 12.0 * (self.width * self.width) as f64;
@@ -38,7 +38,7 @@ impl Size {
     }
 }
 
-/// What is changed, and to what.
+/// The varied quantity and its values.
 type Axis = (&'static str, fn(usize) -> Size, [usize; 5]);
 
 const AXES: [Axis; 4] = [
@@ -60,10 +60,10 @@ const AXES: [Axis; 4] = [
     ("rows", |rows| Size { rows, ..MIDDLE }, [2, 4, 8, 16, 32]),
 ];
 
-/// Measures along each axis, prints the exponents, and draws docs/scaling.svg; gives all figures.
+/// Measures along each axis, prints the exponents, draws docs/scaling.svg, and returns all figures.
 ///
 /// # Errors
-/// What is missing, or a step that did not learn.
+/// If a requirement is missing, or a loss does not fall.
 pub(super) fn scale() -> Result<Vec<Value>> {
     let mut kept = Vec::new();
     let mut table = Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn scale() -> Result<Vec<Value>> {
         ));
         panels += &panel(number, name, &found)?;
     }
-    println!("| changed | from, to | ms a step | exponent | of the arithmetic |");
+    println!("| varied | from, to | ms a step | exponent | exponent of the arithmetic |");
     println!("|---|---|---|---|---|");
     println!("{}", table.join("\n"));
     let svg = format!(
@@ -104,7 +104,7 @@ pub(super) fn scale() -> Result<Vec<Value>> {
     Ok(kept)
 }
 
-/// The median step of a BERT of random weights.
+/// The median step of a BERT with random weights.
 fn time(size: Size) -> Result<f64> {
     let folder = target()?.join("bench-model");
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -129,7 +129,7 @@ fn time(size: Size) -> Result<f64> {
     median.context("no step_ms.median")
 }
 
-/// The slope of the line through logarithms, by least squares.
+/// The slope of a least-squares line through the logarithms.
 fn exponent(points: impl Iterator<Item = (f64, f64)>) -> f64 {
     let points: Vec<(f64, f64)> = points.map(|(x, y)| (x.ln(), y.ln())).collect();
     let mean =
@@ -142,7 +142,7 @@ fn exponent(points: impl Iterator<Item = (f64, f64)>) -> f64 {
 /// Width of a panel.
 const PANEL: usize = 230;
 
-/// Both axes logarithmic: points as measured, a line as the arithmetic has it, through their middle.
+/// A panel with logarithmic axes: measured points, and the expected line through their middle.
 fn panel(number: usize, name: &str, found: &[(f64, f64, f64)]) -> Result<String> {
     let left = number * PANEL + 45;
     let ends = |pick: fn(&(f64, f64, f64)) -> f64| {

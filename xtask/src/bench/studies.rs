@@ -1,5 +1,5 @@
-//! `apet status`, `apet collect` and `apet report` of a study of 100,000 records: one real run of each cell, and the
-//! same under other seeds with other scores.
+//! `apet status`, `apet collect` and `apet report` on a study of 100,000 records: one real run of each cell,
+//! copied under other seeds with other scores.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::build::apet;
 use crate::step::{command, run, step, target};
 
-/// Of each of the grid's 25 cells.
+/// Runs of each of the grid's 25 cells.
 const SEEDS: u64 = 4_000;
 
-/// Times that each command is measured.
+/// Repetitions of each command.
 const ROUNDS: usize = 3;
 
 fn grid() -> String {
@@ -26,7 +26,7 @@ fn grid() -> String {
     let seeds = seeds.join(", ");
     format!(
         r#"name = "many"
-about = "Generated: no run of it but the first of each cell was made."
+about = "Generated: only the first run of each cell is real."
 models = ["ladder-nano"]
 seeds = [{seeds}]
 train = {{ steps = 30, batch_size = 4, eval_every = 10 }}
@@ -59,10 +59,10 @@ counts = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30
     )
 }
 
-/// Makes the study and measures; gives all figures.
+/// Creates the study, measures, and returns all figures.
 ///
 /// # Errors
-/// What is missing, or a command that did not end well.
+/// If a requirement is missing, or a command fails.
 pub(super) fn studies() -> Result<Vec<Value>> {
     let store = target()?.join("test-store");
     let place = target()?.join("bench-study");
@@ -125,7 +125,7 @@ pub(super) fn studies() -> Result<Vec<Value>> {
     Ok(kept)
 }
 
-/// Gives every run the record of its cell's first, under its own spec and with another score.
+/// Copies the record of each cell's first run to its other runs, with their own spec and another score.
 fn multiply(plan: &Plan, runs: &Path) -> Result<()> {
     let cells = plan.cells().len();
     let spec = |run: usize| {
@@ -163,7 +163,7 @@ fn multiply(plan: &Plan, runs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Seconds that a command takes, and the most memory it had (as Linux tells; 0 elsewhere).
+/// A command's seconds and peak memory (on Linux; 0 elsewhere).
 fn watched(mut command: std::process::Command) -> Result<(f64, u64)> {
     let begun = Instant::now();
     let mut child = command.stdout(Stdio::null()).spawn()?;
@@ -180,7 +180,7 @@ fn watched(mut command: std::process::Command) -> Result<(f64, u64)> {
     };
     ensure!(
         status.success(),
-        "{:?} ended with {status}",
+        "{:?} exited with {status}",
         command.get_args()
     );
     Ok((begun.elapsed().as_secs_f64(), peak))
