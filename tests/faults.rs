@@ -1,5 +1,5 @@
-//! Bad input and broken runs, on the binary as a user has it: one clear sentence,
-//! and nothing is lost.
+//! Invalid input and interrupted runs, with the binary as a user runs it: a clear error of one sentence,
+//! and no data is lost.
 
 #![expect(
     clippy::unwrap_used,
@@ -64,7 +64,7 @@ impl Home {
         command
     }
 
-    /// `apet run` with bert-tiny on the task, small enough for a test.
+    /// A short `apet run` with bert-tiny on the task.
     fn run(&self, words: &str) -> Command {
         let mut command =
             self.command("run --model bert-tiny --task mine --batch-size 8 --max-length 16");
@@ -90,7 +90,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The one sentence a failed command says.
+/// The error sentence of a failed command.
 fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = text(&output);
@@ -155,7 +155,7 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
         said.contains(&format!("accuracy of 16 rows {:.2} %", 100.0 * test)),
         "{said}"
     );
-    // Done already: shown again, not made again.
+    // A completed run is shown, not rerun.
     let again = home
         .run("--count 300 --steps 20 --eval-every 10 --learning-rate 0.01")
         .output()
@@ -166,7 +166,7 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
     );
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["summary"]["steps"], 20);
-    // From its own record, it is the same run.
+    // A record as the spec gives the same run.
     let name = format!("runs/{}-cpu.jsonl", record.header.run);
     let mut same = home.command("run --json --spec");
     same.arg(home.path(&name))
@@ -176,7 +176,7 @@ fn a_run_leaves_a_record_a_theta_and_a_table() {
     assert!(text(&output).contains("already there"), "{}", text(&output));
 }
 
-/// What a classification does not compute with is not tuned: T5's decoder and its head.
+/// Tensors that a classification does not use are not trained: T5's decoder and its head.
 #[test]
 fn only_what_takes_part_is_tuned() {
     let home = Home::new();
@@ -377,7 +377,7 @@ fn wrong_counts_and_options_are_refused() {
     assert!(!home.path("runs").exists() || fs::read_dir(home.path("runs")).unwrap().count() == 0);
 }
 
-/// Two halves of every batch on two devices give the gradient of the whole.
+/// Two halves of each batch on two devices give the gradient of the whole batch.
 #[test]
 fn devices_share_every_batch() {
     let of = |device: &str| {
@@ -414,7 +414,7 @@ fn numbers_that_a_device_does_not_have_are_refused() {
         .run("--dtype bf16 --device wgpu --steps 1")
         .output()
         .unwrap();
-    // A driver may say something before.
+    // A driver may print something first.
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     let sentence = "error: --dtype bf16: the device \"wgpu\" (";
     assert!(
@@ -423,7 +423,7 @@ fn numbers_that_a_device_does_not_have_are_refused() {
     );
     assert!(error.contains(") computes with f32"), "{error}");
     assert!(!error.contains("panicked"), "{error}");
-    // Half precision where there is any: the head learns as in single precision.
+    // Frozen weights in half precision: the head trains as in single precision.
     for dtype in ["f16", "bf16"] {
         let words = format!("--dtype {dtype} --method head --steps 2 --eval-every 2");
         succeeds(&mut home.run(&words));
@@ -445,7 +445,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_what_it_has() {
     );
 }
 
-/// The spec names a task; its rows may have changed under the name.
+/// The spec names a task, but its rows may have changed.
 #[test]
 fn a_run_with_other_rows_is_not_taken_for_the_one_that_is_there() {
     let home = Home::new();
@@ -481,7 +481,7 @@ fn a_spec_on_two_devices_leaves_two_records() {
         names,
         [format!("{run}-cpu.jsonl"), format!("{run}-wgpu.jsonl")]
     );
-    // Each says what it held: at least the model's 438 kB of weights.
+    // Each records its peak memory: at least the model's 438 kB of weights.
     for name in names {
         let text = fs::read_to_string(home.path("runs").join(&name)).unwrap();
         let records = RunRecord::parse(&text).unwrap();
@@ -492,7 +492,7 @@ fn a_spec_on_two_devices_leaves_two_records() {
     assert!(said.contains("say which with --device"), "{said}");
 }
 
-/// A killed run goes on from its checkpoint, to the losses of a run that was not killed.
+/// A killed run resumes from its checkpoint, with the losses of an uninterrupted run.
 #[test]
 fn a_killed_run_is_resumed_to_the_same_losses() {
     let options = "--method apet --count 2000 --steps 400 --eval-every 50 --checkpoint-every 7 --learning-rate 0.01 --seed 3";
@@ -546,7 +546,7 @@ fn a_killed_run_is_resumed_to_the_same_losses() {
     assert!(!checkpoint.exists(), "a finished run needs none");
 }
 
-/// A limit on file sizes stands for a full disk: writes fail in the middle of the run.
+/// A limit on file sizes simulates a full disk: writes fail during the run.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_ends_the_run_with_a_sentence_and_a_readable_record() {

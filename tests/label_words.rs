@@ -1,5 +1,5 @@
-//! A language model learns the words of labels, or texts: what is asked, what the loss is, and that
-//! it falls.
+//! A language model learns label words or texts: checks prompts and loss, and that
+//! the loss falls.
 
 #![expect(
     clippy::unwrap_used,
@@ -71,7 +71,7 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
         let mut trainer = Trainer::new(&plm, &task, &spec(128), None).unwrap();
         assert_eq!(trainer.theta().info().head, 0);
         let rows = [0, 1, 2, 3];
-        // What is asked, put together by hand.
+        // The prompt, assembled by hand.
         let asked = |label: &dyn Fn(&Example) -> usize| -> Vec<Prompted> {
             let one = |example: &Example| {
                 let prompt = format!("Input: sentence: {} Output:", example.text);
@@ -97,7 +97,7 @@ fn the_loss_is_that_of_the_word_behind_the_prompt() {
         let loss = block_on(floats(first.loss))[0];
         assert!((loss - mean).abs() < 1e-5 * mean, "{model}: {loss}, {mean}");
 
-        // Every label's word is scored by its likelihood, with theta as it is now.
+        // Every label's word is scored by its likelihood with the current theta.
         let mut fresh = Trainer::new(&plm, &task, &spec(128), None).unwrap();
         let scores = block_on(fresh.predict(&rows)).unwrap();
         for label in 0..2 {
@@ -130,7 +130,7 @@ fn a_long_text_is_cut_at_its_beginning() {
     let plm = load("llama-tiny");
     let whole = Trainer::new(&plm, &task(), &spec(128), None).unwrap();
     let cut = Trainer::new(&plm, &task(), &spec(8), None).unwrap();
-    // The end of the prompt stands: what differs between two rows with equal ends is gone.
+    // The prompt's end is kept: two rows with equal ends become equal.
     let [whole, cut] = [whole, cut].map(|t| block_on(t.predict(&[0, 1, 2, 3])).unwrap());
     assert!(whole != cut);
     let mut same = task();
@@ -154,7 +154,7 @@ fn what_can_not_write_is_refused() {
     assert_eq!(error.to_string(), expected);
 }
 
-/// Four questions with an answer each, one of them with two.
+/// Four questions with one answer each, except one with two.
 fn questions() -> Task {
     let row = |text: &str, right: &[&str]| Example {
         text: text.into(),
@@ -221,7 +221,7 @@ fn texts_are_learned_and_written() {
         assert_eq!((after.metric, after.rows), (Metric::SquadF1, 4));
         assert!(before.score < 0.5, "{model}: {before:?}");
         assert!(after.score > 0.9, "{model}: {after:?}");
-        // In the order of the rows, and what was scored.
+        // In the order of the rows, with the score.
         let (scores, answers) = block_on(trainer.predict_test()).unwrap();
         let pairs = answers.iter().zip(&task.test).map(|(answer, row)| {
             let (Prediction::Text(answer), Answer::Texts(right)) = (answer, &row.answer) else {
@@ -234,7 +234,7 @@ fn texts_are_learned_and_written() {
     }
 }
 
-/// A text of one's own is answered as a row with that text is.
+/// A user's text gets the same answer as a row with that text.
 #[test]
 fn a_text_is_answered_as_its_row_is() {
     for (model, objective) in [

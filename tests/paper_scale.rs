@@ -1,6 +1,6 @@
-//! Models of the paper's size, with random weights: BLOOM-560M and T5 v1.1 base, written as
-//! sharded bf16 checkpoints, are loaded, write text and are tuned on `cpu`, in as much memory as was planned; killed or told
-//! to end, they go on with the same losses.
+//! Models of the paper's size with random weights: BLOOM-560M and T5 v1.1 base, written as
+//! sharded bf16 checkpoints, are loaded, generate text and are trained on `cpu`, within the planned memory. Killed or
+//! stopped runs resume with the same losses.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use apet_plm::{Config, Dtype, ModelArchitecture, Random, Weights};
 use apet_record::{RunRecord, Status};
 use serde_json::{Map, Value, json};
 
-/// Bytes of a shard, about.
+/// Approximate bytes of a shard.
 const SHARD: usize = 300 << 20;
 
 /// Bytes of a tensor.
@@ -82,7 +82,7 @@ fn write(folder: &Path, config: &Value, tokenizer: &str) -> usize {
     count
 }
 
-/// A model of random weights, and a task.
+/// A model with random weights, and a task.
 struct Home {
     folder: tempfile::TempDir,
 }
@@ -134,7 +134,7 @@ impl Home {
         RunRecord::parse(&text).ok()?.pop()
     }
 
-    /// Starts a run and sends it a signal as soon as it has recorded so many steps; gives what it left.
+    /// Starts a run, sends it a signal once it has recorded `steps` steps, and returns its record.
     fn signalled(&self, signal: &str, steps: usize, mut command: Command) -> RunRecord {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -197,7 +197,7 @@ fn is_tuned(config: &Value, tokenizer: &str, parameters: u64) {
         println!("{method}: {summary}, planned {planned}, {ratio:.3}");
         assert!((0.9..=1.1).contains(&ratio), "{method}: {ratio}");
 
-        // The record says what was there: all of it, and what was tuned of it.
+        // The record has the model's total and the trainable parameters.
         assert_eq!(whole.status(), Status::Done);
         assert_eq!(whole.header.model.parameters, parameters);
         assert_eq!(
@@ -213,7 +213,7 @@ fn is_tuned(config: &Value, tokenizer: &str, parameters: u64) {
         );
         assert!(losses[4].1 < losses[0].1, "{method}: {losses:?}");
 
-        // Killed, told to end, and gone on with: the same.
+        // Killed, stopped, and resumed: the same losses.
         let again = format!("run --resume {} --data {data}", whole.header.run);
         let killed = home.signalled("KILL", 2, home.command("stopped", &run));
         assert_eq!(killed.status(), Status::Unfinished, "{method}");

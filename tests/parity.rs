@@ -1,4 +1,4 @@
-//! Parity with Hugging Face: figures made once with transformers and peft
+//! Parity with Hugging Face: stored figures from transformers and peft
 //! (tests/peers), compared on `cpu` and, for the tiny models, on wgpu.
 
 #![expect(
@@ -51,7 +51,7 @@ fn load(folder: &Path, tokenizer: &Path, device: &Device) -> Plm {
     Plm::load(files, Dtype::F32, device).unwrap()
 }
 
-/// MiniLM-L6 from the store, where `apet fetch` put it.
+/// MiniLM-L6 from the store, fetched by `apet fetch`.
 fn minilm(device: &Device) -> Plm {
     let home = std::env::var_os("APET_HOME")
         .map_or_else(|| dirs::data_dir().unwrap().join("apet-lab"), PathBuf::from);
@@ -93,7 +93,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .unwrap()
 }
 
-/// Largest difference, and largest magnitude of what is expected.
+/// The largest difference, and the largest expected magnitude.
 fn difference(found: &[f32], expected: &[f32]) -> (f32, f32) {
     assert_eq!(found.len(), expected.len());
     let mut largest = 0f32;
@@ -147,13 +147,13 @@ fn minilm_forward_equals_transformers() {
     }
 }
 
-/// How far losses may be off. Both sides are within 1e-6 of double precision; a wrong
-/// setting of the optimizer or of LayerNorm shows at 1e-5 already, at 1e-3 not always.
+/// Tolerance of losses. Both sides are within 1e-6 of double precision. A wrong
+/// setting of the optimizer or of LayerNorm fails at 1e-5, but not always at 1e-3.
 const LOSS_TOLERANCE: f64 = 1e-5;
-/// Gradient norms of full tuning move by 8e-6 between f32 and f64.
+/// Gradient norms of full fine-tuning differ by 8e-6 between f32 and f64.
 const NORM_TOLERANCE: f64 = 5e-5;
 
-/// Where peft's SHIRA has its values: `shira.LAYER.PART.indices`, rows and columns.
+/// The positions of peft's SHIRA values: `shira.LAYER.PART.indices`, rows and columns.
 fn shira_places(golden: &SafeTensors<'_>, plm: &Plm) -> Placed {
     let mut placed = Placed::new();
     for (id, site) in plm.sites().iter().enumerate() {
@@ -195,7 +195,7 @@ fn shira_places(golden: &SafeTensors<'_>, plm: &Plm) -> Placed {
     placed
 }
 
-/// The first 50 losses of every method that peft has, of MiniLM-L6, agree
+/// The first 50 losses of MiniLM-L6 with each of peft's methods agree
 /// with transformers + peft, from equal initial values and batches.
 #[test]
 fn minilm_learns_as_peft_does() {
@@ -233,7 +233,7 @@ fn minilm_learns_as_peft_does() {
         columns: ("text".into(), None),
         ..Task::default()
     };
-    // SHIRA's places are its own draw: they come as if from a mask.
+    // SHIRA draws its own positions; they are passed as a mask.
     let shira = shira_places(&golden, &plm);
     let count = shira
         .iter()

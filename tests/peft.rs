@@ -1,6 +1,6 @@
-//! Adapters of Hugging Face peft: what it saved is read and gives its outputs, and what is
-//! written here is read back bit by bit. The written ones are left in the target directory,
-//! where `cargo xtask test --peers` lets peft and transformers load them.
+//! Hugging Face peft adapters: those saved by peft are read and give its outputs, and those
+//! written here are read back bit for bit. The written adapters stay in the target directory,
+//! where `cargo xtask test --peers` loads them with peft and transformers.
 
 #![expect(
     clippy::unwrap_used,
@@ -61,7 +61,7 @@ fn loaded(name: &str, weights: &dyn Weights) -> Plm {
     let files = PlmFiles {
         name,
         config: &String::from_utf8(read(&fixtures().join(name).join("config.json"))).unwrap(),
-        // Figures have token ids: any tokenizer does.
+        // The figures have token ids, so any tokenizer will do.
         tokenizer: &read(&fixtures().join("bert-tiny/tokenizer.json")),
         weights,
     };
@@ -73,7 +73,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.iter::<f32>().collect()
 }
 
-/// The inputs of a tiny model: ids, masks, and what a decoder reads.
+/// The inputs of a tiny model: ids, masks, and a decoder's input ids.
 #[derive(Clone)]
 struct Inputs {
     ids: Vec<Vec<u32>>,
@@ -101,7 +101,7 @@ impl Inputs {
         }
     }
 
-    /// The tokens of each row that are no padding.
+    /// The tokens of each row that are not padding.
     fn rows(&self) -> Vec<Vec<u32>> {
         let row = |(ids, mask): (&Vec<u32>, &Vec<i64>)| {
             let kept = ids.iter().zip(mask).filter(|(_, m)| **m == 1);
@@ -111,7 +111,7 @@ impl Inputs {
     }
 }
 
-/// What a model says with a theta, as the figures have it: all rows one after another.
+/// A model's output with a theta, in the form of the figures: all rows concatenated.
 fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
     let constants = theta.constants();
     let tap = theta.tap(&constants);
@@ -122,7 +122,7 @@ fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
             .zip(decoder)
             .map(|(source, read)| Prompted {
                 source,
-                // Each is read before the next; the last one is read, and the next not asked.
+                // Each token is read before the next; after the last one there is no further step.
                 target: [&read[1..], &[0]].concat(),
             })
             .collect();
@@ -147,7 +147,7 @@ fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
     }
 }
 
-/// The largest difference over the largest value, where there are tokens.
+/// The largest difference divided by the largest value, over positions with tokens.
 fn off(found: &[f32], expected: &[f32], kept: &[bool]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let width = found.len() / kept.len();
@@ -164,7 +164,7 @@ fn off(found: &[f32], expected: &[f32], kept: &[bool]) -> f32 {
     off / scale
 }
 
-/// Which of an output's tokens are no padding; virtual ones are before all others.
+/// Which of an output's tokens are not padding; virtual tokens come first.
 fn kept(task: &str, inputs: &Inputs, size: usize) -> Vec<bool> {
     match task {
         "SEQ_CLS" | "SEQ_2_SEQ_LM" => vec![true; size],
@@ -181,7 +181,7 @@ fn kept(task: &str, inputs: &Inputs, size: usize) -> Vec<bool> {
     }
 }
 
-/// Every adapter that peft saved gives peft's outputs.
+/// Every adapter saved by peft gives peft's outputs.
 #[test]
 fn adapters_of_peft_give_its_outputs() {
     let folder = fixtures().join("peft");
@@ -208,7 +208,7 @@ fn adapters_of_peft_give_its_outputs() {
         let theta = match Theta::from_peft(&plm, &config, &weights) {
             Ok(theta) => theta,
             Err(e) => {
-                // What theta has no place for is said.
+                // Content that theta cannot hold is reported.
                 let text = e.to_string();
                 let known = match name {
                     "bert-supertuning-unsaved" => "its places are not stored",
@@ -219,7 +219,7 @@ fn adapters_of_peft_give_its_outputs() {
             }
         };
         let inputs = Inputs::of(&json, model);
-        // Llama counts positions over padding in peft, so padded rows are compared alone.
+        // In peft, Llama counts padding as positions, so padded rows are compared individually.
         let alone = format!("{name}.alone");
         let figures = match outputs.tensor(&alone) {
             Ok(_) => alone,
@@ -248,8 +248,8 @@ fn adapters_of_peft_give_its_outputs() {
     }
 }
 
-/// A run can go on with an adapter of peft: its method puts the same weights at the same places. What no
-/// method of ours is, is refused with the reason.
+/// A run can be initialised from a peft adapter if its method has the same weights at the same positions. An adapter
+/// that matches no method fails with the reason.
 #[test]
 fn adapters_of_peft_are_methods_to_go_on_with() {
     let folder = fixtures().join("peft");
@@ -290,9 +290,9 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
             "expected LORA, PROMPT_TUNING, IA3 or LN_TUNING",
         ),
         ("llama-lora-patterns", "rank_pattern: found one"),
-        // The pooler is no layer that LoRA tunes here.
+        // LoRA does not train the pooler here.
         ("bert-lora-all", "\"pooler.dense\" is no linear layer"),
-        // Some of the norms alone.
+        // Only some of the norms.
         ("bloom-ln-tuning", "word_embeddings_layernorm.weight"),
     ];
     for line in &refused {
@@ -321,7 +321,7 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
     }
 }
 
-/// What theta can not hold is refused with the field or tensor, and nothing is dropped.
+/// Content that theta cannot hold fails with the field or tensor, and nothing is dropped.
 #[test]
 fn adapters_that_do_not_fit_are_refused() {
     let plm = load("bert-tiny");
@@ -371,7 +371,7 @@ fn adapters_that_do_not_fit_are_refused() {
     }
 }
 
-/// Damaged files are refused, or read as other numbers: they cause no panic and no memory.
+/// Damaged files fail or give other numbers; they cause no panic and no large allocation.
 #[test]
 fn damaged_files_cause_no_panic() {
     let plm = load("bert-tiny");
@@ -379,7 +379,7 @@ fn damaged_files_cause_no_panic() {
     let mut damage = |bytes: &[u8]| -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..1 + stream.below(4) {
-            // Mostly in the header, where sizes are.
+            // Mostly in the header, which contains the sizes.
             let end = [bytes.len() as u64, 600][usize::from(stream.below(4) > 0)];
             let at = stream.below(end.min(bytes.len() as u64)) as usize;
             bytes[at] = match stream.below(3) {
@@ -422,7 +422,7 @@ fn damaged_files_cause_no_panic() {
     assert!(refused > 900, "{refused} of 2700 were refused");
 }
 
-/// Where a written adapter or model is left, afresh.
+/// An empty directory for a written adapter or model.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("peft")
@@ -458,7 +458,7 @@ fn linear() -> Pool {
     }
 }
 
-/// Methods that peft has a type for.
+/// Methods with a peft type.
 fn methods() -> Vec<(&'static str, Method)> {
     let lora = |targets: &[&str]| Method::Lora {
         rank: 3,
@@ -486,7 +486,7 @@ fn methods() -> Vec<(&'static str, Method)> {
     ]
 }
 
-/// Every theta that peft has a type for is written, read back to the bit, and left for peft.
+/// Every theta with a peft type is written, read back bit for bit, and kept for peft.
 #[test]
 fn adapters_written_here_are_read_back() {
     let folder = fixtures().join("peft");
@@ -511,7 +511,7 @@ fn adapters_written_here_are_read_back() {
                 Kind::Encoder => Objective::ClassHead,
                 _ => Objective::LabelWords,
             };
-            // As a run has it: the pooler is part of the pool only where it is used.
+            // As in a run, the pooler is part of the pool only if it is used.
             let pooling_of_run = pooling.unwrap_or(Pooling::Mean);
             let used = |site: &apet_plm::Site| {
                 plm.kind() != Kind::Encoder
@@ -539,7 +539,7 @@ fn adapters_written_here_are_read_back() {
             let off = off(&after, &before, &kept);
             assert!(off <= 2e-6, "{model} {name}: {off}");
             if name.starts_with("shira") {
-                // Unused places carry 0: the count that is stored is the padded one.
+                // Unused positions hold 0: the stored count includes the padding.
                 assert!(adapter.note.contains(&format!(
                     "{} tuned values",
                     theta.info().trainable_parameters
@@ -558,7 +558,7 @@ fn adapters_written_here_are_read_back() {
             };
             write("adapter_config.json", adapter.config.as_bytes());
             write("adapter_model.safetensors", &adapter.weights);
-            // Llama counts positions over padding in peft: there a row without any.
+            // In peft, Llama counts padding as positions, so a row without padding is used.
             let one = model == "llama-tiny" && name == "prompt";
             let inputs = if one { inputs.first() } else { inputs.clone() };
             let before = output(&plm, &theta, task, &inputs);
@@ -576,7 +576,7 @@ fn last_dimension(plm: &Plm, task: &str) -> usize {
     }
 }
 
-/// What `tests/peers/adapters.py --load` compares with.
+/// The expected outputs for `tests/peers/adapters.py --load`.
 fn leave(
     directory: &Path,
     (model, task): (&str, &str),
@@ -619,8 +619,8 @@ fn leave(
     std::fs::write(directory.join("expected.safetensors"), bytes).unwrap();
 }
 
-/// A theta worked into the model is the tuned model: here, and in transformers, for which it
-/// is left.
+/// A theta merged into the model gives the tuned model, here and in transformers, for which the result
+/// is kept.
 #[test]
 fn merged_models_are_the_tuned_ones() {
     let json: Value = serde_json::from_slice(&read(&fixtures().join("peft/inputs.json"))).unwrap();
@@ -672,7 +672,7 @@ fn merged_models_are_the_tuned_ones() {
                 let merged = block_on(merged).unwrap();
                 let before = output(&plm, &theta, task, &inputs);
                 if pooling.is_none() {
-                    // Nothing is left to add.
+                    // Nothing remains to add.
                     let tuned = loaded(model, &merged);
                     let mut nothing = RunSpec::new(model, "none");
                     nothing.method = Method::Head {};
@@ -740,7 +740,7 @@ fn whole(weights: &dyn Weights) -> Vec<u8> {
     safetensors::serialize(views, Some(about)).unwrap()
 }
 
-/// What peft can not hold is refused with the weight, the reason and what to do instead.
+/// Weights that peft cannot hold fail with their name, the reason and an alternative.
 #[test]
 fn what_peft_can_not_hold_is_refused() {
     let refusal = |model: &str, method: Method| {
@@ -808,7 +808,7 @@ fn what_peft_can_not_hold_is_refused() {
         text.contains("is a bias of a layer that has none"),
         "{text}"
     );
-    // SHIRA's rank is one for all layers: a layer may be too small for it.
+    // All layers share SHIRA's rank, and a layer may be too small for it.
     let one = Pool {
         sites: Some(r"layer\.0\.intermediate\.dense\.weight$".into()),
         ..linear()

@@ -1,4 +1,4 @@
-//! What a plan predicts is what a run takes: every allocation of this process is counted.
+//! Compares a plan's predicted memory with a run's: every allocation of this process is counted.
 
 #![expect(
     clippy::unwrap_used,
@@ -68,7 +68,7 @@ fn task(rows: usize, length: usize) -> Task {
     }
 }
 
-/// Bytes of two steps and an evaluation as planned, and as they were.
+/// Planned and measured bytes of two steps and an evaluation.
 fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     let text = config(family, widths);
     let architecture = ModelArchitecture::new("m", Config::read("config.json", &text).unwrap());
@@ -99,7 +99,7 @@ fn measure(family: &str, widths: Widths, spec: &RunSpec) -> (u64, u64) {
     (planned, (counting::peak() - before) as u64)
 }
 
-/// One test, so that nothing else allocates meanwhile.
+/// A single test, so that nothing else allocates at the same time.
 #[test]
 fn a_plan_is_what_a_run_takes() {
     let small = Widths(256, 1024, 4, 6, 600);
@@ -149,7 +149,7 @@ fn a_plan_is_what_a_run_takes() {
         for method in [Method::prompt(), Method::adapter(), Method::ia3()] {
             check(family, small, spec(method, objective, 8, 64, Dtype::F32));
         }
-        // Only the upper half of the blocks is differentiated.
+        // Only the upper half of the blocks needs gradients.
         let mut upper = spec(Method::default(), objective, 8, 128, Dtype::F32);
         if let Method::Apet { pool, .. } = &mut upper.method {
             let blocks = if family == "t5" { 12 } else { 6 };
@@ -179,5 +179,5 @@ fn a_plan_is_what_a_run_takes() {
         Widths(512, 1024, 8, 8, 32_128),
         apet(words, Dtype::Bf16),
     );
-    println!("at most {:.1} % beside it", 100.0 * worst);
+    println!("largest deviation: {:.1} %", 100.0 * worst);
 }

@@ -1,6 +1,6 @@
-//! The promise "same spec, same positions, everywhere, forever": tests/fixtures/positions.json
-//! has specs on tiny models with the hash of all their positions. The page's test draws the
-//! same in wasm. `APET_WRITE_POSITIONS=1` writes the file anew, which breaks the promise.
+//! Guarantees that the same spec selects the same positions, everywhere and forever: tests/fixtures/positions.json
+//! has specs on tiny models with the hash of all their positions. The page's test selects the
+//! same in wasm. `APET_WRITE_POSITIONS=1` rewrites the file, which breaks the guarantee.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
 
@@ -12,7 +12,7 @@ use apet_theta::Layout;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-/// Specs by what they show; each on every model.
+/// Specs by name; each is used on every model.
 const METHODS: [&str; 8] = [
     r#"{"name": "apet", "count": 200}"#,
     r#"{"name": "apet", "count": "2%", "pool": {"modules": ["attention", "ffn", "norm", "bias", "embedding"]}}"#,

@@ -1,5 +1,5 @@
-//! `apet pretrain`, on the binary as a user has it: what is killed goes on with the same losses, and what comes out
-//! is a model for everything else.
+//! `apet pretrain`, with the binary as a user runs it: a killed run resumes with the same losses, and the output
+//! is a model that the other commands accept.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panic")]
 
@@ -29,7 +29,7 @@ name = "decoder"
 config = { model_type = "bloom", hidden_size = 64, n_layer = 2, n_head = 2, eos_token_id = 0, pad_token_id = 1 }
 "#;
 
-/// A folder with the ladder and its texts: sentences of a grammar, so that there is something to learn.
+/// A folder with the ladder and its texts: sentences from a grammar, so that there is something to learn.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let who = ["the cat", "a dog", "my friend", "the old man", "nobody"];
@@ -115,7 +115,7 @@ fn a_killed_pretraining_goes_on_with_the_same_losses() {
             |out: &str| fs::read(file(folder, out, &format!("{model}/model.safetensors"))).unwrap();
         assert!(weights("cut") == weights("whole"), "{model}: other weights");
 
-        // It has learned: the held-out text is guessed better than by the commonest token.
+        // It has learned: it predicts the held-out text better than the most frequent token does.
         let lines = log("whole");
         let validations: Vec<serde_json::Value> = lines
             .lines()
@@ -128,7 +128,7 @@ fn a_killed_pretraining_goes_on_with_the_same_losses() {
         let again = done(pretrain(folder, "whole", &words));
         assert!(String::from_utf8_lossy(&again.stdout).contains("is there"));
     }
-    // What came out is a model: its states, and a text of the decoder.
+    // The output works as a model: hidden states, and generated text from the decoder.
     let apet = |words: &[&str], model: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_apet"));
         command

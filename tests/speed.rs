@@ -1,5 +1,5 @@
-//! What a step on `cpu` costs beside other steps of the same run, with MiniLM-L6's shape: ratios that a clear
-//! regression changes, no absolute time. The figures are in docs/performance.md.
+//! The cost of a step on `cpu` relative to other steps of the same run, with MiniLM-L6's shape: ratios that a clear
+//! regression changes, not absolute times. The figures are in docs/performance.md.
 
 #![expect(
     clippy::unwrap_used,
@@ -43,8 +43,8 @@ fn apet(count: u64, layers: Option<Layers>) -> Method {
     }
 }
 
-/// The quickest step of each, in turn: whatever else runs makes steps slower, never faster. And the
-/// most bytes that one took beside the model.
+/// The fastest step of each case, measured in turn, because other load only slows steps down; and the
+/// peak bytes of a step without the model.
 fn measure(plm: &Plm, methods: &[(Method, bool)]) -> Vec<(Duration, usize)> {
     let mut spec = RunSpec::new("m", "t");
     [spec.train.batch_size, spec.task.max_length] = SIZE;
@@ -67,7 +67,7 @@ fn measure(plm: &Plm, methods: &[(Method, bool)]) -> Vec<(Duration, usize)> {
     best
 }
 
-/// One test, so that nothing else runs or allocates meanwhile.
+/// A single test, so that nothing else runs or allocates at the same time.
 #[test]
 fn few_parameters_cost_less_than_all() {
     let architecture = ModelArchitecture::new("m", Config::read("config.json", CONFIG).unwrap());
@@ -118,7 +118,7 @@ fn few_parameters_cost_less_than_all() {
     at_most("10,000 / 10", time(3) / time(2), 1.4);
     at_most("10,000 on top / anywhere", time(4) / time(3), 0.8);
     at_most("1,000,000 / everything", time(5) / time(0), 1.15);
-    // One forward pass more, which is a third of it.
+    // One more forward pass, which is a third of the step.
     at_most("10,000 block by block / 10,000", time(6) / time(3), 1.6);
     let bytes = |at: usize| (model + found[at].1) as f64;
     let beside = |at: usize| found[at].1 as f64;

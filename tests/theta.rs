@@ -1,4 +1,4 @@
-//! theta on every family: every method's start, gradients, file and merged weights.
+//! theta on every family: each method's initial values, gradients, file and merged weights.
 
 #![expect(
     clippy::unwrap_used,
@@ -74,7 +74,7 @@ fn apet(count: u64, select: Select) -> Method {
     }
 }
 
-/// Every method and selector that needs nothing but the model.
+/// Every method and selector that needs only the model.
 fn methods() -> Vec<Method> {
     let scalars = Select::LoraScalar {
         rank: 4,
@@ -138,7 +138,7 @@ fn rows() -> [Prompted; 2] {
     [row(&[5, 9, 11, 40, 7], &[8, 3]), row(&[6, 12], &[4])]
 }
 
-/// What the model says with a tap: scores at targets, or pooled states of an encoder.
+/// What the model says with layer hooks: scores at targets, or pooled states of an encoder.
 fn output(plm: &Plm, tap: &dyn LayerHooks) -> Tensor<2> {
     let rows = rows();
     if plm.kind() != Kind::Encoder {
@@ -154,7 +154,7 @@ fn output(plm: &Plm, tap: &dyn LayerHooks) -> Tensor<2> {
     plm.pool(&batch, states, Pooling::Mean, tap)
 }
 
-/// A smooth number of all that the model says.
+/// A smooth scalar function of the model's whole output.
 fn loss(plm: &Plm, theta: &Theta, leaves: &Leaves) -> Tensor<1> {
     let out = output(plm, &theta.tap(leaves));
     let [rows, width] = out.dims();
@@ -165,7 +165,7 @@ fn loss(plm: &Plm, theta: &Theta, leaves: &Leaves) -> Tensor<1> {
     (out * weights).sum() / (rows as f64)
 }
 
-/// Values that are nowhere neutral.
+/// Values without neutral elements.
 fn shaken(theta: &Theta, by: f64) -> Vec<f32> {
     let mut stream = Stream::new("test values", 2);
     let mut shake = |v: f32| v + (stream.normal() * by) as f32;
@@ -179,8 +179,8 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
         .sum()
 }
 
-/// The gradient of each weight, along itself and along a random direction, is the slope of
-/// the loss there: central differences in f32, whose rounding is far below the bound.
+/// Each weight's gradient matches the slope of the loss along itself and along a random direction:
+/// central differences in f32, whose rounding error is far below the tolerance.
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
     const STEP: f32 = 4e-3;
@@ -201,7 +201,7 @@ fn gradients_are_the_slopes_of_the_loss() {
                 theta.set_values(tensor(&moved.collect::<Vec<_>>()));
                 f64::from(values(loss(&plm, theta, &theta.constants()))[0])
             };
-            // Richardson's: the error of the curvature's curvature is gone.
+            // Richardson extrapolation removes the leading error term.
             let slope = |theta: &mut Theta, along: &[f32]| -> f64 {
                 let mut central = |step: f32| {
                     let ends = [step, -step].map(|step| at_step(theta, along, step));
@@ -209,7 +209,7 @@ fn gradients_are_the_slopes_of_the_loss() {
                 };
                 (4.0 * central(STEP / 2.0) - central(STEP)) / 3.0
             };
-            // Every kind of weight that theta has, its first and last of the kind.
+            // The first and last weight of every kind in theta.
             let weights: Vec<Weight> = theta.weights().to_vec();
             let mut kinds: HashMap<&str, Vec<usize>> = HashMap::new();
             for (number, weight) in weights.iter().enumerate() {
@@ -250,7 +250,7 @@ fn gradients_are_the_slopes_of_the_loss() {
     }
 }
 
-/// theta worked into dense weights is the oracle: the same output, and gradients that follow
+/// Compares with theta merged into dense weights: the output is the same, and the gradients follow
 /// from the dense ones by the chain rule.
 #[test]
 fn what_is_added_equals_dense_weights() {
@@ -303,7 +303,7 @@ fn what_is_added_equals_dense_weights() {
     }
 }
 
-/// dθ of sparse, low-rank and whole-tensor weights from dW, where nothing scales the layer.
+/// Gradients of sparse, low-rank and whole-tensor weights from dW, if nothing scales the layer.
 fn chain(plm: &Plm, tuned: &Theta, (at, gradient): (&[f32], &[f32]), dense: &Theta, full: &[f32]) {
     let scaled = |site| {
         let scales =
@@ -314,7 +314,7 @@ fn chain(plm: &Plm, tuned: &Theta, (at, gradient): (&[f32], &[f32]), dense: &The
             .filter(scales)
             .any(|w| w.site() == Some(site))
     };
-    // Keys' biases have no gradient: what is found there is rounding of larger numbers.
+    // Key biases have zero gradient; nonzero values are rounding errors of larger numbers.
     let floor = 1e-6 * full.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
     let mut factor_a: Option<&Weight> = None;
     let mut compared = 0;
@@ -385,7 +385,7 @@ fn close(name: &str, found: &[f32], expected: &[f64], floor: f64) {
     }
 }
 
-/// LoRA, element and the others that start neutral leave every output bit as it was.
+/// LoRA, element and all other methods with neutral initial values leave the output bitwise unchanged.
 #[test]
 fn neutral_starts_change_nothing() {
     for family in FAMILIES {
@@ -400,13 +400,13 @@ fn neutral_starts_change_nothing() {
             };
             let leaves = neutral.constants();
             let found = values(output(&plm, &neutral.tap(&leaves)));
-            // 0 is added and 1 multiplied: what is left is exact.
+            // Adding 0 and multiplying by 1 are exact.
             assert_eq!(found == frozen, starts, "{family} {}", method.label());
         }
     }
 }
 
-/// A theta file is read back with the same values at the same places.
+/// A theta file is read back with the same values at the same positions.
 #[test]
 fn files_keep_every_bit() {
     for family in FAMILIES {
@@ -434,7 +434,7 @@ fn files_keep_every_bit() {
     }
 }
 
-/// What is no theta file, or one of another model, is refused with a sentence.
+/// A file that is not a theta, or belongs to another model, fails with a clear error.
 #[test]
 fn other_files_are_refused() {
     let (plm, other) = (load("bert-tiny"), load("t5-tiny"));
@@ -491,8 +491,8 @@ fn budgets_are_those_of_the_papers_table() {
         ),
         (t5(8, 512, 6, 1024), [51_200, 121_216, 803_584, 229_376]),
         (t5(12, 768, 12, 2048), [76_800, 270_208, 1_807_488, 589_824]),
-        // The table has 2,444,644 here, which no reading of T5 XXL's shapes gives that also
-        // gives the two rows above; this is theirs.
+        // The table has 2,444,644 here, but no formula over T5 XXL's shapes gives that and also
+        // the two rows above; this value follows their formula.
         (
             t5(24, 4096, 64, 10_240),
             [409_600, 2_497_920, 19_269_888, 6_291_456],
@@ -509,7 +509,7 @@ fn budgets_are_those_of_the_papers_table() {
             ModelArchitecture::new("m", Config::read("config.json", &config).unwrap());
         let found = apet_record::Baseline::ALL.map(|b| apet_theta::closed_form(b, &architecture));
         assert_eq!(found, expected, "{config}");
-        // What the recipes really tune agrees, where the closed form counts all of it.
+        // The number of trainable parameters agrees, if the closed form counts all of them.
         let count_of = |method: Method| {
             let mut spec = RunSpec::new("m", "none");
             spec.method = method;
@@ -531,7 +531,7 @@ fn budgets_are_those_of_the_papers_table() {
     }
 }
 
-/// Units never overshoot, and say what is left; a count below the smallest is refused.
+/// Units never exceed the count, and report the remainder; a count below the smallest unit is an error.
 #[test]
 fn units_stay_at_or_below_the_count() {
     let plm = load("bert-tiny");
@@ -581,7 +581,7 @@ fn units_stay_at_or_below_the_count() {
     );
 }
 
-/// Methods are combined freely, but a tensor has one copy.
+/// Methods combine freely, but a tensor has only one full copy.
 #[test]
 fn a_tensor_is_owned_once() {
     let plm = load("bert-tiny");
@@ -597,7 +597,7 @@ fn a_tensor_is_owned_once() {
     );
 }
 
-/// Parts and names narrow a pool, on a model of any family.
+/// Parts and names restrict a pool, on a model of any family.
 #[test]
 fn pools_are_narrowed_by_part_name_and_block() {
     for family in FAMILIES {
@@ -640,7 +640,7 @@ fn pools_are_narrowed_by_part_name_and_block() {
     }
 }
 
-/// What describe says adds up; the map's counts and grids, too.
+/// The numbers of describe add up, as do the position map's counts and grids.
 #[test]
 fn descriptions_and_maps_add_up() {
     for family in FAMILIES {
@@ -690,7 +690,7 @@ fn descriptions_and_maps_add_up() {
     }
 }
 
-/// Selecting 4,096 of 7 billion looks at no scalar: it takes as little memory as the places.
+/// Selecting 4,096 of 7 billion scalars visits none of them, and takes only the memory of the positions.
 #[test]
 fn a_model_of_7_billion_is_described_at_once() {
     let config =
@@ -755,7 +755,7 @@ fn run_spec(method: Method) -> RunSpec {
     spec
 }
 
-/// Training moves every weight of theta and no bit of the model.
+/// Training changes every weight of theta and no bit of the model.
 #[test]
 fn training_moves_theta_and_nothing_else() {
     let task = task();
@@ -769,7 +769,7 @@ fn training_moves_theta_and_nothing_else() {
         };
         let before = bits(&plm);
         for method in methods() {
-            // Enough for every kind of weight to have a gradient.
+            // Enough steps for every kind of weight to get a gradient.
             let mut trainer = Trainer::new(&plm, &task, &run_spec(method.clone()), None).unwrap();
             let start = values(trainer.theta().values());
             for step in 0..3 {
@@ -786,8 +786,8 @@ fn training_moves_theta_and_nothing_else() {
                 .iter()
                 .filter(|w| !moved(w))
                 .map(|w| w.name.as_str())
-                // Rows of tables that no token asks for, and scalars of a factor whose other one
-                // is 0 and not tuned, have no gradient.
+                // Table rows that no token uses, and scalars of a factor whose other factor
+                // is 0 and frozen, have no gradient.
                 .filter(|name| {
                     let tables = ["embed", "relative", "shared", "lora_scalars"];
                     !tables.iter().any(|table| name.contains(table))
@@ -799,7 +799,7 @@ fn training_moves_theta_and_nothing_else() {
     }
 }
 
-/// Scalars chosen by magnitude and by gradient are the best of the pool.
+/// Scalars selected by magnitude and by gradient are the largest of the pool.
 #[test]
 fn informed_selectors_take_the_best() {
     let (plm, task) = (load("bert-tiny"), task());
@@ -843,13 +843,13 @@ fn informed_selectors_take_the_best() {
         }
         assert_eq!(inside.len(), 500, "{}", select.name());
         let least = inside.into_iter().fold(f32::MAX, f32::min);
-        // The dense gradient may be summed in another order.
+        // The dense gradient may be summed in a different order.
         assert!(
             least >= outside * (1.0 - 1e-5),
             "{}: {least} {outside}",
             select.name()
         );
-        // Theta stands there, and is exact.
+        // Theta has these positions, exactly.
         let theta = Theta::new(&plm, &spec, 2, Some(&chosen)).unwrap();
         assert_eq!(
             (
@@ -861,7 +861,7 @@ fn informed_selectors_take_the_best() {
     }
 }
 
-/// A mask may be dense or a list of positions, by the name of a tensor or of its part.
+/// A mask is dense or a list of positions, and names a tensor or a part of it.
 #[test]
 fn masks_select_what_they_name() {
     let plm = load("bloom-tiny");
@@ -902,21 +902,21 @@ fn masks_select_what_they_name() {
             assert_eq!(dense[of.of(row) * width + column], 1);
         }
     }
-    // Fewer than the mask has are drawn from it.
+    // A count smaller than the mask's is drawn from the mask.
     let fewer = choose(&mask, 50).unwrap();
     assert_eq!(fewer.iter().map(|(_, p)| p.len()).sum::<usize>(), 50);
     for (id, positions) in &fewer {
         let all = &placed.iter().find(|(other, _)| other == id).unwrap().1;
         assert!(positions.iter().all(|p| all.contains(p)));
     }
-    // A list, for a part.
+    // A list of positions for a part.
     let list: Vec<u8> = [3i64, 1, 7].iter().flat_map(|p| p.to_le_bytes()).collect();
     let named = format!("{fused}[v]");
     let mask = bytes(&[(&named, Stored::I64, vec![3], list)]);
     let placed = choose(&mask, 3).unwrap();
     assert_eq!((placed.len(), &placed[0].1[..]), (1, &[1u64, 3, 7][..]));
     assert_eq!(plm.sites()[placed[0].0].name, named);
-    // What does not fit is refused.
+    // A mask that does not fit is an error.
     let refusal = |mask: &[u8], count| choose(mask, count).unwrap_err().to_string();
     let text = refusal(&mask, 4);
     assert!(
@@ -947,7 +947,7 @@ fn masks_select_what_they_name() {
     );
 }
 
-/// Groups have rates and decays of their own.
+/// Groups have their own learning rates and decays.
 #[test]
 fn groups_of_weights_have_their_own_settings() {
     let (plm, task) = (load("bert-tiny"), task());
@@ -987,7 +987,7 @@ fn groups_of_weights_have_their_own_settings() {
         plain("lora_B"),
         "A stood still, so B's gradient differs"
     );
-    // A group that says what holds anyway changes nothing but rounding.
+    // A group that repeats the defaults changes only rounding.
     let same = after(r#"[{"weights": "", "learning_rate": 0.001}]"#);
     for (a, b) in same("lora_B").iter().zip(plain("lora_B")) {
         assert!((a - b).abs() <= 1e-6 * b.abs() + 1e-9, "{a} {b}");
@@ -1163,9 +1163,9 @@ fn the_throughput_of_eight_thetas() {
     }
 }
 
-/// Every method's gradient on wgpu (Mesa's lavapipe here) is that of `cpu`, whose slopes are
+/// Every method's gradient on wgpu (Mesa's lavapipe here) equals the gradient on `cpu`, which is
 /// checked above.
-/// Trainers that help another one, and the rows that each was asked for.
+/// Trainers that work for another one, and the rows each was given.
 struct Crew<'a> {
     trainers: Vec<Trainer<'a>>,
     values: Vec<f32>,
@@ -1193,7 +1193,7 @@ impl Helpers for Crew<'_> {
     }
 }
 
-/// Two helpers make the gradient of two thirds of the rows; the sum is that of one trainer alone.
+/// Two workers compute the gradient of two thirds of the rows; the sum equals that of a single trainer.
 #[test]
 fn a_shared_gradient_is_the_gradient() {
     for name in FAMILIES {
@@ -1245,7 +1245,7 @@ fn a_shared_gradient_is_the_gradient() {
     }
 }
 
-/// Every method, on every family, for classes and for words: the gradient is the same when blocks are made again.
+/// Gradient checkpointing gives the same gradient: every method, on every family, for classes and label words.
 #[test]
 fn blocks_made_again_give_the_same_gradient() {
     for name in FAMILIES {
@@ -1271,7 +1271,7 @@ fn blocks_made_again_give_the_same_gradient() {
                 spec.objective = objective;
                 let plain = match Trainer::new(&plm, &task(), &spec, None) {
                     Ok(trainer) => trainer,
-                    // What a classification does not use has no site there.
+                    // A tensor that a classification does not use has no site.
                     Err(e) => {
                         assert!(name == "t5-tiny", "{what}: {e}");
                         continue;
@@ -1330,7 +1330,7 @@ fn gradients_on_wgpu_are_those_of_the_processor() {
     }
 }
 
-/// Full tuning of a pool tunes the pool's tensors whole, and no other.
+/// Full fine-tuning of a pool trains all of the pool's tensors, and no others.
 #[test]
 fn full_tuning_may_have_a_pool() {
     let plm = load("bert-tiny");

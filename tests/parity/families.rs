@@ -1,5 +1,5 @@
-//! Every family, on a tiny checkpoint with random weights: states, logits, loss, the
-//! gradient of every parameter and greedy generation are transformers'.
+//! Every family, on a tiny checkpoint with random weights: hidden states, logits, loss, the
+//! gradient of every parameter and greedy generation equal those of transformers.
 
 use apet_plm::{Batch, Encoded, Frozen, Kind, Plm, Prompted, Site};
 use apet_record::{Method, Pooling, RunSpec};
@@ -13,25 +13,25 @@ use safetensors::SafeTensors;
 
 use super::{difference, f32s, fixture, i64s, load, read, values};
 
-/// How far a device may be off, relative to a tensor's largest value.
+/// A device's tolerances, relative to a tensor's largest value.
 #[derive(Clone, Copy)]
 struct Bounds {
     states: f32,
     gradients: f32,
 }
 
-/// As the issue of parity has them.
+/// The tolerances on `cpu`.
 const CPU: Bounds = Bounds {
     states: 1e-4,
     gradients: 1e-3,
 };
-/// Mesa's lavapipe sums in another order and has its own exp.
+/// Mesa's lavapipe sums in a different order and has its own exp.
 const WGPU: Bounds = Bounds {
     states: 3e-4,
     gradients: 3e-3,
 };
 
-/// A tiny checkpoint with its figures. Figures have token ids, so any tokenizer does.
+/// A tiny checkpoint with its figures. The figures have token ids, so any tokenizer will do.
 struct Golden {
     plm: Plm,
     bytes: Vec<u8>,
@@ -59,7 +59,7 @@ impl Golden {
         self.file().tensor(name).unwrap().shape()[1]
     }
 
-    /// The tokens of each row of `{prefix}input_ids` that are no padding.
+    /// The tokens of each row of `{prefix}input_ids` that are not padding.
     fn rows(&self, prefix: &str, ids: &str, mask: &str) -> Vec<Vec<u32>> {
         let [ids, mask] = [ids, mask].map(|name| format!("{prefix}{name}"));
         let length = self.length(&ids);
@@ -72,7 +72,7 @@ impl Golden {
         rows.map(row).collect()
     }
 
-    /// Compares states `[rows, length, width]` with a stored tensor, where both have tokens.
+    /// Compares states `[rows, length, width]` with a stored tensor, at positions with tokens.
     fn states(&self, what: &str, found: Tensor<3>, stored: &str, mask: &str) {
         let [rows, length, width] = found.dims();
         let (found, stored) = (values(found), f32s(&self.file(), stored));
@@ -126,8 +126,8 @@ impl Golden {
                     .flat_map(|row| whole[rows.of(row) * width..][..width].to_vec())
                     .collect(),
             };
-            // transformers' look-up gives its padding row no gradient. Only Llama's loss has
-            // one there: it scores a first token from the padding before it.
+            // transformers' embedding lookup gives its padding row no gradient. Only Llama's loss has
+            // one: it scores a first token from the padding before it.
             let skip = if tensor.ends_with("embed_tokens.weight") {
                 width
             } else {
@@ -163,7 +163,7 @@ impl Golden {
             let alone = block_on(self.plm.generate(&[prompt], 12, &[], &Frozen)).unwrap();
             assert_eq!(&alone[0], new);
         }
-        // An end token ends its row and no other.
+        // An end token ends only its row.
         let end = new[0][4];
         let first = new[0].iter().position(|&id| id == end).unwrap();
         let ended = block_on(self.plm.generate(&prompts, 12, &[end], &Frozen)).unwrap();
@@ -175,9 +175,9 @@ impl Golden {
 struct Everything {
     theta: Theta,
     leaves: Leaves,
-    /// What the classification head is called in the checkpoint; empty where there is none.
+    /// The name of the classification head in the checkpoint; empty if there is none.
     head: &'static str,
-    /// Parameters of the checkpoint's own head that the lab does without.
+    /// Parameters of the checkpoint's head that the lab does not have.
     untested: &'static [&'static str],
 }
 
@@ -186,7 +186,7 @@ impl Everything {
         let mut spec = RunSpec::new("golden", "golden");
         spec.method = Method::full();
         spec.head.pooling = pooling;
-        // A language model's own loss uses every site, a pooler only where it is asked for.
+        // A language model's loss uses every site, a pooler only if it is enabled.
         let used = |site: &Site| {
             plm.kind() != Kind::Encoder || plm.architecture().in_classification(site, pooling)
         };
@@ -209,7 +209,7 @@ impl Everything {
         }
     }
 
-    /// Gives the head the values of the checkpoint's classifier.
+    /// Sets the head to the values of the checkpoint's classifier.
     fn with_head(mut self, golden: &str, name: &'static str, device: &Device) -> Self {
         let file = read(&fixture(&format!("{golden}/model.safetensors")));
         let file = SafeTensors::deserialize(&file).unwrap();
@@ -269,8 +269,8 @@ fn bert(device: &Device, bounds: Bounds) {
     golden.gradients("", &everything, loss);
 }
 
-/// MPNetForSequenceClassification. Its head has a layer more than the lab's, which stands
-/// here with the checkpoint's values, so that the gradients of the encoder can be compared.
+/// MPNetForSequenceClassification. Its head has one more layer than the lab's; the test adds that layer
+/// with the checkpoint's values, so that the gradients of the encoder can be compared.
 fn mpnet(device: &Device, bounds: Bounds) {
     let golden = Golden::open("mpnet-tiny", device, bounds);
     let plm = &golden.plm;
@@ -316,8 +316,8 @@ fn plain(ids: Vec<u32>) -> Encoded {
     }
 }
 
-/// BloomForCausalLM or LlamaForCausalLM, padded on the left. The loss is transformers',
-/// which counts a first token as the target of the padding before it.
+/// BloomForCausalLM or LlamaForCausalLM, padded on the left. The loss is that of transformers,
+/// which treats a first token as the target of the padding before it.
 fn decoder(name: &str, prefix: &str, device: &Device, bounds: Bounds) -> Golden {
     let golden = Golden::open(name, device, bounds);
     let plm = &golden.plm;
@@ -366,7 +366,7 @@ fn bloom(device: &Device, bounds: Bounds) {
         "left.last_hidden_state",
         "left.attention_mask",
     );
-    // The figures' loss again, from sources and targets: a first token has no prediction.
+    // Recomputes the figures' loss from sources and targets: a first token has no prediction.
     let prompted: Vec<Prompted> = rows
         .iter()
         .map(|row| Prompted {
@@ -397,12 +397,12 @@ fn llama(device: &Device, bounds: Bounds) {
     golden.generation("input_ids", new.collect());
 }
 
-/// T5ForConditionalGeneration v1.1: gated GELU, a head of its own.
+/// T5ForConditionalGeneration v1.1: gated GELU, a separate head.
 fn t5(device: &Device, bounds: Bounds) {
     t5_of("t5-tiny", device, bounds);
 }
 
-/// As first published: ReLU, a tied head on scaled states.
+/// T5 v1.0: ReLU, a tied head on scaled states.
 fn t5_relu(device: &Device, bounds: Bounds) {
     t5_of("t5-relu-tiny", device, bounds);
 }
@@ -453,7 +453,7 @@ fn t5_of(name: &str, device: &Device, bounds: Bounds) {
     );
 }
 
-/// One test a family and device.
+/// One test for each family and device.
 macro_rules! families {
     ($($test:ident: $family:ident($device:expr, $bounds:expr);)*) => {$(
         #[test]
@@ -477,7 +477,7 @@ families! {
     t5_equals_transformers_on_wgpu: t5(wgpu(), WGPU);
 }
 
-/// The one wgpu device of this process.
+/// This process's only wgpu device.
 fn wgpu() -> Device {
     static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
     let open = || {

@@ -1,27 +1,27 @@
-//! An allocator that counts what is held, and the most that was at once.
+//! An allocator that counts the allocated bytes and their peak.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The system's allocator, counted. One process, one count: one test a file.
+/// The system's allocator with counting. The count is global, so a file has a single test.
 #[derive(Debug)]
 pub(crate) struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes held now.
+/// Bytes allocated now.
 pub(crate) fn held() -> usize {
     NOW.load(Relaxed)
 }
 
-/// Begins to look for the most bytes held; gives those held now.
+/// Resets the peak; returns the bytes allocated now.
 pub(crate) fn watch() -> usize {
     PEAK.store(held(), Relaxed);
     held()
 }
 
-/// The most bytes held at once since [`watch`].
+/// The peak of allocated bytes since [`watch`].
 pub(crate) fn peak() -> usize {
     PEAK.load(Relaxed)
 }
@@ -30,7 +30,7 @@ fn grow(bytes: usize) {
     PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator; only numbers are kept beside it.
+// SAFETY: every call is forwarded to the system's allocator; the counters do not affect it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(at, layout) }
     }
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // It may be copied: both are there for a moment.
+        // A reallocation may copy: both blocks exist for a moment.
         grow(size);
         let new = unsafe { System.realloc(at, layout, size) };
         NOW.fetch_sub(layout.size(), Relaxed);

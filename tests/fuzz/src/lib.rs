@@ -21,7 +21,7 @@ fn grow(bytes: usize) {
     }
 }
 
-// SAFETY: every call goes to the system's allocator; only a number is kept beside it.
+// SAFETY: every call is forwarded to the system's allocator; the counter does not affect it.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
