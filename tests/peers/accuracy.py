@@ -3,12 +3,12 @@
     python tests/peers/accuracy.py --model DIR --task TASK --data DIR --out FILE [--method ...] [--seed ...]
 
 DIR of --data holds the task's train.jsonl, validation.jsonl and test.jsonl.
-Prints one JSON line a run: task, method, seed, dev, test, best_step, seconds, and the settings;
---out appends it to a file, too, and a run that the file has with the same settings is not
-made again: what was stopped goes on where it stood.
-Settings are those of a RunSpec with the same names. Training rows, the order of each epoch
-and initial values are torch's own draws under the seed, not those of `apet`: the
-comparison is one of means over seeds.
+Prints one JSON line for each run: task, method, seed, dev, test, best_step, seconds, and the settings.
+--out also appends it to a file, and skips runs that the file already has with the same
+settings, so the same command resumes a stopped one.
+Settings have the names of a RunSpec. torch draws the training rows, the order of each epoch
+and the initial values from the seed, differently from `apet`, so only means over
+seeds can be compared.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TASKS = {
     "snli": (("premise", "hypothesis"), 3),
     "mrpc": (("sentence1", "sentence2"), 2),
 }
-# What makes a run another one; `rows` is the file of --rows.
+# Settings that distinguish runs; `rows` is the file of --rows.
 SETTINGS = ("task", "method", "seed", "learning_rate", "steps", "batch_size", "eval_every", "max_length")
 SETTINGS += ("rows", "train_rows", "dev_rows", "test_rows")
 
@@ -40,7 +40,7 @@ def arguments():
     parser.add_argument("--rows", help="file of training rows, instead of DATA/train.jsonl")
     parser.add_argument("--method", nargs="+", choices=common.METHODS, default=list(common.METHODS))
     parser.add_argument("--seed", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument("--lr", type=float, help="peak learning rate; each method's own where absent")
+    parser.add_argument("--lr", type=float, help="peak learning rate; default: the method's own")
     parser.add_argument("--train-rows", type=int, default=2000, help="drawn from the training rows; 0 uses all")
     parser.add_argument("--dev-rows", type=int, default=0, help="the first ones; 0 uses all")
     parser.add_argument("--test-rows", type=int, default=0, help="the first ones; 0 uses all")
@@ -54,7 +54,7 @@ def arguments():
 
 
 class Split:
-    """Token ids, token types of pairs, and labels of a split's rows; rows without a label are left out."""
+    """Token ids, token types of pairs, and labels of a split's rows; rows without a label are dropped."""
 
     def __init__(self, path, columns, tokenizer, max_length, first=0):
         rows = [row for row in common.rows_of(path) if row["label"] >= 0]
@@ -76,7 +76,7 @@ class Split:
 
 @torch.no_grad()
 def accuracy(model, split, batch_size=64):
-    """Part of the rows whose highest score is their label's; rows of like length go together."""
+    """Share of rows whose label has the highest score; batches have rows of similar length."""
     model.eval()
     order = sorted(range(len(split.ids)), key=lambda i: len(split.ids[i]))
     right = 0
@@ -88,7 +88,7 @@ def accuracy(model, split, batch_size=64):
 
 
 def batches(rows, size, generator):
-    """Batches without end: every epoch a new order, a batch may span two epochs."""
+    """Endless batches: each epoch has a new order, and a batch may span two epochs."""
     queue = []
     while True:
         while len(queue) < size:
@@ -98,7 +98,7 @@ def batches(rows, size, generator):
 
 
 def settings(args, method, seed, train, dev, test):
-    """What says which run it is, by the names of SETTINGS."""
+    """The settings that identify a run, by the names of SETTINGS."""
     rows = Path(args.rows).name if args.rows else None
     counts = (min(args.train_rows or len(train.ids), len(train.ids)), len(dev.ids), len(test.ids))
     rate = args.lr or common.RATES[method]
@@ -107,7 +107,7 @@ def settings(args, method, seed, train, dev, test):
 
 
 def run(args, chosen, train, dev, test):
-    """One run: best step by dev accuracy (the earliest of equals), test scored once with it."""
+    """One run: the best step by dev accuracy (the earliest of equal ones) is scored once on test."""
     start = time.perf_counter()
     method, seed, peak = chosen["method"], chosen["seed"], chosen["learning_rate"]
     columns, labels = TASKS[args.task]
@@ -140,7 +140,7 @@ def run(args, chosen, train, dev, test):
 
 
 def finished(path):
-    """The settings of every run in a file; a last line that was cut off is taken out of it."""
+    """The settings of every run in a file; a truncated last line is removed from the file."""
     if not path or not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

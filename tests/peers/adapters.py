@@ -1,12 +1,12 @@
-"""Adapters of the tiny checkpoints as peft saves them, and what the models give with them.
+"""Adapters of the tiny checkpoints as saved by peft, and the models' outputs with them.
 
     python tests/peers/adapters.py --make --out tests/fixtures/peft [--check]
     python tests/peers/adapters.py --load DIR
 
---make writes a directory a case, inputs.json and outputs.safetensors. With --check it writes
-nothing and fails where an adapter made again is another, or an output of a stored adapter is
+--make writes a directory for each case, inputs.json and outputs.safetensors. With --check it writes
+nothing, and fails if a recreated adapter differs, or if an output of a stored adapter is
 off by more than 1e-4 of the largest value.
---load is the other direction: DIR holds a directory a case, as `apet` wrote it, with model.txt
+--load is the reverse direction: DIR holds a directory for each case, written by `apet`, with model.txt
 (the tiny checkpoint's name), task.txt (peft's task type), expected.safetensors (input_ids,
 attention_mask, decoder_input_ids for T5, output) and either an adapter (adapter_config.json,
 adapter_model.safetensors) or a merged checkpoint (config.json, model.safetensors).
@@ -31,7 +31,7 @@ import common
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TOLERANCE = 1e-4
-# How far an adapter has to take some output from the base's, or the case shows nothing.
+# The minimal distance of an adapter's output from the base's; a smaller one would make the case pointless.
 MOVED = 1e-2
 TEXTS = ("The food was good, the service was not.", "Not bad at all", "Good food")
 TARGETS = ("It was good.", "It was so-so.", "It was bad.")
@@ -46,7 +46,7 @@ CLASSES = {
 }
 TASKS = {"bert": "FEATURE_EXTRACTION", "t5": "SEQ_2_SEQ_LM", "bloom": "CAUSAL_LM", "llama": "CAUSAL_LM"}
 PADDING = {"bert": "right", "t5": "right", "bloom": "left", "llama": "left"}
-# Outputs of these have a state a token; what padding gives is set to 0.
+# Outputs of these have a state for each token; those of padding are set to 0.
 MASKED = ("FEATURE_EXTRACTION", "CAUSAL_LM")
 QUERY_VALUE = {
     "bert": ["query", "value"],
@@ -54,8 +54,8 @@ QUERY_VALUE = {
     "bloom": ["query_key_value"],
     "llama": ["q_proj", "v_proj"],
 }
-# Where the values of a parameter start, and how far from there they are drawn; the first
-# part that its name has. None: from the base's own values.
+# The center and the range of a parameter's random values, by the first
+# part that its name contains. None: from the base's own values.
 KINDS = {
     "lora_magnitude_vector": (1, 0.3),
     "lora_": (0, 0.3),
@@ -65,7 +65,7 @@ KINDS = {
     "supertuning_values": (0, 0.8),
     "": (None, 0.3),
 }
-# Why a reader that knows the methods alone has to say no.
+# Why a reader that supports only the methods must reject these.
 REFUSED = {
     "bert-lora-dora": "use_dora scales the rows of the weights",
     "bert-lora-bias": "bias is all: every bias of the model is in the file",
@@ -73,7 +73,7 @@ REFUSED = {
     "bert-lora-unknown": "target modules of another family: the model has no such module",
 }
 # Tensors that a merged checkpoint may lack or have: copies of tied ones, buffers, and
-# for FEATURE_EXTRACTION what stands behind the last hidden state.
+# for FEATURE_EXTRACTION the layers after the last hidden state.
 KNOWN = re.compile(r"lm_head\.weight|(en|de)coder\.embed_tokens\.weight|(bert\.)?embeddings\.position_ids")
 BEHIND = re.compile(r"classifier\..*|((bert|model)\.)?pooler\..*")
 
@@ -112,16 +112,16 @@ def cases():
         ),
         "bert-supertuning": peft.SupertuningConfig(task_type=TASKS["bert"], sparsity=0.98),
         "bloom-supertuning": peft.SupertuningConfig(task_type="CAUSAL_LM", sparsity=0.98),
-        # With low-rank matrices, too.
+        # Additionally with low-rank matrices.
         "llama-supertuning-rank": peft.SupertuningConfig(task_type="CAUSAL_LM", sparsity=0.98, r=2, lora_alpha=3),
-        # The reader finds the indices: those of the largest weights.
+        # The reader has to compute the indices: those of the largest weights.
         "bert-supertuning-unsaved": peft.SupertuningConfig(
             task_type=TASKS["bert"], sparsity=0.98, save_precomputed_indices=False
         ),
     }
     for seed, (model, query_value) in enumerate(QUERY_VALUE.items()):
         task = TASKS[model]
-        # peft knows no LayerNorm of BERT.
+        # peft has no default for BERT's LayerNorm.
         norms = ["LayerNorm"] if model == "bert" else None
         found |= {
             f"{model}-lora": peft.LoraConfig(task_type=task, r=4, lora_alpha=6, target_modules=query_value),
@@ -136,7 +136,7 @@ def cases():
 
 
 def refused():
-    """Settings that a reader has to refuse: name -> (model, settings)."""
+    """Settings that a reader must reject: name -> (model, settings)."""
     tiny = {"task_type": TASKS["bert"], "r": 1, "lora_alpha": 2, "target_modules": ["query"]}
     found = {
         "bert-lora-dora": ("bert", peft.LoraConfig(use_dora=True, **tiny)),
@@ -154,9 +154,9 @@ def load(folder, task):
 
 
 def fill(model, name):
-    """Gives every tuned parameter seeded values, as if it had been trained.
+    """Gives every trainable parameter seeded values, as if it had been trained.
 
-    Whole numbers are drawn and divided, so that every machine has the same values.
+    Integers are drawn and divided, so that the values are the same on every machine.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     for key, value in model.named_parameters():
@@ -167,26 +167,26 @@ def fill(model, name):
 
 
 def save(model, folder, base):
-    """What save_pretrained writes, less the README and where the base lay."""
+    """The files of save_pretrained, without the README and the base's path."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink()
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
     for key, value in vars(model.peft_config["default"]).items():
-        if isinstance(value, set):  # written in an order that each run has anew
+        if isinstance(value, set):  # written in an order that differs from run to run
             config[key] = sorted(value)
     path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def make(folder, name, model, config, base):
-    """Saves an adapter of seeded values on a tiny checkpoint."""
+    """Saves an adapter with seeded values for a tiny checkpoint."""
     tuned = peft.get_peft_model(load(FIXTURES / f"{model}-tiny", config.task_type), config)
     fill(tuned, name)
     save(tuned, folder / name, base)
 
 
 def rows(model):
-    """The texts' ids, padded as the family is: input_ids, attention_mask, for T5 decoder_input_ids."""
+    """The ids of the texts, padded as usual for the family: input_ids, attention_mask, for T5 decoder_input_ids."""
     folder = FIXTURES / f"{model}-tiny"
     config = transformers.AutoConfig.from_pretrained(folder)
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
@@ -196,14 +196,14 @@ def rows(model):
     if PADDING[model] == "left":
         found = {name: torch.stack([r.roll(len(r) - len(i)) for r, i in zip(t, ids)]) for name, t in found.items()}
     if model == "t5":
-        # All as long, so that no target has padding.
+        # All of the same length, so that no target has padding.
         targets = [row[: TARGET_TOKENS - 1] for row in common.encode(tokenizer, TARGETS, MOST_TOKENS)]
         found["decoder_input_ids"] = torch.tensor([[config.decoder_start_token_id] + row for row in targets])
     return found
 
 
 def masked(value, task, mask):
-    """0 for what padding gives; virtual tokens come first and are no padding."""
+    """Sets outputs of padding to 0; virtual tokens come first and are not padding."""
     if task not in MASKED:
         return value
     kept = F.pad(mask, (value.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1)
@@ -219,7 +219,7 @@ def output(model, task, inputs):
 
 
 def alone(model, task, inputs):
-    """The same of a decoder, a row at a time without its padding; put where it is in the batch."""
+    """The same for a decoder, row by row without padding, placed at the row's position in the batch."""
     found = []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"]):
         row = {"input_ids": ids[mask == 1][None], "attention_mask": mask[mask == 1][None]}
@@ -231,7 +231,7 @@ def alone(model, task, inputs):
 
 
 def outputs(folder, configs, inputs):
-    """Outputs by name of the case, of the adapters in a folder and of the bases; and facts of each."""
+    """Outputs of the adapters in a folder and of the bases, by name of the case; and facts about each."""
     found, facts = {}, {}
     for task, model in [("SEQ_CLS", "bert"), *((task, model) for model, task in TASKS.items())]:
         name = f"{model}-base" + ("-seq-cls" if task == "SEQ_CLS" else "")
@@ -245,7 +245,7 @@ def outputs(folder, configs, inputs):
         moved = (value[:, value.shape[1] - base.shape[1] :] - base).abs().max().item()
         assert value.isfinite().all() and moved >= MOVED, f"{name}: {moved} from the base"
         facts[name] = {"model": f"{model}-tiny", "task": task, "from_base_max_abs": moved}
-        # In f64 a row that attends to padding alone has no numbers: softmax is in f32 all the same.
+        # In f64 a row that attends only to padding gives NaN, because softmax is still computed in f32.
         way = alone if task == "CAUSAL_LM" else output
         value = way(tuned, task, inputs[model])
         if task == "CAUSAL_LM" and config.is_prompt_learning:
@@ -256,7 +256,7 @@ def outputs(folder, configs, inputs):
 
 
 def same(folder, stored, names):
-    """Fails where an adapter of a folder is not the stored one."""
+    """Fails if an adapter of a folder differs from the stored one."""
     for name in names:
         made, kept = (load_file(side / name / ADAPTER) for side in (folder, stored))
         assert made.keys() == kept.keys(), f"{name}: {sorted(made.keys() ^ kept.keys())} on one side only"
@@ -269,7 +269,7 @@ def same(folder, stored, names):
 
 
 def make_all(folder):
-    """Writes every adapter; their names."""
+    """Writes every adapter; returns their names."""
     names = []
     for name, config in cases().items():
         model = name.split("-")[0]
@@ -282,7 +282,7 @@ def make_all(folder):
 
 
 def check(out):
-    """Adapters made again against the stored ones, and outputs of the stored ones."""
+    """Compares recreated adapters with the stored ones, and checks the outputs of the stored ones."""
     with tempfile.TemporaryDirectory() as folder:
         names = make_all(Path(folder))
         same(Path(folder), out, names)
@@ -344,11 +344,11 @@ def write(out):
 
 
 def with_adapter(folder, base, task):
-    """A tiny checkpoint with an adapter, every tensor of the file in its place."""
+    """A tiny checkpoint with an adapter; checks that every tensor of the file is used."""
     config = peft.PeftConfig.from_pretrained(folder)
     assert config.task_type in (task, None), f"task_type is {config.task_type}"
     model = peft.PeftModel.from_pretrained(load(base, task), folder).eval()
-    # peft passes over tensors that it has no place for.
+    # peft ignores unknown tensors.
     placed, given = peft.get_peft_model_state_dict(model, save_embedding_layers=False), load_file(folder / ADAPTER)
     assert placed.keys() == given.keys(), f"{sorted(placed.keys() ^ given.keys())} on one side only"
     for name, value in given.items():
@@ -357,7 +357,7 @@ def with_adapter(folder, base, task):
 
 
 def merged(folder, task):
-    """A merged checkpoint, every tensor in its place."""
+    """A merged checkpoint; checks that every tensor is used."""
     model, info = CLASSES[task].from_pretrained(folder, output_loading_info=True, **SETTINGS)
     assert not info["mismatched_keys"], f"mismatched_keys: {info['mismatched_keys']}"
     for kind in ("missing_keys", "unexpected_keys"):
@@ -369,14 +369,14 @@ def merged(folder, task):
 
 
 def load_all(folder):
-    """Compares every case that apet wrote; ends with 1 when one is off, or there is none."""
+    """Compares every case that apet wrote; exits with 1 if one differs, or there is none."""
     found = sorted(path for path in folder.iterdir() if path.is_dir())
     failed = 0
     for case in found:
         try:
             worst = compare(case)
             verdict = f"{worst:.1e} of the largest value apart, allowed {TOLERANCE:.0e}"
-        except Exception as error:  # whatever a case lacks, the others have their turn
+        except Exception as error:  # an invalid case does not keep the others from being compared
             worst, verdict = float("nan"), f"{type(error).__name__}: {error}"
         right = worst <= TOLERANCE
         failed += not right
@@ -386,7 +386,7 @@ def load_all(folder):
 
 
 def compare(case):
-    """How far a case is from what apet computed."""
+    """The difference between a case and the output computed by apet."""
     base, task = ((case / name).read_text(encoding="utf-8").strip() for name in ("model.txt", "task.txt"))
     expected = load_file(case / "expected.safetensors")
     wanted = expected.pop("output")
@@ -395,7 +395,7 @@ def compare(case):
     values = [output(model, task, inputs)]
     assert values[0].shape == wanted.shape, f"output is {list(wanted.shape)}, here {list(values[0].shape)}"
     if task == "CAUSAL_LM" and wanted.shape[1] > inputs["input_ids"].shape[1]:
-        # Where peft counts the padding between virtual tokens and row, a row alone is as right.
+        # If peft counts the padding between virtual tokens and row, the row alone is equally correct.
         values.append(alone(model, task, inputs))
     wanted = masked(wanted, task, inputs["attention_mask"])
     return min(common.relative(wanted, value) for value in values)

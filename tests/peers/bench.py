@@ -1,10 +1,10 @@
-"""A training step of transformers + peft, timed, to compare `apet bench` with.
+"""Times a training step of transformers + peft, for comparison with `apet bench`.
 
     python tests/peers/bench.py --model DIR --method METHOD [--batch N] [--seq N] [--steps N]
 
-DIR has config.json; without model.safetensors beside it the weights are random. Rows are random
-tokens of full length, each half of them of a class. A step sets the gradients to none, goes forward and
-back, clips, updates (AdamW, fused) and reads the loss, as `apet bench` does. Prints one JSON line.
+DIR has config.json; without model.safetensors the weights are random. Rows are random
+tokens of full length, half of them of each class. A step resets the gradients, runs forward and
+backward, clips, updates (fused AdamW) and reads the loss, as `apet bench` does. Prints one JSON line.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def arguments():
 
 
 def random_bert(folder):
-    """BertModel of a config alone, without dropout."""
+    """A randomly initialised BertModel of a config, without dropout."""
     config = transformers.AutoConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     config._attn_implementation = "sdpa"
     return transformers.BertModel(config, add_pooling_layer=False)

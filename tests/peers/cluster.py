@@ -1,5 +1,5 @@
-"""A study by HyperQueue: a server and a worker of its Python package make every run, each told by HQ_TASK_ID which one it is.
-Then the records are compared with those of another folder, where nothing but `apet run --plan` made them.
+"""Runs a study with HyperQueue: a server and a worker of its Python package run every task, whose HQ_TASK_ID selects the run.
+Then compares the records with those of another directory that `apet run --study` filled alone.
 
 python tests/peers/cluster.py APET STUDY RUNS
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from hyperqueue import Job, LocalCluster
 from hyperqueue.cluster import WorkerConfig
 
-# What two runs of one spec may differ in.
+# Fields in which two runs of one spec may differ.
 OWN = {"ms", "seconds", "peak_bytes", "started", "device", "software"}
 
 

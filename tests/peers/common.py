@@ -1,7 +1,7 @@
-"""What the peers share: tokens, the model with its head, what is tuned, one training step.
+"""Shared by the peers: tokens, the model with its head, the trainable parameters, one training step.
 
-transformers gives BERT, peft gives the adapters, torch gives the optimizer: nothing here is
-home-made but the mean over tokens and the linear head on it.
+BERT comes from transformers, the adapters from peft, the optimizer from torch. Only the mean over
+tokens and the linear head are written here.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import os
 import warnings
 from pathlib import Path
 
-# Models are directories; nothing is looked up on a hub.
+# Models are directories; no hub is accessed.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 import transformers
 from peft.tuners.shira.mask_functions import random_mask
 
-# Said of LayerNorms, whose width peft does not know, of the libraries themselves, and of what is asked for.
+# Expected warnings: about LayerNorms, whose width peft does not know, about the libraries, and about requested settings.
 for message in (
     "Unsupported layer type",
     "`is_gradient_checkpointing`",
@@ -34,7 +34,7 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 METHODS = ("full", "lora", "bitfit", "head", "prompt", "ia3", "ln_tuning", "shira")
-# Peak learning rate of each method where no other is given.
+# Default peak learning rate of each method.
 RATES = {
     "full": 5e-5,
     "lora": 1e-3,
@@ -48,7 +48,7 @@ RATES = {
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": ["query", "value"]}
 PROMPT = {"num_virtual_tokens": 20}
 PROMPT_STD = 0.1
-# peft's defaults name output.dense, which is a suffix of attention.output.dense, too.
+# peft's defaults name output.dense, which also matches attention.output.dense as a suffix.
 IA3 = {
     "target_modules": r".*layer\.\d+\.(attention\.self\.(key|value)|output\.dense)",
     "feedforward_modules": r".*layer\.\d+\.output\.dense",
@@ -62,7 +62,7 @@ LABELS = 2
 
 
 def versions():
-    """Versions of what made the figures."""
+    """Versions of the software that computed the figures."""
     modules = (torch, transformers, peft, tokenizers)
     return {module.__name__: module.__version__ for module in modules}
 
@@ -80,12 +80,12 @@ def load_tokenizer(model_dir):
 
 
 def encode(tokenizer, texts, max_length):
-    """Token ids of each text, special tokens included, cut at max_length, not padded."""
+    """Token ids of each text, including special tokens, truncated at max_length, not padded."""
     return tokenizer(list(texts), truncation=True, max_length=max_length, padding=False)["input_ids"]
 
 
 def encode_pairs(tokenizer, first, second, max_length):
-    """Token ids and token types of each pair; the longer text of a pair is cut first."""
+    """Token ids and token types of each pair; the longer text of a pair is truncated first."""
     cut = {"truncation": "longest_first", "max_length": max_length, "padding": False}
     encoded = tokenizer(list(first), list(second), return_token_type_ids=True, **cut)
     return encoded["input_ids"], encoded["token_type_ids"]
@@ -100,7 +100,7 @@ def pad(rows, pad_id=0):
 
 
 class Classifier(torch.nn.Module):
-    """BertModel, mean over the states that are not padding's, linear head with bias."""
+    """BertModel, mean over the states that are not padding, linear head with bias."""
 
     def __init__(self, bert, width, labels=LABELS):
         super().__init__()
@@ -135,9 +135,9 @@ def load_bert(model_dir, attention="eager"):
 
 
 def shira(seed, **settings):
-    """A ShiraConfig that draws a mask of its own for every module.
+    """A ShiraConfig that draws a separate mask for every module.
 
-    With one seed, as with none, peft's own draw gives all modules of one shape the same mask.
+    peft itself gives all modules of the same shape the same mask, with or without a seed.
     """
     config = peft.ShiraConfig(random_seed=seed, **settings)
     seeds = itertools.count(seed)
@@ -146,7 +146,7 @@ def shira(seed, **settings):
 
 
 def adapter(method, seed, pairs):
-    """peft's settings of a method, None where the method is none of peft's."""
+    """peft's settings of a method; None if peft does not have it."""
     if method == "lora":
         return peft.LoraConfig(**LORA)
     if method == "prompt":
@@ -162,10 +162,10 @@ def adapter(method, seed, pairs):
 
 
 def build(model, method, seed, attention="eager", labels=LABELS, pairs=False):
-    """A Classifier whose tuned parameters, and no others, require a gradient.
+    """A Classifier in which exactly the trainable parameters require a gradient.
 
-    `model` is a directory, or a BertModel that is there already. The head's initial values are
-    drawn first, so they are the same for every method of a seed.
+    `model` is a directory, or a loaded BertModel. The head's initial values are
+    drawn first, so they are the same for every method with the same seed.
     """
     bert = model if isinstance(model, torch.nn.Module) else load_bert(model, attention)
     width = bert.config.hidden_size
@@ -175,7 +175,7 @@ def build(model, method, seed, attention="eager", labels=LABELS, pairs=False):
     torch.nn.init.zeros_(model.head.bias)
     config = adapter(method, seed, pairs)
     if config:
-        # Freezes everything but what it adds.
+        # Freezes everything except the added parameters.
         model.bert = peft.get_peft_model(bert, config)
         if method == "prompt":
             torch.nn.init.normal_(model.bert.prompt_encoder["default"].embedding.weight, std=PROMPT_STD)
@@ -187,22 +187,22 @@ def build(model, method, seed, attention="eager", labels=LABELS, pairs=False):
 
 
 def tuned(model):
-    """The parameters that are trained, by name; the head is among them."""
+    """The trainable parameters by name, including the head."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def optimizer_of(model):
-    """AdamW over what is tuned; `step` sets its rate."""
+    """AdamW over the trainable parameters; `step` sets its rate."""
     return torch.optim.AdamW(tuned(model).values(), lr=0.0, **ADAMW)
 
 
 def rate(peak, step, steps):
-    """Learning rate of `step` (from 0): falls in a line to 0 after the last step, no warm-up."""
+    """Learning rate of `step` (from 0): decreases linearly to 0 after the last step, without warm-up."""
     return peak * (steps - step) / steps
 
 
 def step(model, optimizer, batch, labels, learning_rate):
-    """One optimizer step; the batch's mean loss and the gradient's norm before clipping."""
+    """One optimizer step; returns the batch's mean loss and the gradient norm before clipping."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.zero_grad(set_to_none=True)
@@ -227,7 +227,7 @@ def rows_of(path):
 
 
 def write_json(path, value, lists):
-    """JSON, one line an item for the lists named in `lists`: small and readable in a diff."""
+    """JSON with one line for each item of the lists named in `lists`: small and readable in a diff."""
     lines = []
     for key, item in value.items():
         if key in lists:

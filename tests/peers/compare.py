@@ -1,8 +1,8 @@
-"""Test accuracies of `apet run` beside those of accuracy.py, as a Markdown table.
+"""Compares test accuracies of `apet run` with those of accuracy.py, as a Markdown table.
 
     python tests/peers/compare.py --peers FILE --apet STORE/runs/*.jsonl
 
-Per task and method: mean and standard deviation over the seeds of each side, and the
+For each task and method: mean and standard deviation over the seeds of each side, and the
 difference of the means with its 95 % interval (Welch's t, degrees of freedom rounded down).
 Runs are matched by task, method, learning rate, steps, batch size and rows; every seed counts.
 """
@@ -22,7 +22,7 @@ NAMES = {"layer_norm": "ln_tuning", "apet": "shira"}
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--peers", required=True, type=Path, help="what accuracy.py --out wrote")
+    parser.add_argument("--peers", required=True, type=Path, help="output of accuracy.py --out")
     parser.add_argument("--apet", required=True, nargs="+", type=Path, help="records of apet run")
     return parser.parse_args()
 
@@ -38,7 +38,7 @@ def of_peers(path):
 
 
 def of_apet(paths):
-    """The same of records, and the parameters tuned."""
+    """The same for records, and the number of trainable parameters."""
     runs, counts = defaultdict(dict), {}
     for path in paths:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]

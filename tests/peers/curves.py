@@ -1,4 +1,4 @@
-"""Reads a study's curves as TensorBoard and pyarrow do, and compares them with its records.
+"""Reads a study's curves with TensorBoard and pyarrow, and compares them with its records.
 
 apet collect STUDY --tensorboard LOGS --trackio SITE
 python tests/peers/curves.py STUDY/runs LOGS SITE

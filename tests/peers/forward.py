@@ -3,9 +3,9 @@
     python tests/peers/forward.py --model DIR --out DIR [--check]
     python tests/peers/forward.py --model DIR --texts FILE --apet FILE.safetensors
 
---check writes nothing and fails where the stored figures are off by more than 1e-4.
---apet compares what `apet forward --texts FILE -o FILE.safetensors` wrote, in the same
-way: token ids, every hidden state, the mean; DIR may then be of any model.
+--check writes nothing and fails if the stored figures are off by more than 1e-4.
+--apet compares the output of `apet forward --texts FILE -o FILE.safetensors` in the same
+way: token ids, every hidden state, the mean; DIR may then hold any model.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TEXTS = (
     "of it in anger and half of it in jest, is worth the whole of the first hour.",
     "not good not bad " * 40,
 )
-# Texts whose hidden states are stored; the others give their mean only.
+# Texts whose hidden states are stored; for the others only the mean is.
 HIDDEN = (2, 3)
 
 
@@ -40,8 +40,8 @@ def arguments():
     parser.add_argument("--model", required=True, help="directory of MiniLM-L6")
     parser.add_argument("--out", help="directory of forward.json and forward.safetensors")
     parser.add_argument("--check", action="store_true", help="compare with the stored figures, write nothing")
-    parser.add_argument("--texts", help="a text a line, with --apet")
-    parser.add_argument("--apet", help="what apet forward wrote for --texts")
+    parser.add_argument("--texts", help="one text for each line, with --apet")
+    parser.add_argument("--apet", help="output of apet forward for --texts")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     if not args.out and not (args.apet and args.texts):
@@ -50,14 +50,14 @@ def arguments():
 
 
 def verdict(name, worst):
-    """Says how far two sides are apart and ends with 1 above the tolerance."""
+    """Prints the difference of two sides and exits with 1 above the tolerance."""
     print(f"{name}: {worst:.1e} of the largest value apart, allowed {TOLERANCE:.0e}")
     sys.exit(0 if worst <= TOLERANCE else 1)
 
 
 @torch.no_grad()
 def compare(args):
-    """What `apet forward` wrote for the lines of a file, against transformers one by one."""
+    """Compares the output of `apet forward` for the lines of a file with transformers, one by one."""
     found = load_file(args.apet)
     texts = Path(args.texts).read_text(encoding="utf-8").splitlines()
     tokenizer = common.load_tokenizer(args.model)
@@ -82,7 +82,7 @@ def main():
     batch = common.pad(ids)
     model = common.Classifier(common.load_bert(args.model), 1).eval()
     hidden, pooled = model.states(*batch)
-    # The same one by one, without padding: how much of the rest is padding's doing.
+    # The same one by one, without padding, to see how much of the difference padding causes.
     alone = torch.cat([model.states(*common.pad([row]))[1] for row in ids])
     hidden_64, pooled_64 = model.double().states(*batch)
     tensors = {"pooled": pooled}

@@ -1,11 +1,11 @@
-"""Greedy generation of `apet generate` beside transformers: the same tokens, and how fast.
+"""Compares greedy generation of `apet generate` with transformers: tokens and speed.
 
     python tests/peers/generate.py --model DIR --apet BINARY [--time] [--threads N]
 
 DIR is a Hugging Face directory of a decoder with a tokenizer.json, for instance of
-SmolLM2. Both go on with the same texts in one batch, padded on the left, the end token
-ignored. --time also says tokens a second, and how long the weights take to load beside
-safetensors' own loader (every byte of them read), one after another in this run.
+SmolLM2. Both continue the same texts in one batch, padded on the left, ignoring the end
+token. --time also prints tokens a second, and the time to load the weights compared with
+safetensors' own loader (reading every byte), in turn in this run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TOKENS = 40
 
 
 def apet(args, texts):
-    """What `apet generate` prints for some texts."""
+    """The output of `apet generate` for some texts."""
     words = [args.apet, "generate", "--model", args.model, "--most", str(TOKENS), "--ignore-end", "--json"]
     for text in texts:
         words += ["--prompt", text]
@@ -57,7 +57,7 @@ def main():
     model.generation_config.eos_token_id = None
 
     def generate(ids):
-        """Their new tokens, and the seconds they took."""
+        """The new tokens, and the seconds they took."""
         width = max(map(len, ids))
         batch = torch.tensor([[0] * (width - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
@@ -70,7 +70,7 @@ def main():
     assert ours["prompt_ids"] == ids, "the token ids of the texts differ"
     theirs, _ = generate(ids)
     same = sum(a == b for a, b in zip(ours["ids"], theirs, strict=True))
-    print(f"{same} of {len(TEXTS)} texts go on with the same {TOKENS} tokens")
+    print(f"{same} of {len(TEXTS)} texts are continued with the same {TOKENS} tokens")
     for rows in (1, 8) if args.time else ():
         for _ in range(5):
             _, seconds = generate(ids[:rows])
@@ -80,7 +80,7 @@ def main():
     for _ in range(5 if args.time else 0):
         start = time.perf_counter()
         tensors = safetensors.torch.load_file(weights)
-        # Mapped so far: a copy is what a model computes with.
+        # Only mapped so far; a model computes with a copy.
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
         seconds = time.perf_counter() - start
         ours = apet(args, TEXTS[:1])["load_seconds"]

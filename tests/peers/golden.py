@@ -1,9 +1,9 @@
-"""The figures of a tiny checkpoint (tests/fixtures/*-tiny) made again with transformers.
+"""Recomputes the figures of a tiny checkpoint (tests/fixtures/*-tiny) with transformers.
 
     python tests/peers/golden.py tests/fixtures/bert-tiny [...]
 
-Loads the folder's model, runs the stored inputs and compares what golden.safetensors has
-of hidden states, logits, loss and the gradient of every parameter. Fails where a tensor is
+Loads the folder's model, runs the stored inputs and compares the hidden states,
+logits, loss and gradients in golden.safetensors. Fails if a tensor is
 off by more than 1e-4 of its largest value, or is missing on either side.
 """
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import common  # noqa: F401 - quiets transformers and keeps it off the hub
 
 TOLERANCE = 1e-4
-# A key bias shifts all scores of a query alike, so its gradient is zero but for rounding.
+# A key bias shifts all scores of a query equally, so its gradient is zero except for rounding.
 ZERO = 1e-6
 
 
@@ -84,8 +84,8 @@ def load(kind, folder):
 def run(model, stored, prefix, positions=False):
     """A forward and a backward pass of the stored inputs."""
     inputs = {name: stored[prefix + name] for name in INPUTS if prefix + name in stored}
-    inputs.pop("decoder_input_ids", None)  # made of the labels
-    if positions:  # counted from the first token that is no padding
+    inputs.pop("decoder_input_ids", None)  # derived from the labels
+    if positions:  # counted from the first token that is not padding
         mask = inputs["attention_mask"]
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
     out = model(**inputs, output_hidden_states=True)
@@ -101,7 +101,7 @@ def gradients(model, prefix):
 
 @torch.no_grad()
 def generate(model, stored):
-    """Twelve tokens, greedily, none of them an end."""
+    """Twelve greedily generated tokens, none of them an end token."""
     model.generation_config.eos_token_id = None
     ids, mask = stored["gen.input_ids"], stored["gen.attention_mask"]
     return model.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False)
@@ -109,12 +109,12 @@ def generate(model, stored):
 
 FAMILIES = {"bert": bert, "mpnet": mpnet, "bloom": bloom, "llama": llama, "t5": t5}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "labels", "decoder_input_ids")
-# What is given, and what only says how sure generation is.
+# Inputs, and tensors that only measure the margin of generation.
 GIVEN = {"gen.logits", "gen.margin", "gen.new_tokens_unpadded"}
 
 
 def is_given(name):
-    """Whether a stored tensor is no result."""
+    """Whether a stored tensor is not a result."""
     return name in GIVEN or name.split(".")[-1] in INPUTS
 
 

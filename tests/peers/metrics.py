@@ -1,8 +1,8 @@
-"""Figures of rouge-score, sacreBLEU, scikit-learn and torchmetrics (SQuAD), which apet-tasks' metrics are tested with.
+"""Figures from rouge-score, sacreBLEU, scikit-learn and torchmetrics (SQuAD), for the tests of apet-tasks' metrics.
 
     python tests/peers/metrics.py --out tests/fixtures/metrics.json [--check]
 
-The texts are written for it. The words are those of the ladder's tokenizer, which are of old books.
+The texts are written for this purpose. The words come from the ladder's tokenizer, and so from old books.
 """
 
 import argparse
@@ -50,7 +50,7 @@ DESCRIPTIONS = [
     ("[Zizzi] {is} ~a~ `family` place/restaurant; 1-5 stars, 4.5.", ["[Zizzi] {is} ~a~ `family` place/restaurant; 1-5 stars, 4.5."]),
 ]
 
-# None of articles only: torchmetrics then asks whether both are empty, as SQuAD 2 does; SQuAD 1.1 gives an F1 of 0.
+# No text of articles only: torchmetrics then compares whether both are empty, as in SQuAD 2; SQuAD 1.1 gives an F1 of 0.
 ANSWERS = [
     ("The Beatles", ["Beatles", "the beatles"]),
     ("a-ha", ["A-ha", "aha"]),
@@ -64,7 +64,7 @@ ANSWERS = [
 ]
 
 
-def words():
+def vocabulary():
     vocabulary = json.loads((ROOT / "web/public/models/ladder-nano/tokenizer.json").read_text())["model"]["vocab"]
     known = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 3)
     made = sorted({stem + ending for stem in STEMS for ending in ENDINGS})
@@ -89,9 +89,9 @@ def bleu(pairs):
 def figures():
     stemmer = PorterStemmer()
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-    found = {"stems": {word: stemmer.stem(word) for word in words()}, "classes": [], "rouge": [], "bleu": [], "squad": []}
+    found = {"stems": {word: stemmer.stem(word) for word in vocabulary()}, "classes": [], "rouge": [], "bleu": [], "squad": []}
     for predicted, gold in classes():
-        # One class is scored as the other of two is: its F1 asks for no more than whether it is there.
+        # F1 depends only on whether a row is of the class, so any class can be scored like the second of two.
         binary = [[int(c == 1) for c in of] for of in (predicted, gold)]
         found["classes"].append(
             {
@@ -121,7 +121,7 @@ def figures():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--check", action="store_true", help="compare with what is there, and write nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the existing file, write nothing")
     args = parser.parse_args()
     text = json.dumps(figures(), ensure_ascii=False, indent=0, default=float) + "\n"
     if not args.check:

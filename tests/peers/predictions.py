@@ -1,4 +1,4 @@
-"""Scores what `apet predict` wrote with rouge-score, sacreBLEU, scikit-learn and torchmetrics (SQuAD), and compares.
+"""Scores the output of `apet predict` with rouge-score, sacreBLEU, scikit-learn and torchmetrics (SQuAD), and compares.
 
     python tests/peers/predictions.py ANSWERS.jsonl RECORD.jsonl
 """
@@ -48,7 +48,7 @@ METRICS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("answers", type=pathlib.Path)
-    parser.add_argument("record", type=pathlib.Path, help="of the run, which has its score on test")
+    parser.add_argument("record", type=pathlib.Path, help="the run's record, with its test score")
     args = parser.parse_args()
     record = lines(args.record)
     metric = next(line["metric"] for line in record if line["kind"] == "eval")
@@ -56,7 +56,7 @@ def main():
     theirs = METRICS[metric](rows, record[0]["task"]["labels"])
     ours = record[-1]["test"]
     print(f"{metric} of {len(rows)} rows: {theirs:.6f}, ours {ours:.6f}")
-    # torchmetrics counts in single precision.
+    # torchmetrics computes in single precision.
     if abs(theirs - ours) > 1e-6:
         raise SystemExit("they differ")
 

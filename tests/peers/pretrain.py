@@ -1,9 +1,9 @@
-"""What a pre-training step takes in PyTorch, to compare `apet pretrain` with.
+"""Times a pre-training step in PyTorch, for comparison with `apet pretrain`.
 
     python tests/peers/pretrain.py --model DIR [--causal] [--steps N] [--threads N]
 
-DIR is a directory of an encoder that `apet pretrain` wrote: its config is taken, its values are not. A step is 32 sequences of
-128 random tokens, of which 20 % are masked and guessed by the token table, as `apet pretrain` does it: gradient of all
+DIR is an encoder's directory, written by `apet pretrain`; only its config is used. A step has 32 sequences of
+128 random tokens, of which 20 % are masked and predicted with the token table, as in `apet pretrain`: gradients of all
 parameters, clipping, AdamW. Prints one JSON line: tokens a second, and the milliseconds of each step after the first three.
 """
 
@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True)
-    parser.add_argument("--causal", action="store_true", help="every next token, as in the first steps")
+    parser.add_argument("--causal", action="store_true", help="predict every next token, as in the first steps")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
-"""Makes tests/fixtures/arrow: a dataset as `datasets` saves it (pip install datasets==5.2.0, which the other scripts do not need;
-its dataset_info.json files are left out).
+"""Writes tests/fixtures/arrow: a dataset as saved by `datasets` (pip install datasets==5.2.0, which the other scripts do not need),
+without its dataset_info.json files.
 
 python tests/peers/saved.py OUT
 """

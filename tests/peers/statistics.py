@@ -1,9 +1,9 @@
-"""Figures of SciPy, which apet-study's statistics are tested with.
+"""Figures from SciPy, for the tests of apet-study's statistics.
 
     python tests/peers/statistics.py --out tests/fixtures/statistics.json [--check]
 
-Intervals of means are Student's. Curves are fitted by scipy.optimize.least_squares from many places; an interval of a
-count is its profile likelihood's, by an F-test.
+Intervals of means are Student's. Curves are fitted by scipy.optimize.least_squares from many starting points; an interval of a
+count is the profile likelihood's, by an F-test.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def figures():
 
 
 def digits(x):
-    """Seven: the last ones differ between processors."""
+    """Rounds to seven digits: further ones differ between processors."""
     if isinstance(x, float):
         return float(f"{x:.7g}")
     if isinstance(x, dict):
@@ -82,7 +82,7 @@ def digits(x):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--check", action="store_true", help="compare with what is there, and write nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the existing file, write nothing")
     args = parser.parse_args()
     text = json.dumps(digits(figures())) + "\n"
     if not args.check:

@@ -1,8 +1,8 @@
-"""What each task's rows look like to each family's tokenizer, and what answers score, by the Python packages.
+"""Prompts and token ids of each task's rows for each family's tokenizer, and scores of answers, from the Python packages.
 
     python tests/peers/tasks.py --out tests/fixtures/tasks/golden.json [--check]
 
-The rows (tests/fixtures/tasks/NAME.jsonl) are written for it, in the columns of the Hugging Face hub's data sets.
+The rows (tests/fixtures/tasks/NAME.jsonl) are written for this purpose, with the columns of the Hugging Face hub's data sets.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SENTIMENT = ["negative", "positive"]
 NLI = ["entailment", "neutral", "contradiction"]
 ENTAILED = ["entailment", "not_entailment"]
 
-# name: columns of the texts, column of the answer, classes (none: answers are texts), tokens of an answer
+# name: columns of the texts, column of the answer, classes (none if answers are texts), tokens of an answer
 TASKS = {
     "sst2": (["sentence"], "label", SENTIMENT, 0),
     "imdb": (["text"], "label", SENTIMENT, 0),
@@ -38,7 +38,7 @@ SHOWN = 4
 
 
 def right(row, column, classes):
-    """Every right answer of a row, as text."""
+    """Every correct answer of a row, as text."""
     answer = row[column]
     if classes:
         return [classes[answer]]
@@ -56,7 +56,7 @@ def families(prompts, rows, columns, targets, most):
     for prompt, target in zip(prompts, targets):
         ends = {"bloom": (bloom, " ", 2), "t5": (t5, "", 1)}
         for name, (tokenizer, space, end) in ends.items():
-            # Cut at its beginning: a prompt's end is what asks.
+            # Truncated at the beginning, because the end of a prompt asks the question.
             source = tokenizer.encode(prompt).ids[-LENGTH:]
             written = tokenizer.encode(space + target, add_special_tokens=False).ids + [end]
             found[name].append({"source": source, "target": written[: most or None]})
@@ -64,7 +64,7 @@ def families(prompts, rows, columns, targets, most):
 
 
 def answers(rights, classes):
-    """What might have been written: a right answer without its last word, or that of the next row."""
+    """A plausible answer: a correct one without its last word, or that of the next row."""
     if classes:
         return [rights[(at + 3) % len(rights)][0] if at % 3 == 0 else right[0] for at, right in enumerate(rights)]
     return [" ".join(right[-1].split()[:-1]) if at % 2 else rights[(at + 1) % len(rights)][0] for at, right in enumerate(rights)]
@@ -106,7 +106,7 @@ def figures():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--check", action="store_true", help="compare with what is there, and write nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the existing file, write nothing")
     args = parser.parse_args()
     lines = [f"{json.dumps(name)}: {json.dumps(task, ensure_ascii=False)}" for name, task in figures().items()]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
