@@ -396,7 +396,7 @@ fn what_can_not_leave_or_come_is_refused_and_nothing_is_written() {
         "run", "--model", model, "--task", "mine", "--data", "data", "--sites", "(",
     ]);
     assert!(
-        text.contains("method.pool.sites: found no regular expression"),
+        text.contains("method.pool.sites: found an invalid regular expression"),
         "{text}"
     );
 }

@@ -1,15 +1,15 @@
-//! How many parameters APET takes.
+//! APET's budget: the number of parameters to select.
 
 use serde::{Deserialize, Serialize};
 
-/// How many parameters APET takes.
+/// The number of parameters that APET selects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
-    /// So many: `10000`.
+    /// A number: `10000`.
     Count(u64),
     /// A share of the model's parameters: `"0.01%"`, in percent.
     Percent(f64),
-    /// As many as a baseline has on this model, by its closed form: `"as lora"`.
+    /// The count of a baseline on this model, by its closed form: `"as lora"`.
     As(Baseline),
 }
 
@@ -30,7 +30,7 @@ impl Baseline {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Prompt, Self::Bitfit, Self::Adapter, Self::Lora];
 
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",

@@ -1,23 +1,23 @@
-//! Canonical JSON and the ids made from it.
+//! Canonical JSON and the ids derived from it.
 
 use serde::Serialize;
 use serde_json::Value;
 
 /// JSON with sorted keys and no white space: one value, one text.
 ///
-/// Integers are written as they are, floats rounded to 15 significant digits: every
-/// decimal of so many digits survives a float and back, and a JSON reader that is
+/// Integers are written exactly, floats rounded to 15 significant digits: every
+/// decimal of 15 digits survives conversion to a float and back, and a JSON reader that is
 /// off by the last bit (serde_json's default one is, for one float in six) changes nothing.
 ///
 /// # Errors
-/// When the value can not be written as JSON (a map with keys that are no strings).
+/// If the value cannot be written as JSON (a map whose keys are not strings).
 pub fn canonical_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
     let mut text = String::new();
     write(&serde_json::to_value(value)?, &mut text)?;
     Ok(text)
 }
 
-/// The id of a content: 16 hexadecimal digits of the BLAKE3 hash of its canonical JSON.
+/// The id of a value: 16 hexadecimal digits of the BLAKE3 hash of its canonical JSON.
 ///
 /// # Errors
 /// As [`canonical_json`].
@@ -38,7 +38,7 @@ fn write(value: &Value, text: &mut String) -> serde_json::Result<()> {
             }
             text.push(']');
         }
-        // Sorted here and not by the map type: another crate of the build may
+        // Sorted here, not by the map type: another crate in the build may
         // switch serde_json's maps to insertion order.
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();

@@ -1,29 +1,29 @@
-//! A record's first line: what was run, on what, with what.
+//! A record's header: spec, model, theta, task, device and software of a run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Metric, RunSpec, record::Extra, spec::is_default};
 
-/// First line: what ran, where.
+/// The first line of a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Schema version, `major.minor`.
     pub record: String,
     /// Run id: the content hash of `spec`.
     pub run: String,
-    /// What decided the run.
+    /// The spec, which determines the run.
     pub spec: RunSpec,
-    /// The model that was found under the spec's name.
+    /// The model found under the spec's name.
     pub model: ModelInfo,
-    /// What is tuned.
+    /// Counts of theta.
     pub theta: ThetaInfo,
-    /// The data that was found under the spec's task.
+    /// The data found under the spec's task.
     pub task: TaskInfo,
-    /// Where it ran.
+    /// The device.
     pub device: DeviceInfo,
-    /// With what.
+    /// The software.
     pub software: SoftwareInfo,
-    /// Start, RFC 3339 in UTC, as the host's clock had it.
+    /// Start time by the host's clock, RFC 3339 in UTC.
     #[serde(default)]
     pub started: String,
     /// Fields of later minor versions.
@@ -34,7 +34,7 @@ pub struct Header {
 /// A pretrained language model as found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Name as in the spec.
+    /// Name in the spec.
     pub name: String,
     /// Model family: `"bert"`.
     pub family: String,
@@ -53,7 +53,7 @@ pub struct ModelInfo {
     pub extra: Extra,
 }
 
-/// Counts of theta, the head apart.
+/// Counts of theta, without the head.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ThetaInfo {
     /// Method name.
@@ -71,10 +71,10 @@ pub struct ThetaInfo {
     /// Parameters in the pool that they were drawn from (APET); 0 for other methods.
     #[serde(default, alias = "pool")]
     pub candidate_parameters: u64,
-    /// Hash of every position, so that two runs can be compared; empty where there are none.
+    /// Hash of all positions, to compare two runs; empty without positions.
     #[serde(default)]
     pub positions_hash: String,
-    /// Why fewer are tuned than were asked for; empty where they are not.
+    /// Why there are fewer trainable parameters than requested; empty if there are not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// Fields of later minor versions.
@@ -85,27 +85,27 @@ pub struct ThetaInfo {
 /// A task as found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskInfo {
-    /// Name as in the spec.
+    /// Name in the spec.
     pub name: String,
-    /// Class names in label order; none where answers are texts.
+    /// Class names in label order; empty if answers are texts.
     pub labels: Vec<String>,
-    /// How answers are scored.
+    /// The metric that scores answers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub metric: Metric,
     /// Rows used for training.
     pub train_rows: usize,
-    /// Rows of dev, on which the best checkpoint is chosen.
+    /// Rows of dev, on which the best step is chosen.
     pub dev_rows: usize,
     /// Rows of test, scored once at the end.
     pub test_rows: usize,
-    /// Accuracy of a uniform guess: 1 / classes; 0 where answers are texts.
+    /// Accuracy of a uniform guess: 1 / classes; 0 if answers are texts.
     pub uniform_guess: f64,
     /// Accuracy of always answering dev's most frequent class, on dev.
     pub majority_guess: f64,
-    /// How splits were made where the source has none; empty elsewhere.
+    /// How missing splits were drawn; empty if the source has all.
     #[serde(default)]
     pub split_note: String,
-    /// Hash of the rows, so that two runs can be compared.
+    /// Hash of the rows, to compare two runs.
     #[serde(default)]
     pub data_hash: String,
     /// Fields of later minor versions.
@@ -113,12 +113,12 @@ pub struct TaskInfo {
     pub extra: Extra,
 }
 
-/// Where a run ran.
+/// The device of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// Device by name: `cpu`, `wgpu`, `vulkan:0`, `webgpu`, ...
     pub name: String,
-    /// What the driver calls itself; the processor's threads for `cpu`.
+    /// The driver's name; the number of processor threads for `cpu`.
     #[serde(default)]
     pub adapter: String,
     /// `native` or `browser`.
@@ -128,7 +128,7 @@ pub struct DeviceInfo {
     pub extra: Extra,
 }
 
-/// With what a run ran.
+/// The software of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoftwareInfo {
     /// Version of APET Lab.

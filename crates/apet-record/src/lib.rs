@@ -1,5 +1,5 @@
-//! What a run is (RunSpec), what it left behind (RunRecord), and the random
-//! numbers it drew (Stream). No tensors, no files, no clock: this crate is the
+//! What defines a run (RunSpec), its results (RunRecord), and its random
+//! numbers (Stream). No tensors, no files, no clock: this crate is the
 //! same in a tab, on a server and in the results viewer.
 
 mod budget;

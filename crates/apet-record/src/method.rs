@@ -42,7 +42,7 @@ pub enum Method {
         #[serde(default = "prompt_deviation")]
         deviation: f64,
     },
-    /// Bottleneck adapters behind attention and feed-forward layers (Houlsby et al., 2019):
+    /// Bottleneck adapters after attention and feed-forward layers (Houlsby et al., 2019):
     /// h + W_up gelu(W_down h + b_down) + b_up.
     Adapter {
         /// Width of the bottleneck.
@@ -82,7 +82,7 @@ pub enum Method {
         /// They; none of them combined itself.
         parts: Vec<Method>,
     },
-    /// What another program did: it is shown beside the others, and can not be run.
+    /// A run of another program: it is shown for comparison, and cannot be run.
     Foreign {
         /// The program: `peft`.
         program: String,
@@ -233,7 +233,7 @@ impl Method {
     /// Checks what can be checked without a model; `field` is what an error calls it.
     ///
     /// # Errors
-    /// The first field that can not be run.
+    /// Names the first invalid field.
     pub fn check(&self, field: &str) -> Result<(), SpecError> {
         let refuse = |name: &str, problem: String| {
             Err(SpecError {

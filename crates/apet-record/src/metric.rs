@@ -1,28 +1,28 @@
-//! How answers are scored, by name; what computes it is in apet-tasks.
+//! Metrics by name; apet-tasks computes them.
 
 use serde::{Deserialize, Serialize};
 
-/// How a task's answers are scored: from 0 to 1, Matthews' from -1, and more is better.
+/// A metric for a task's answers, from 0 to 1 (Matthews from -1); higher is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Share of right classes.
+    /// Share of correct classes.
     #[default]
     Accuracy,
     /// F1 of the second of two classes.
     F1,
     /// Matthews' correlation coefficient of the classes.
     Matthews,
-    /// Shared words with the best of the right texts, as SQuAD counts them; mean over rows.
+    /// F1 of the words shared with the best of the correct texts, as in SQuAD; mean over rows.
     SquadF1,
-    /// The longest common subsequence of stemmed words with the best of the right texts, F; mean over rows.
+    /// F of the longest common subsequence of stemmed words with the best of the correct texts; mean over rows.
     RougeL,
-    /// Shared n-grams of the whole split, up to four words.
+    /// Corpus BLEU of the whole split, with n-grams up to four words.
     Bleu,
 }
 
 impl Metric {
-    /// The name as it stands in the spec and in a record's evaluations.
+    /// The name in the spec and in a record's evaluations.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
@@ -34,7 +34,7 @@ impl Metric {
         }
     }
 
-    /// What a reader calls it.
+    /// Name for display.
     pub fn title(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
@@ -46,13 +46,13 @@ impl Metric {
         }
     }
 
-    /// Whether answers are texts that a language model writes, and no classes.
+    /// Whether answers are texts that a language model generates, not classes.
     pub fn of_texts(self) -> bool {
         matches!(self, Self::SquadF1 | Self::RougeL | Self::Bleu)
     }
 }
 
-/// What a class is called in a language model's answer.
+/// The verbalizer: a language model's word for a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Words {

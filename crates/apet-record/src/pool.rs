@@ -1,25 +1,25 @@
-//! Where APET's parameters may lie.
+//! The pool from which APET selects its parameters.
 
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::SpecError;
 
-/// Where APET may place its parameters.
+/// The tensors from which APET selects its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
-    /// Kinds of sub-modules. The default is every kind inside a block: attention, ffn, norm, bias.
+    /// Kinds of modules. The default is every kind inside a block: attention, ffn, norm, bias.
     #[serde(default = "block_modules")]
     pub modules: Vec<Module>,
-    /// Parts of a block; all where absent. A bias has the part of its layer.
+    /// Parts of a block; all if absent. A bias has the part of its layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<Part>>,
-    /// Blocks; all where absent. Tensors outside the blocks (embeddings, pooler)
-    /// are in the pool only when no layers are named.
+    /// Blocks; all if absent. Tensors outside the blocks (embeddings, pooler)
+    /// are in the pool only if no layers are given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Layers>,
-    /// A regular expression that is found in the site's name; all where absent.
+    /// A regular expression to search in the site's name; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sites: Option<String>,
 }
@@ -40,15 +40,15 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// The regular expression over site names, where there is one.
+    /// The regular expression over site names, if there is one.
     ///
     /// # Errors
-    /// When it is none.
+    /// If it is invalid.
     pub fn pattern(&self) -> Result<Option<Regex>, SpecError> {
         let pattern = self.sites.as_deref().map(Regex::new).transpose();
         pattern.map_err(|e| SpecError {
             field: "method.pool.sites".into(),
-            problem: format!("found no regular expression: {e}"),
+            problem: format!("found an invalid regular expression: {e}"),
         })
     }
 
@@ -83,7 +83,7 @@ impl Pool {
     }
 }
 
-/// What a tensor is to its block, in every family; a bias has the part of its layer.
+/// A tensor's role within its block, the same in every family; a bias has the part of its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -95,11 +95,11 @@ pub enum Part {
     Value,
     /// Attention's output layer.
     Output,
-    /// The feed-forward layers' first; where it is gated, what goes through the activation.
+    /// The first feed-forward layer; if it is gated, the branch with the activation.
     FfnIn,
-    /// What it is multiplied with, where it is gated.
+    /// The other branch of a gated feed-forward layer, which multiplies the first.
     FfnGate,
-    /// The feed-forward layers' last.
+    /// The last feed-forward layer.
     FfnOut,
     /// LayerNorm or RMSNorm.
     Norm,
@@ -112,7 +112,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// All of them, in the order of a block.
+    /// All parts, in the order of a block.
     pub const ALL: [Self; 11] = [
         Self::Query,
         Self::Key,
@@ -127,7 +127,7 @@ impl Part {
         Self::LmHead,
     ];
 
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Query => "query",
@@ -144,7 +144,7 @@ impl Part {
         }
     }
 
-    /// The kind of sub-module that its weights belong to.
+    /// The kind of module to which its weights belong.
     pub fn module(self) -> Module {
         match self {
             Self::Query | Self::Key | Self::Value | Self::Output => Module::Attention,
@@ -157,7 +157,7 @@ impl Part {
     }
 }
 
-/// A kind of sub-module; each tensor of a model belongs to exactly one.
+/// A kind of module; each tensor of a model belongs to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Module {
@@ -171,9 +171,9 @@ pub enum Module {
     Bias,
     /// Token, position and token-type tables.
     Embedding,
-    /// The pooler, where the head uses it.
+    /// The pooler, if the head uses it.
     Pooler,
-    /// The head of a language model, where it is not its token table.
+    /// The head of a language model, if it is not the token table.
     LmHead,
 }
 

@@ -1,21 +1,21 @@
-//! RunRecord: what a run left behind, one JSON object a line.
+//! RunRecord: the results of a run, one JSON object for each line.
 //!
 //! ```text
 //! {"kind":"header", ...}     once, first
 //! {"kind":"step", ...}       every optimizer step
 //! {"kind":"eval", ...}       every evaluation
-//! {"kind":"note", ...}       what a reader should know (resumed, dev split made, ...)
-//! {"kind":"landscape", ...}  before the summary, where the spec asks for it
+//! {"kind":"note", ...}       a message to the reader (resumed, dev split drawn, ...)
+//! {"kind":"landscape", ...}  before the summary, if the spec requests it
 //! {"kind":"summary", ...}    once, last; a record without one was interrupted
 //! ```
-//! Fields and lines this version does not know are kept through a read and a write.
+//! Unknown fields and lines survive a read and a write.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Header;
 
-/// Version of the record's schema. Another major version is refused.
+/// Version of the record's schema. Another major version is an error.
 pub const RECORD_VERSION: &str = "1.1";
 
 pub(crate) type Extra = Map<String, Value>;
@@ -32,7 +32,7 @@ pub struct Step {
     pub learning_rate: f64,
     /// Norm of theta's gradient before clipping.
     pub grad_norm: f64,
-    /// Tokens of the step, padding not counted.
+    /// Tokens of the step, without padding.
     pub tokens: u64,
     /// Milliseconds since the run (or its resumption) began.
     pub ms: f64,
@@ -44,7 +44,7 @@ pub struct Step {
 /// One evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Eval {
-    /// Steps done when it was made.
+    /// Number of steps before the evaluation.
     pub step: usize,
     /// `dev` or `test`.
     pub split: String,
@@ -52,7 +52,7 @@ pub struct Eval {
     pub metric: String,
     /// Score, 0 to 1.
     pub score: f64,
-    /// Mean loss, nats, where it is known: another program's run may not have it.
+    /// Mean loss in nats, if known: another program's run may not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Rows scored.
@@ -62,10 +62,10 @@ pub struct Eval {
     pub extra: Extra,
 }
 
-/// Something a reader should know.
+/// A message to the reader.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Note {
-    /// Steps done when it was written.
+    /// Number of steps before the note.
     pub step: usize,
     /// One sentence.
     pub text: String,
@@ -74,12 +74,12 @@ pub struct Note {
     pub extra: Extra,
 }
 
-/// The loss around what a run found.
+/// The loss around a run's final theta.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Landscape {
-    /// Training rows whose mean loss was taken.
+    /// Number of training rows over which the loss is averaged.
     pub rows: usize,
-    /// Length of theta's way from its initial values to those of the best step.
+    /// Distance of theta from its initial values to the best step.
     pub norm: f64,
     /// `[position, loss]` on the line from theta's initial values (position 0) to its best ones (position 1).
     #[serde(alias = "along")]
@@ -101,8 +101,8 @@ impl Landscape {
             .map(|at| at[1])
     }
 
-    /// By how much the loss rises from theta's end over a random step as long as its way: the mean over directions. None
-    /// without a direction.
+    /// The rise of the loss for a random step from the best theta as long as its distance from the initial values: the mean over
+    /// directions. `None` without directions.
     pub fn rise(&self) -> Option<f64> {
         let last = self
             .random_direction_loss
@@ -119,18 +119,18 @@ impl Landscape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// All steps, or early stop as the spec asked.
+    /// All steps, or an early stop by the spec's `patience`.
     Done,
     /// The user stopped it.
     Stopped,
-    /// The loss was not a number; what was best before is kept.
+    /// The loss became NaN; the best theta before that is kept.
     Diverged,
-    /// No summary: the process or tab ended in the middle.
+    /// No summary: the process or tab ended during the run.
     Unfinished,
 }
 
 impl Status {
-    /// The name as it stands in a summary.
+    /// The name in a summary.
     pub fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -144,9 +144,9 @@ impl Status {
 /// Last line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How it ended.
+    /// How the run ended.
     pub status: Status,
-    /// Steps done.
+    /// Number of steps.
     pub steps: usize,
     /// Step of the best dev score.
     pub best_step: usize,
@@ -156,13 +156,13 @@ pub struct Summary {
     /// Test score of the best checkpoint, scored once.
     #[serde(default)]
     pub test: Option<f64>,
-    /// Seconds in all, pauses not counted.
+    /// Total seconds, without pauses.
     pub seconds: f64,
-    /// The most bytes that were held at once, weights included, where that is known: allocated on `cpu`,
+    /// Peak memory in bytes, including weights, if known: allocated on `cpu`,
     /// reserved by the allocator on a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
-    /// One sentence where the run did not end as planned.
+    /// One sentence if the run did not end as planned.
     #[serde(default)]
     pub message: String,
     /// Fields of later minor versions.
@@ -185,7 +185,7 @@ pub enum Line {
     Landscape(Landscape),
     /// `kind: summary`
     Summary(Summary),
-    /// A kind of a later minor version, kept as it is.
+    /// A line of a later minor version, kept unchanged.
     Other(Value),
 }
 
@@ -212,10 +212,10 @@ impl Line {
     fn from_json(text: &str, number: usize) -> Result<Self, RecordError> {
         let wrong = |problem: String| RecordError::Line { number, problem };
         let mut value: Value = serde_json::from_str(text).map_err(|e| {
-            // serde_json names the line of its own text, which is always the first.
+            // serde_json's line number is always 1, because it sees a single line.
             let reason = e.to_string().replace("line 1 column", "column");
             wrong(format!(
-                "no JSON ({reason}), expected a line of a run record"
+                "invalid JSON ({reason}), expected a line of a run record"
             ))
         })?;
         let kind = match value.get("kind").and_then(Value::as_str) {
@@ -268,10 +268,10 @@ fn check_version(header: &Value, number: usize) -> Result<(), RecordError> {
     })
 }
 
-/// Why a record can not be read.
+/// A record cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// A line is not what a record holds.
+    /// A line is not a line of a record.
     #[error("line {number}: {problem}")]
     Line {
         /// From 1.
@@ -279,19 +279,19 @@ pub enum RecordError {
         /// What was found, what was expected.
         problem: String,
     },
-    /// A schema this version can not read.
+    /// This version cannot read the record's schema.
     #[error(
         "line {number}: record version \"{found}\", this version of APET Lab reads {RECORD_VERSION}; open it with the version that wrote it"
     )]
     Version {
         /// From 1.
         number: usize,
-        /// As it stands in the file.
+        /// The version in the file.
         found: String,
     },
     /// No header came first.
     #[error(
-        "line {number}: a {kind} line before any header, expected a record that begins with its header"
+        "line {number}: a {kind} line before any header, expected a record that starts with its header"
     )]
     NoHeader {
         /// From 1.
@@ -299,27 +299,27 @@ pub enum RecordError {
         /// Kind of the line.
         kind: String,
     },
-    /// Nothing in it.
-    #[error("no lines, expected a record that begins with its header")]
+    /// The record is empty.
+    #[error("no lines, expected a record that starts with its header")]
     Empty,
 }
 
-/// What one run left behind.
+/// The results of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
     /// The first line.
     pub header: Header,
     /// All other lines, in the order they were written.
     pub lines: Vec<Line>,
-    /// The last line was cut in its middle, as a killed process leaves it.
+    /// Whether the last line is incomplete, because the process was killed.
     pub truncated: bool,
 }
 
 impl RunRecord {
-    /// Reads the records of a JSONL text, each beginning with its header.
+    /// Reads the records of a JSONL text, each of which starts with its header.
     ///
-    /// A last line without a line break that can not be read is what a kill
-    /// leaves: it is dropped and `truncated` is set.
+    /// An invalid last line without a line break was truncated by a kill:
+    /// it is dropped and `truncated` is set.
     ///
     /// # Errors
     /// Names the line, what was found and what was expected.
@@ -327,10 +327,10 @@ impl RunRecord {
         Self::read(text, |line| !line.trim().is_empty())
     }
 
-    /// The same without steps, which are most of a record: they are not read.
+    /// Like [`Self::parse`], but skips steps, which are most of a record.
     ///
     /// # Errors
-    /// As [`Self::parse`], of the other lines.
+    /// As [`Self::parse`], for the other lines.
     pub fn parse_without_steps(text: &str) -> Result<Vec<Self>, RecordError> {
         Self::read(text, |line| {
             !(line.trim().is_empty() || line.contains("\"kind\":\"step\""))
@@ -377,7 +377,7 @@ impl RunRecord {
         Ok(records)
     }
 
-    /// The record as JSONL, the last line ended by a line break.
+    /// The record as JSONL, with a line break at the end.
     pub fn to_jsonl(&self) -> String {
         let mut text = Line::Header(Box::new(self.header.clone())).to_json();
         text.push('\n');
@@ -388,7 +388,7 @@ impl RunRecord {
         text
     }
 
-    /// The steps in order. Where a resumed run did a step again, the later line counts.
+    /// The steps in order. If a resumed run repeated a step, the later line counts.
     pub fn steps(&self) -> Vec<&Step> {
         let steps = self.lines.iter().filter_map(|l| match l {
             Line::Step(s) => Some((s.step, s)),
@@ -412,7 +412,7 @@ impl RunRecord {
             .collect()
     }
 
-    /// The loss around what the run found, where it was measured.
+    /// The loss around the final theta, if measured.
     pub fn landscape(&self) -> Option<&Landscape> {
         self.lines.iter().rev().find_map(|line| match line {
             Line::Landscape(found) => Some(found),
@@ -420,7 +420,7 @@ impl RunRecord {
         })
     }
 
-    /// The summary, if the run came to one and was not gone on with after it.
+    /// The summary, unless the run has none or was resumed after it.
     pub fn summary(&self) -> Option<&Summary> {
         match self.lines.last() {
             Some(Line::Summary(s)) => Some(s),
@@ -439,8 +439,8 @@ impl RunRecord {
     }
 }
 
-/// The name of a record in a store: the run id and the device. A spec that is run on
-/// two devices leaves two records, also in one store.
+/// The name of a record in a store: the run id and the device. A spec run on
+/// two devices has two records.
 ///
 /// ```
 /// assert_eq!(apet_record::record_name("b69590d18286b867", "vulkan:0"), "b69590d18286b867-vulkan0");
@@ -562,7 +562,7 @@ mod tests {
         let problem = |text: &str| RunRecord::parse(text).unwrap_err().to_string();
         assert_eq!(
             problem(""),
-            "no lines, expected a record that begins with its header"
+            "no lines, expected a record that starts with its header"
         );
         assert!(problem("{}\n").starts_with("line 1: no field \"kind\""));
         assert!(problem("{\"kind\":\"step\",\"step\":1}\n").starts_with("line 1: step: "));
@@ -601,7 +601,7 @@ mod tests {
     }
 
     proptest! {
-        /// Rubbish is refused or read, never a panic.
+        /// Arbitrary text never panics.
         #[test]
         fn rubbish_does_not_panic(text in "\\PC{0,200}") {
             let _ = RunRecord::parse(&text);

@@ -1,4 +1,4 @@
-//! How APET's parameters are drawn.
+//! APET's selectors.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,48 +7,48 @@ use crate::{
     method::{lora_alpha, lora_rank, lora_targets},
 };
 
-/// How APET's parameters are drawn from the pool (paper, section 2).
+/// How APET selects its parameters from the pool (paper, section 2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Select {
     /// Scalars, uniformly, without replacement.
     #[default]
     Element,
-    /// Whole rows of the pool's tensors in a random order, the last one in part.
+    /// Whole rows of the pool's tensors in random order, the last one partly.
     Rows {},
-    /// Whole columns.
+    /// Whole columns, likewise.
     Columns {},
     /// Scalars on the diagonals of the pool's matrices.
     Diagonal {},
     /// The scalars of largest magnitude.
     Magnitude {},
-    /// The scalars whose gradient is largest.
+    /// The scalars with the largest gradient.
     Gradient {
-        /// Training batches whose gradients are added.
+        /// Number of training batches whose gradients are summed.
         #[serde(default = "snip_batches")]
         batches: usize,
     },
-    /// The scalars whose gradient times value is largest (Lee et al., 2019).
+    /// The scalars with the largest gradient times value (Lee et al., 2019).
     Snip {
-        /// Training batches whose gradients are added.
+        /// Number of training batches whose gradients are summed.
         #[serde(default = "snip_batches")]
         batches: usize,
     },
-    /// The scalars of a mask file of the store, `count` of them drawn where it has more.
+    /// The scalars of a mask file in the store; a random `count` of them if it has more.
     Mask {
-        /// What it is called, in errors.
+        /// Name for errors.
         mask: String,
-        /// BLAKE3 of the file, hexadecimal, or its beginning: `masks/HASH.safetensors` of the store.
+        /// BLAKE3 of the file in hexadecimal, or a prefix: `masks/HASH.safetensors` in the store.
         hash: String,
     },
-    /// Whole units in a random order, each that still fits (the paper's released code, with
-    /// its count held).
+    /// Whole units in random order, skipping those that no longer fit (the paper's released code, but
+    /// never above the count).
     Unit {
-        /// Kinds of units. Half of the count goes to existing tensors where both are named.
+        /// Kinds of units. If tensors and other kinds are named, half of the count goes to tensors.
         #[serde(default = "all_units")]
         units: Vec<Unit>,
     },
-    /// Scalars inside LoRA's factors; the others stay at their initial values
+    /// Scalars inside LoRA's factors; the others keep their initial values
     /// (Donoway et al., 2025).
     LoraScalar {
         /// Rank r of the factors.
@@ -57,7 +57,7 @@ pub enum Select {
         /// The delta is scaled by alpha / r.
         #[serde(default = "lora_alpha")]
         alpha: f64,
-        /// The linear layers, named as LoRA's targets.
+        /// The linear layers, named like LoRA's targets.
         #[serde(default = "lora_targets")]
         targets: Vec<String>,
     },
@@ -83,7 +83,7 @@ pub enum Unit {
 }
 
 impl Select {
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Element => "element",
@@ -121,7 +121,7 @@ impl Select {
                 "found an empty list, expected names such as \"query\"",
             ),
             Self::LoraScalar { alpha, .. } if !alpha.is_finite() => {
-                ("alpha", "found no finite number, expected one")
+                ("alpha", "found NaN or infinity, expected a finite number")
             }
             _ => return Ok(()),
         };

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MAX_SEED, Method, Metric, Start, Words, content_id};
 
-/// One run, as JSON. Every field has a default but `model` and `task.name`;
-/// unknown fields are refused by name. Equal specs have equal [`RunSpec::id`]s.
+/// One run, as JSON. Every field except `model` and `task.name` has a default;
+/// an unknown field is an error that names it. Equal specs have equal [`RunSpec::id`]s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Name of the pretrained language model, as in `apet fetch`: `"minilm-l6"`.
     pub model: String,
-    /// The task and how much of it is used.
+    /// The task, and the number of its rows to use.
     pub task: TaskSpec,
     /// What is tuned.
     #[serde(default)]
@@ -22,7 +22,7 @@ pub struct RunSpec {
     /// How hidden states become class scores.
     #[serde(default)]
     pub head: Head,
-    /// Numbers that the frozen matrices are kept in. What is computed with them, theta, its
+    /// The number format of the frozen matrices. Arithmetic with them, theta, the
     /// optimizer and the loss are f32.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dtype: Dtype,
@@ -35,12 +35,12 @@ pub struct RunSpec {
     /// Seeds of the random streams.
     #[serde(default)]
     pub seeds: Seeds,
-    /// A theta that the run goes on from; initial values where absent.
+    /// A theta from which the run is initialised; the method's initial values if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
 }
 
-/// Fields that came later are not written where they are as before: old specs keep their ids.
+/// Later fields are omitted at their defaults, so that old specs keep their ids.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -52,13 +52,13 @@ pub enum Objective {
     /// The class, by a classification head on pooled states.
     #[default]
     ClassHead,
-    /// The answer behind `Input: ... Output:`, by the language model itself, without a head: of
-    /// classes the label's word, where the likeliest word is the answer; else a text, which is written.
+    /// The answer after `Input: ... Output:`, by the language model itself, without a head: for
+    /// classes the label's word, and the most likely word is the prediction; otherwise a generated text.
     LabelWords,
 }
 
 impl Objective {
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClassHead => "class_head",
@@ -67,7 +67,7 @@ impl Objective {
     }
 }
 
-/// Numbers that weights are kept in.
+/// Number formats of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
@@ -89,7 +89,7 @@ impl Dtype {
         }
     }
 
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -99,53 +99,53 @@ impl Dtype {
     }
 }
 
-/// A task by name, with the limits of this run.
+/// A task by name, with this run's limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
-    /// `"rotten_tomatoes"`, `"sst2"`, `"sentences"`, or a name of the user's own.
+    /// `"rotten_tomatoes"`, `"sst2"`, `"sentences"`, or the name of a user's own task.
     pub name: String,
-    /// Column of the (first) text; the task's own where absent.
+    /// Column of the (first) text; the task's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_column: Option<String>,
-    /// Column of the second text of a sentence pair; the task's own where absent.
+    /// Column of the second text of a sentence pair; the task's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_pair_column: Option<String>,
-    /// Column of the label; the task's own where absent.
+    /// Column of the label; the task's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// How answers are scored; the task's own where absent. One of texts makes a user's own task one
-    /// whose answers are written, not chosen.
+    /// The metric; the task's own if absent. With a metric of texts, the answers of a user's own task
+    /// are generated, not chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
-    /// What classes are called in a language model's answer.
+    /// The verbalizer: a language model's words for the classes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub words: Words,
-    /// Class names of a user's own task, in the order of their numbers; the values of train where there are none.
+    /// Class names of a user's own task, in the order of their numbers; the values found in train if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// What each class is called in a language model's answer, instead of `words`.
+    /// A language model's word for each class, which overrides `words`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label_words: Vec<String>,
-    /// What a language model is asked, with `{text}` and `{pair}` where the texts belong; the paper's prompt where absent.
+    /// Prompt template with `{text}` and `{pair}`; the paper's prompt if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Training rows used, drawn with `seeds.batches`; 0 uses all.
+    /// Number of training rows, drawn with `seeds.batches`; 0 uses all.
     #[serde(default)]
     pub train_rows: usize,
-    /// Training rows of each class, drawn with `seeds.batches`, instead of `train_rows`; 0 for no such limit.
+    /// Number of training rows of each class, drawn with `seeds.batches`, instead of `train_rows`; 0 sets no limit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shots: usize,
-    /// Development rows used, the first ones; 0 uses all.
+    /// Number of dev rows, the first ones; 0 uses all.
     #[serde(default)]
     pub dev_rows: usize,
-    /// Test rows used, the first ones; 0 uses all.
+    /// Number of test rows, the first ones; 0 uses all.
     #[serde(default)]
     pub test_rows: usize,
-    /// Tokens a sequence is cut to, special tokens included.
+    /// Maximum length of a sequence in tokens, including special tokens.
     #[serde(default = "max_length")]
     pub max_length: usize,
-    /// Tokens of an answer that is a text: of what is learned, and of what is written. 0 is the task's own.
+    /// Maximum length in tokens of an answer that is a text, in training and in generation; 0 is the task's own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub target_length: usize,
 }
@@ -155,7 +155,7 @@ fn max_length() -> usize {
 }
 
 impl TaskSpec {
-    /// Checks what a user's own task is described by.
+    /// Checks the fields that describe a user's own task.
     fn check_words(&self) -> Result<(), SpecError> {
         let refuse = |field: &str, problem: String| {
             Err(SpecError {
@@ -166,7 +166,7 @@ impl TaskSpec {
         for (field, names) in [("labels", &self.labels), ("label_words", &self.label_words)] {
             let mut seen = std::collections::HashSet::new();
             if names.len() == 1 {
-                return refuse(field, "found one, expected at least two".into());
+                return refuse(field, "found one label, expected at least two".into());
             }
             if let Some(name) = names.iter().find(|name| !seen.insert(name.trim())) {
                 return refuse(
@@ -175,7 +175,10 @@ impl TaskSpec {
                 );
             }
             if seen.contains("") {
-                return refuse(field, "found an empty one, expected a name".into());
+                return refuse(
+                    field,
+                    "found an empty name, expected a non-empty one".into(),
+                );
             }
         }
         let (labels, words) = (self.labels.len(), self.label_words.len());
@@ -186,12 +189,12 @@ impl TaskSpec {
         if words > 0 && self.words != Words::default() {
             return refuse(
                 "label_words",
-                "found beside task.words, expected one of them".into(),
+                "found together with task.words, expected only one of them".into(),
             );
         }
         match &self.template {
             Some(template) if !template.contains("{text}") => {
-                let problem = "found no {text}, expected where the text belongs";
+                let problem = "found no {text}, expected it where the text belongs";
                 refuse("template", problem.into())
             }
             _ => Ok(()),
@@ -199,7 +202,7 @@ impl TaskSpec {
     }
 }
 
-/// The classification head: a linear layer on pooled hidden states, always tuned.
+/// The classification head: a linear layer on pooled hidden states, always trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -222,7 +225,7 @@ pub enum Pooling {
 }
 
 impl Pooling {
-    /// The name as it stands in the spec.
+    /// The name in the spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mean => "mean",
@@ -238,7 +241,7 @@ impl Pooling {
 pub struct Train {
     /// Optimizer steps.
     pub steps: usize,
-    /// Rows a batch.
+    /// Rows in a batch.
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one step.
     pub accumulation: usize,
@@ -248,14 +251,14 @@ pub struct Train {
     pub patience: usize,
     /// Steps between checkpoints; 0 writes them at evaluations only.
     pub checkpoint_every: usize,
-    /// Batches are of rows of like length: less padding, but no longer every order is as likely.
+    /// Whether a batch has rows of similar length: less padding, but orders are no longer equally likely.
     #[serde(skip_serializing_if = "is_default")]
     pub group_by_length: bool,
-    /// Blocks are made again on the way back, so that a step keeps what one of them needs: less memory
-    /// for more time, and the same gradient.
+    /// Whether blocks are recomputed in the backward pass instead of keeping their activations: less memory,
+    /// more time, the same gradient.
     #[serde(skip_serializing_if = "is_default")]
     pub gradient_checkpointing: bool,
-    /// Random directions along which the loss is measured at the end, beside theta's own way; 0 measures none.
+    /// Number of random directions along which the loss is measured at the end, in addition to theta's path; 0 measures nothing.
     #[serde(skip_serializing_if = "is_default")]
     pub landscape: usize,
 }
@@ -290,11 +293,11 @@ pub struct Optimizer {
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// The gradient of all of theta is scaled down to this norm; 0 does not clip.
+    /// Maximum norm of theta's gradient; 0 does not clip.
     pub clip_norm: f64,
-    /// How the learning rate moves.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
-    /// Other settings for some of theta's weights; the first group that matches counts.
+    /// Settings for some of theta's weights; the first matching group applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
 }
@@ -303,9 +306,9 @@ pub struct Optimizer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// A regular expression that is found in the weight's name: `"^head\\."`, `"lora_B$"`.
+    /// A regular expression to search in the weight's name: `"^head\\."`, `"lora_B$"`.
     pub weights: String,
-    /// Peak learning rate; it moves as the others do.
+    /// Peak learning rate; it follows the same schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Decoupled weight decay.
@@ -314,12 +317,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// The pattern of its weights' names.
+    /// The pattern of the weights' names.
     ///
     /// # Errors
-    /// When it is no regular expression.
+    /// If it is not a valid regular expression.
     pub fn pattern(&self) -> Result<regex_lite::Regex, String> {
-        let no_pattern = |e| format!("found no regular expression: {e}");
+        let no_pattern = |e| format!("found an invalid regular expression: {e}");
         regex_lite::Regex::new(&self.weights).map_err(no_pattern)
     }
 }
@@ -351,25 +354,25 @@ impl Optimizer {
     }
 }
 
-/// How the learning rate moves over a run.
+/// The schedule of the learning rate over a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
-    /// Falls in a line to 0 after the last step, without warm-up.
+    /// Decreases linearly to 0 after the last step, without warm-up.
     Linear,
-    /// Stays.
+    /// Stays constant.
     Constant,
 }
 
-/// One seed a purpose, each at most 2^53 - 1.
+/// One seed for each purpose, at most 2^53 - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Seeds {
-    /// Where APET's parameters lie.
+    /// Seed of APET's placement.
     pub placement: u64,
-    /// Which training rows are used, and in which order.
+    /// Seed of the choice and order of training rows.
     pub batches: u64,
-    /// Initial values of what is tuned.
+    /// Seed of the initial values.
     pub init: u64,
 }
 
@@ -384,16 +387,16 @@ impl Seeds {
     }
 }
 
-/// Most rows of a batch, and tokens of a row.
+/// Maximum number of rows in a batch, and of tokens in a row.
 pub(crate) const MOST: usize = 1 << 20;
 
-/// A spec that can not be run, in one sentence.
+/// An invalid spec. The message is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct SpecError {
     /// Path of the field: `method.count`.
     pub field: String,
-    /// What was found, what was expected.
+    /// What was found and what was expected.
     pub problem: String,
 }
 
@@ -450,14 +453,14 @@ impl RunSpec {
 
     /// The run id: equal for equal specs, on every platform.
     pub fn id(&self) -> String {
-        // A RunSpec is strings, numbers and lists: it can always be written as JSON.
+        // A RunSpec consists of strings, numbers and lists, which always serialise as JSON.
         content_id(self).unwrap_or_default()
     }
 
     /// Checks what can be checked without the model and the data.
     ///
     /// # Errors
-    /// The first field that can not be run.
+    /// Names the first invalid field.
     pub fn check(&self) -> Result<(), SpecError> {
         let refuse = |field: &str, problem: String| {
             Err(SpecError {
@@ -476,7 +479,7 @@ impl RunSpec {
                 return refuse(field, "found 0, expected at least 1".into());
             }
         }
-        // Far beyond any model: what is larger is a slip, and would be counted wrongly.
+        // Far beyond any model: a larger number is a mistake, and would overflow counts.
         for (field, value) in [
             ("train.batch_size", self.train.batch_size),
             ("task.max_length", self.task.max_length),
@@ -496,7 +499,8 @@ impl RunSpec {
         }
         if self.task.shots > 0 && self.task.train_rows > 0 {
             let (shots, rows) = (self.task.shots, self.task.train_rows);
-            let problem = format!("found {shots} beside {rows} train_rows, expected one of them");
+            let problem =
+                format!("found {shots} together with {rows} train_rows, expected only one of them");
             return refuse("task.shots", problem);
         }
         self.task.check_words()?;
@@ -534,11 +538,11 @@ impl RunSpec {
                 let problem = format!("found {found}, expected a number from 0 to 1");
                 return refuse(&field("weight_decay"), problem);
             }
-            // A group's rate moves as a multiple of the others'.
+            // A group's rate is a multiple of the others'.
             if group.learning_rate.is_some() && o.learning_rate == 0.0 {
                 return refuse(
                     "optimizer.learning_rate",
-                    "found 0 beside groups with rates of their own, expected more than 0".into(),
+                    "found 0 together with groups that set rates, expected more than 0".into(),
                 );
             }
         }
@@ -560,14 +564,14 @@ impl RunSpec {
         {
             return refuse(
                 "start",
-                "found no name or fewer than 8 characters of a hash, expected a theta file's"
+                "found no name or fewer than 8 characters of a hash, expected those of a theta file"
                     .into(),
             );
         }
         if self.method == (Method::Head {}) && self.objective == Objective::LabelWords {
             return refuse(
                 "method",
-                "found \"head\", label words have none; tune something else".into(),
+                "found \"head\", but label_words has no head; choose another method".into(),
             );
         }
         self.method.check("method")
@@ -590,7 +594,7 @@ mod tests {
         assert_eq!(spec, again);
     }
 
-    /// The promise that a spec keeps its id.
+    /// Guarantees that a spec keeps its id.
     #[test]
     fn the_id_is_pinned() {
         assert_eq!(RunSpec::new("minilm-l6", "sst2").id(), "b69590d18286b867");
@@ -641,7 +645,7 @@ mod tests {
         for (fields, expected) in [
             (
                 r#""labels":["a"]"#,
-                "task.labels: found one, expected at least two",
+                "task.labels: found one label, expected at least two",
             ),
             (
                 r#""labels":["a","a "]"#,
@@ -649,7 +653,7 @@ mod tests {
             ),
             (
                 r#""label_words":["a",""]"#,
-                "task.label_words: found an empty one, expected a name",
+                "task.label_words: found an empty name, expected a non-empty one",
             ),
             (
                 r#""labels":["a","b"],"label_words":["a","b","c"]"#,
@@ -657,11 +661,11 @@ mod tests {
             ),
             (
                 r#""words":"numbers","label_words":["a","b"]"#,
-                "task.label_words: found beside task.words, expected one of them",
+                "task.label_words: found together with task.words, expected only one of them",
             ),
             (
                 r#""template":"Is it? {pair}""#,
-                "task.template: found no {text}, expected where the text belongs",
+                "task.template: found no {text}, expected it where the text belongs",
             ),
         ] {
             let found = mine(fields);

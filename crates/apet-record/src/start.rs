@@ -1,21 +1,21 @@
-//! A theta that a run goes on from.
+//! A theta from which a run is initialised.
 
 use serde::{Deserialize, Serialize};
 
 use crate::SpecError;
 
-/// A theta that a run begins with, instead of initial values.
+/// The theta from which a run is initialised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
-    /// What it is called, in errors.
+    /// Name for errors.
     pub theta: String,
-    /// BLAKE3 of the theta file, hexadecimal, or its beginning: `starts/HASH.safetensors` of the store.
+    /// BLAKE3 of the theta file in hexadecimal, or a prefix: `starts/HASH.safetensors` in the store.
     pub hash: String,
 }
 
 impl Start {
-    /// A theta file as a beginning.
+    /// A reference to a theta file.
     pub fn of(name: impl Into<String>, file: &[u8]) -> Self {
         Self {
             theta: name.into(),
@@ -23,10 +23,10 @@ impl Start {
         }
     }
 
-    /// Refuses what is not the file.
+    /// Checks that a file is the one referred to.
     ///
     /// # Errors
-    /// When its hash is another.
+    /// If its hash differs.
     pub fn check_file(&self, file: &[u8]) -> Result<(), SpecError> {
         let found = blake3::hash(file).to_hex();
         if self.hash.len() >= 8 && found.starts_with(self.hash.as_str()) {

@@ -1,7 +1,7 @@
 //! Named random streams: the same numbers on every platform, forever.
 //!
-//! One stream a purpose ("placement", "batches", "init", ...), so that changing
-//! how one purpose draws never shifts another (design decision 6).
+//! Each purpose ("placement", "batches", "init", ...) has its own stream, so that changing
+//! the draws of one never shifts another.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ impl Stream {
 
     /// A whole number, uniform over `0..n`. `n` must be at least 1.
     pub fn below(&mut self, n: u64) -> u64 {
-        debug_assert!(n > 0, "an empty range has no number");
+        debug_assert!(n > 0, "the range 0..n is empty");
         // Lemire's method: multiply, keep the high half, reject the uneven rest.
         let reject = n.wrapping_neg() % n;
         loop {
@@ -56,10 +56,10 @@ impl Stream {
         }
     }
 
-    /// `k` different numbers of `0..n`, ascending, every set equally likely.
+    /// `k` different numbers from `0..n`, ascending, every set equally likely.
     ///
-    /// Takes O(min(k, n - k)) memory beside the result (Floyd's method), so a
-    /// draw of a few positions out of billions stays small. `k` is capped at `n`.
+    /// Uses O(min(k, n - k)) memory in addition to the result (Floyd's method), so a
+    /// draw of a few positions out of billions is cheap. `k` is capped at `n`.
     pub fn sample(&mut self, n: u64, k: u64) -> Vec<u64> {
         let k = k.min(n);
         if k > n - k {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The promise "forever": these numbers may never change.
+    /// Guarantees that these numbers never change.
     #[test]
     fn the_streams_are_pinned() {
         let mut s = Stream::new("placement", 1);
