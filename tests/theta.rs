@@ -18,7 +18,7 @@ use apet_record::{
 };
 use apet_tasks::{Answer, Example, Task};
 use apet_theta::{ALL, AttachPoint, Layout, Leaves, Structure, Theta, Weight};
-use apet_train::{Help, Helpers, Share, Together, Trainer};
+use apet_train::{Help, Helpers, Share, Trainer};
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
@@ -997,174 +997,6 @@ fn groups_of_weights_have_their_own_settings() {
     assert!(size(decayed("head.weight")) < size(plain("head.weight")));
 }
 
-/// Several thetas in one pass learn what each learns alone: other places, other initial
-/// values, other batches.
-#[test]
-fn many_thetas_learn_as_each_does_alone() {
-    const RUNS: usize = 3;
-    let task = task();
-    for family in FAMILIES {
-        let plm = load(family);
-        let objectives = match plm.kind() {
-            Kind::Encoder => vec![Objective::ClassHead],
-            _ => vec![Objective::ClassHead, Objective::LabelWords],
-        };
-        for objective in objectives {
-            for method in methods() {
-                let specs: Vec<RunSpec> = (0..RUNS)
-                    .map(|run| {
-                        let mut spec = run_spec(method.clone());
-                        spec.objective = objective;
-                        spec.seeds = Seeds::all(run as u64 + 1);
-                        spec.optimizer.learning_rate = 1e-3 * (run + 1) as f64;
-                        spec
-                    })
-                    .collect();
-                let new = || -> Vec<Trainer<'_>> {
-                    let trainers = specs
-                        .iter()
-                        .map(|spec| Trainer::new(&plm, &task, spec, None));
-                    trainers.map(Result::unwrap).collect()
-                };
-                let (mut alone, mut joined) = (new(), new());
-                let what = format!("{family} {objective:?} {}", method.label());
-                let units = what.contains("unit");
-                let mut together = match Together::new(joined.iter_mut().collect()) {
-                    Ok(together) => together,
-                    // Scalars of factors have a frozen factor each; other units are of other shapes.
-                    Err(e) => {
-                        let text = e.to_string();
-                        let known = text.contains("of like shape") || text.contains("one by one");
-                        assert!(
-                            known && (units || what.contains("lora_scalar")),
-                            "{what}: {text}"
-                        );
-                        continue;
-                    }
-                };
-                let steps: Vec<Vec<Vec<usize>>> = alone
-                    .iter()
-                    .map(|trainer| trainer.first_batches(20))
-                    .collect();
-                let batches = |step: usize| -> Vec<Vec<Vec<usize>>> {
-                    steps.iter().map(|of| vec![of[step].clone()]).collect()
-                };
-                let first = together.gradients(&batches(0)).unwrap();
-                for (trainer, ((found, _), rows)) in
-                    alone.iter().zip(first.into_iter().zip(batches(0)))
-                {
-                    let expected = values(trainer.gradient(&rows).unwrap().0);
-                    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-                    for (found, expected) in values(found).iter().zip(&expected) {
-                        let off = (found - expected).abs();
-                        assert!(
-                            off <= 1e-5 * largest,
-                            "{what}: gradient {found}, alone {expected}, of {largest}"
-                        );
-                    }
-                }
-                for step in 0..20 {
-                    let rates: Vec<f64> = specs
-                        .iter()
-                        .map(|spec| spec.optimizer.rate(step, 20))
-                        .collect();
-                    let results = together.step(&batches(step), &rates).unwrap();
-                    for ((trainer, result), (rows, rate)) in alone
-                        .iter_mut()
-                        .zip(results)
-                        .zip(batches(step).into_iter().zip(rates))
-                    {
-                        let expected = values(trainer.step(&rows, rate).unwrap().loss)[0];
-                        let found = values(result.loss)[0];
-                        // A loss of almost 0 is a difference of numbers around 10: 1e-6 is f32's own.
-                        assert!(
-                            (found - expected).abs() <= 1e-3 * expected.abs() + 1e-6,
-                            "{what}, step {step}: loss {found}, alone {expected}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Eight thetas in one pass against eight steps one after the other, where a model is in the
-/// store: prints the ratio, which docs/results.md states.
-#[test]
-#[ignore = "a measurement: needs MiniLM-L6 in the store and a quiet machine"]
-fn the_throughput_of_eight_thetas() {
-    let home = std::env::var_os("APET_HOME").unwrap();
-    let folder = Path::new(&home).join("models/minilm-l6");
-    let read = |file: &str| std::fs::read(folder.join(file)).unwrap();
-    let weights = read("model.safetensors");
-    let file = "model.safetensors".to_owned();
-    let weights = Safetensors::open(&file, [(file.clone(), &weights[..])]).unwrap();
-    let files = PlmFiles {
-        name: "minilm-l6",
-        config: &String::from_utf8(read("config.json")).unwrap(),
-        tokenizer: &read("tokenizer.json"),
-        weights: &weights,
-    };
-    let plm = Plm::load(files, Dtype::F32, &Device::flex()).unwrap();
-    let mut task = task();
-    for row in &mut task.train {
-        row.text = "good and warm and ".repeat(20);
-    }
-    for method in [
-        apet(10_000, Select::Element),
-        Method::lora(),
-        Method::Bitfit {},
-        Method::adapter(),
-    ] {
-        let mut trainers: Vec<Trainer<'_>> = (0..8)
-            .map(|seed| {
-                let mut spec = run_spec(method.clone());
-                spec.task.max_length = 64;
-                spec.seeds = Seeds::all(seed);
-                Trainer::new(&plm, &task, &spec, None).unwrap()
-            })
-            .collect();
-        let rows: Vec<Vec<Vec<usize>>> = (0..8).map(|_| vec![vec![0, 1, 2, 3]]).collect();
-        let seconds = |run: &mut dyn FnMut()| {
-            let begun = std::time::Instant::now();
-            run();
-            begun.elapsed().as_secs_f64()
-        };
-        let mut ratios = Vec::new();
-        for round in 0..6 {
-            let one_by_one = seconds(&mut || {
-                for trainer in &mut trainers {
-                    values(trainer.step(&rows[0], 1e-3).unwrap().loss);
-                }
-            });
-            let together = seconds(&mut || {
-                let mut together = Together::new(trainers.iter_mut().collect()).unwrap();
-                let results = together.step(&rows, &[1e-3; 8]).unwrap();
-                results
-                    .into_iter()
-                    .for_each(|result| drop(values(result.loss)));
-            });
-            if round > 0 {
-                ratios.push(one_by_one / together);
-                println!(
-                    "{}: {one_by_one:.3} s one by one, {together:.3} s together",
-                    method.label()
-                );
-            }
-        }
-        ratios.sort_by(f64::total_cmp);
-        println!(
-            "{}: {:.2} times the throughput ({:.2} to {:.2})",
-            method.label(),
-            ratios[2],
-            ratios[0],
-            ratios[4]
-        );
-    }
-}
-
-/// Every method's gradient on wgpu (Mesa's lavapipe here) equals the gradient on `cpu`, which is
-/// checked above.
 /// Trainers that work for another one, and the rows each was given.
 struct Crew<'a> {
     trainers: Vec<Trainer<'a>>,
@@ -1301,6 +1133,8 @@ fn blocks_made_again_give_the_same_gradient() {
     }
 }
 
+/// Every method's gradient on wgpu (Mesa's lavapipe here) equals the gradient on `cpu`, which is
+/// checked above.
 #[test]
 fn gradients_on_wgpu_are_those_of_the_processor() {
     let wgpu = Device::wgpu_options().init();

@@ -19,7 +19,6 @@ mod run;
 mod score;
 mod share;
 mod spent;
-mod together;
 mod trainer;
 
 pub use ask::{Asked, ask};
@@ -35,5 +34,4 @@ pub use run::{Outcome, RunInput, run, trainer};
 pub use score::{Prediction, Scores};
 pub use share::{Alone, Help, Helpers, Share};
 pub use spent::Spent;
-pub use together::Together;
 pub use trainer::{StepResult, TrainError, Trainer};
