@@ -118,7 +118,7 @@ function TrainFields() {
             label="Schedule"
             value={optimizer.schedule ?? "linear"}
             options={[
-              { value: "linear", title: "linear decay to 0" },
+              { value: "linear", title: "linear decay" },
               { value: "constant", title: "constant" },
             ]}
             onChange={(v) => change((s) => void (s.optimizer.schedule = v as "linear" | "constant"))}

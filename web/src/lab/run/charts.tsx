@@ -124,8 +124,8 @@ function Chart({ title, says, lines, data, show, tick, steps }: ChartProps) {
 const LOSS: Series[] = [{ label: "loss", color: "--series-1" }];
 const DEV: Series[] = [
   { label: "dev", color: "--series-1", points: true },
-  { label: "uniform guess", color: "--ink-2", dash: [2, 4] },
-  { label: "majority guess", color: "--series-2", dash: [6, 4] },
+  { label: "chance level", color: "--ink-2", dash: [2, 4] },
+  { label: "majority class", color: "--series-2", dash: [6, 4] },
 ];
 const FULL: Series = { label: "full tuning, best on dev", color: "--series-3", dash: [10, 4] };
 

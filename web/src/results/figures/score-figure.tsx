@@ -109,12 +109,12 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
   // If no power of ten is in range, use the counts.
   const ticks = powers.some((d) => d > zero) || positive.length === 0 ? powers : [...new Set([...powers, ...positive])];
   if (hasZero && zero < 1) ticks.unshift(zero);
-  const guesses = [
-    { y: uniform, text: "uniform guess", dy: 9 },
-    { y: majority === uniform ? null : majority, text: "majority guess", dy: -8 },
+  const levels = [
+    { y: uniform, text: "chance level", dy: 9 },
+    { y: majority === uniform ? null : majority, text: "majority class", dy: -8 },
   ].filter((g): g is { y: number; text: string; dy: number } => g.y !== null);
   const means = all.map((g) => g.mean);
-  const scores = [...all.flatMap((g) => [g.mean, g.low ?? g.mean, g.high ?? g.mean]), ...guesses.map((g) => g.y)];
+  const scores = [...all.flatMap((g) => [g.mean, g.low ?? g.mean, g.high ?? g.mean]), ...levels.map((g) => g.y)];
   // An interval of few seeds can exceed the range of a score; clip it. Only Matthews' correlation can be negative.
   const lowest = Math.max(Math.min(...scores), Math.min(0, ...means));
   const highest = Math.min(Math.max(...scores), 1);
@@ -147,8 +147,8 @@ function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: 
     },
     symbol: { domain: methods, legend: !among },
     marks: [
-      Plot.ruleY(guesses, { y: "y", stroke: "var(--ink-2)", strokeDasharray: "2,4" }),
-      ...guesses.map((g) =>
+      Plot.ruleY(levels, { y: "y", stroke: "var(--ink-2)", strokeDasharray: "2,4" }),
+      ...levels.map((g) =>
         Plot.text([g], { y: "y", text: "text", frameAnchor: "right", dy: g.dy, fill: "var(--ink-2)", fontSize: 11 }),
       ),
       Plot.ruleY(full, { y: "mean", stroke: "model", strokeOpacity: 0.6, strokeDasharray: "6,4" }),

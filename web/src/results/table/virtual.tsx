@@ -6,7 +6,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 /** Rows rendered beyond either edge. */
 const BEYOND = 12;
 /** The assumed height of a row in pixels, until one has been rendered. */
-const GUESS = 37;
+const ROW_HEIGHT = 37;
 
 interface TableProps<T> {
   label: string;
@@ -23,7 +23,7 @@ interface TableProps<T> {
 export function VirtualTable<T>({ label, head, width, items, draw }: TableProps<T>) {
   const scroller = useRef<HTMLDivElement>(null);
   const body = useRef<HTMLTableSectionElement>(null);
-  const [height, setHeight] = useState(GUESS);
+  const [height, setHeight] = useState(ROW_HEIGHT);
   const [view, setView] = useState({ top: 0, height: 600 });
 
   const look = () => {
