@@ -11,6 +11,9 @@ export const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
 export const list = (names: string[]) => and.format(names);
 export const score = (x: number | null | undefined) => (x == null ? "–" : percent(x));
 
+/** The message of anything that was thrown. */
+export const errorText = (error: unknown) => (error instanceof Error ? error.message : String(error));
+
 /** Two significant digits: 260, 0.023. */
 export const rough = (n: number) => String(Number(n.toPrecision(2)));
 export const share = (part: number, of: number) => (of > 0 ? `${rough((100 * part) / of)} %` : "–");

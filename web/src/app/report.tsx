@@ -1,5 +1,6 @@
 // A report: a study's runs in a single file, with the page's table, figures and claims.
 
+import { errorText } from "../format";
 import { render } from "preact";
 import { Claims } from "../results/figures/claims";
 import { Messages } from "./messages";
@@ -56,7 +57,7 @@ async function start(): Promise<void> {
   try {
     addRecord("the study", await unpacked(study.records));
   } catch (error) {
-    tell(`The report's records cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    tell(`The report's records cannot be read: ${errorText(error)}`);
   }
 }
 

@@ -1,5 +1,6 @@
 // Deletes runs after a delay in which it can be undone, even if the page is closed during the delay.
 
+import { keep, kept } from "../storage/local";
 import * as store from "../storage/runs";
 import { deleted, refresh, records } from "./records";
 import type { Row } from "../wasm/view";
@@ -47,22 +48,9 @@ interface Pending {
 }
 const PENDING = "apet-deleting";
 
-function remember(pending: Pending | undefined): void {
-  try {
-    if (pending) localStorage.setItem(PENDING, JSON.stringify(pending));
-    else localStorage.removeItem(PENDING);
-  } catch {
-    // Then the run reappears, and can be deleted again.
-  }
-}
+const remember = (pending: Pending | undefined): void => keep(PENDING, pending);
 
-function remembered(): Pending | undefined {
-  try {
-    return JSON.parse(localStorage.getItem(PENDING) ?? "null") ?? undefined;
-  } catch {
-    return undefined;
-  }
-}
+const remembered = () => kept(PENDING) as Pending | undefined;
 
 // After leaving the page it can no longer be undone.
 addEventListener("pagehide", () => {

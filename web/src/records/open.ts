@@ -1,5 +1,6 @@
 // Opens records from this browser, from files and from addresses.
 
+import { errorText } from "../format";
 import * as store from "../storage/runs";
 import { openArchive } from "./archive";
 import { finishDelete, finishEarlierDelete } from "./deletion";
@@ -36,7 +37,7 @@ async function addTable(file: File): Promise<void> {
     const { rowsOf } = await import("./parquet");
     addRecord(file.name, await rowsOf(file));
   } catch (error) {
-    tell(`${file.name}: cannot be read as Parquet (${error instanceof Error ? error.message : String(error)}).`);
+    tell(`${file.name}: cannot be read as Parquet (${errorText(error)}).`);
   }
 }
 
@@ -47,7 +48,7 @@ export async function addAddress(address: string): Promise<boolean> {
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return addRecord(address, await response.text());
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorText(error);
     tell(`${address}: ${why}; the page can open records from its own server and from the Hugging Face hub.`);
     return false;
   }

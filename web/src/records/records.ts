@@ -1,5 +1,6 @@
 // The records on the page: from this tab, from the server and from opened files.
 
+import { errorText } from "../format";
 import { computed, signal } from "@preact/signals";
 import { readLine } from "../spec";
 import { openRecords, type Experiment, type Records, type Row } from "../wasm/view";
@@ -33,7 +34,7 @@ export async function startRecords(): Promise<void> {
     view = records;
     presets.value = offered;
   } catch (error) {
-    tell(error instanceof Error ? error.message : String(error));
+    tell(errorText(error));
     return;
   }
   const waiting = early;
@@ -55,7 +56,7 @@ export function addRecord(source: string, text: string, name = source === "tab" 
     refreshSoon();
     return true;
   } catch (error) {
-    tell(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    tell(`${name}: ${errorText(error)}`);
     return false;
   }
 }

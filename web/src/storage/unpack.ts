@@ -1,5 +1,6 @@
 // Reads files from a zip archive, which is held in memory as a whole.
 
+import { errorText } from "../format";
 import { unzipSync } from "fflate";
 
 const LARGEST_ARCHIVE = 1e9;
@@ -14,6 +15,6 @@ export async function unpack(file: File, wanted: RegExp): Promise<Record<string,
   try {
     return unzipSync(new Uint8Array(await file.arrayBuffer()), { filter: belongs }) as Record<string, Uint8Array<ArrayBuffer>>;
   } catch (error) {
-    throw new Error(`${file.name}: cannot be unpacked (${error instanceof Error ? error.message : String(error)}).`);
+    throw new Error(`${file.name}: cannot be unpacked (${errorText(error)}).`);
   }
 }

@@ -1,6 +1,7 @@
 // How a run's Worker gets a part of each gradient from another Worker: one request at a time, over a port
 // between the two, so that the page is not involved.
 
+import { errorText } from "../format";
 import type { ShardGradient, GradientRequest, GradientWorker, Lab } from "./protocol";
 
 type GradientReply = ShardGradient | { error: string };
@@ -36,7 +37,7 @@ export async function serveGradients(lab: Lab, spec: string, port: MessagePort):
       return received.length > 0 ? Promise.resolve(received.shift()) : new Promise((resolve) => (take = resolve));
     });
   } catch (error) {
-    port.postMessage({ error: error instanceof Error ? error.message : String(error) } satisfies GradientReply);
+    port.postMessage({ error: errorText(error) } satisfies GradientReply);
     throw error;
   } finally {
     port.close();

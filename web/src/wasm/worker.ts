@@ -2,6 +2,7 @@
 // It is disposable: after a fault the page ends it and starts another.
 
 /// <reference lib="webworker" />
+import { errorText } from "../format";
 import { gradientWorker, release, serveGradients } from "./gradient-port";
 import { readSource } from "../storage/download";
 import { downloadModel } from "../storage/model-download";
@@ -114,9 +115,9 @@ function isFault(error: unknown): boolean {
   return error instanceof Error && "recoverable" in error && error.recoverable === true;
 }
 
-function sentence(error: unknown): string {
+function faultText(error: unknown): string {
   if (error instanceof WebAssembly.RuntimeError) return `The WebAssembly of the Lab trapped (${error.message}).`;
-  return error instanceof Error ? error.message : String(error);
+  return errorText(error);
 }
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
@@ -124,13 +125,13 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     const handler = handlers[data.call] as (...args: unknown[]) => unknown;
     say({ id: data.id, value: await handler(...data.args) });
   } catch (error) {
-    say({ id: data.id, error: sentence(error), fault: isFault(error) });
+    say({ id: data.id, error: faultText(error), fault: isFault(error) });
   }
 };
 
 // A panic inside one of the wasm's futures settles no promise; it arrives here.
-self.addEventListener("error", (e) => say({ fault: sentence(e.error ?? e.message) }));
-self.addEventListener("unhandledrejection", (e) => say({ fault: sentence(e.reason) }));
+self.addEventListener("error", (e) => say({ fault: faultText(e.error ?? e.message) }));
+self.addEventListener("unhandledrejection", (e) => say({ fault: faultText(e.reason) }));
 
 // The Worker holds the lock of its name for as long as it lives: the page waits for that lock, and
 // so notices a crash that sends no event.

@@ -1,5 +1,6 @@
 // Initialises a run from saved weights: a theta file or a peft adapter, kept in this browser.
 
+import { errorText } from "../../format";
 import { useRef } from "preact/hooks";
 import { go } from "../../route";
 import { adopt, change, spec } from "../choices";
@@ -57,7 +58,7 @@ export async function takeInitFiles(files: File[], folder = ""): Promise<boolean
     // An adapter names its model as on the hub; it is applied to the form's model.
     if (adapter) adopt(await startWithAdapter(JSON.stringify(spec.value), adapter.name, adapter.config, adapter.weights));
   } catch (error) {
-    problem.value = error instanceof Error ? error.message : String(error);
+    problem.value = errorText(error);
   }
   go("lab");
   return true;

@@ -1,7 +1,7 @@
 // Adds models from the hub or a folder, and lists the models kept in this browser.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { megabytes } from "../../format";
+import { errorText, megabytes } from "../../format";
 import { addAddress, addFiles, keptModels, removeKeptModel, type KeptModel } from "../../storage/own-models";
 import { requested, change, spec } from "../choices";
 import { Field } from "./fields";
@@ -49,7 +49,7 @@ function AddressField({ close }: { close(): void }) {
       take(addAddress(typed));
       close();
     } catch (error) {
-      setWrong(error instanceof Error ? error.message : String(error));
+      setWrong(errorText(error));
     }
   };
   return (

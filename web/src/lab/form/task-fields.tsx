@@ -1,5 +1,6 @@
 // The data: a task of the host, or the user's files.
 
+import { errorText } from "../../format";
 import { useRef } from "preact/hooks";
 import { tasks } from "../../storage/catalogue";
 import type { TaskSpec } from "../../spec";
@@ -116,7 +117,7 @@ export async function takeOwnFiles(files: File[]): Promise<void> {
     problem.value = unfit.value = "";
     chooseTask(task.name);
   } catch (error) {
-    problem.value = error instanceof Error ? error.message : String(error);
+    problem.value = errorText(error);
   }
 }
 

@@ -1,7 +1,7 @@
 // Try it: the predictions of this tab's runs for the user's text, side by side.
 
 import { computed, effect, signal } from "@preact/signals";
-import { count, methodTitle, percent } from "../../format";
+import { count, errorText, methodTitle, percent } from "../../format";
 import { records, rows } from "../../records/records";
 import type { Row } from "../../wasm/view";
 import { readLine } from "../../spec";
@@ -70,7 +70,7 @@ async function askAll(runs: Row[]): Promise<void> {
       const of = records()?.spec(row.key) ?? "{}";
       answer = await ask(of, bytes, text.value, hasPair() ? pair.value : undefined);
     } catch (error) {
-      answer = error instanceof Error ? error.message : String(error);
+      answer = errorText(error);
     }
     answers.value = new Map([...answers.value, [row.key, answer]]);
   }

@@ -1,5 +1,6 @@
 // The main Worker: loads what a spec needs, one job after another.
 
+import { errorText } from "../../format";
 import { effect } from "@preact/signals";
 import type { ModelInfo, Spec } from "../../spec";
 import { findKeptModels, offered } from "../../storage/own-models";
@@ -22,8 +23,6 @@ import {
 import { loadDevice, loadTask, type WorkerHandle } from "./worker-handle";
 import { dismissWorkers } from "./worker-pool";
 
-export const sentence = (error: unknown) => (error instanceof Error ? error.message : String(error));
-
 let main: WorkerHandle | undefined;
 
 /** The main Worker; a new one if the last was lost. */
@@ -43,7 +42,7 @@ export async function findWebgpu(): Promise<void> {
   try {
     webgpu.value = await worker().session.call("status");
   } catch (error) {
-    unfit.value = sentence(error);
+    unfit.value = errorText(error);
   }
 }
 
@@ -73,7 +72,7 @@ export function prepare(spec: Spec, device: DeviceName): Promise<void> {
       await load(spec, device);
       if (mine === latest) unfit.value = "";
     } catch (error) {
-      if (mine === latest && held.value !== spec.model) unfit.value = sentence(error);
+      if (mine === latest && held.value !== spec.model) unfit.value = errorText(error);
     } finally {
       progress.value = "";
       if (phase.value === "preparing") phase.value = "idle";

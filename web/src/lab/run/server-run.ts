@@ -1,11 +1,13 @@
 // Runs on the serving machine, if `apet serve --allow-runs` lets the page start them: they train natively,
 // and the page follows their records.
 
+import { errorText } from "../../format";
 import { signal } from "@preact/signals";
 import { address } from "../../storage/catalogue";
 import { addRecord, SERVER } from "../../records/records";
 import type { Spec } from "../../spec";
 import { begin } from "./live";
+import { keep, kept } from "../../storage/local";
 import { ownTasks } from "../../storage/own-tasks";
 import { busy, phase, problem, progress } from "./state";
 
@@ -44,14 +46,7 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
 /** The key under which the followed run survives a reload. */
 const KEPT = "apet-there";
 
-function keep(job: Job | undefined): void {
-  try {
-    if (job) sessionStorage.setItem(KEPT, JSON.stringify(job));
-    else sessionStorage.removeItem(KEPT);
-  } catch {
-    // Then a reload loses it; its record is in Results.
-  }
-}
+const rememberJob = (job: Job | undefined): void => keep(KEPT, job, "sessionStorage");
 
 /** Starts a run of a spec on the server, and follows it to its end. */
 export async function trainOnServer(spec: Spec, device: string): Promise<void> {
@@ -65,11 +60,11 @@ export async function trainOnServer(spec: Spec, device: string): Promise<void> {
 /** Resumes following a run after a reload, if the server still has it. */
 export async function findServerRun(): Promise<void> {
   try {
-    const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null") as Job | null;
-    if (!kept || busy.value) return;
+    const followed = kept(KEPT, "sessionStorage") as Job | undefined;
+    if (!followed || busy.value) return;
     const jobs = await ask<Job[]>("api/runs");
-    const mine = jobs.findLast((j) => j.run === kept.run && j.device === kept.device && j.place !== "ended");
-    if (!mine || busy.value) return keep(undefined);
+    const mine = jobs.findLast((j) => j.run === followed.run && j.device === followed.device && j.place !== "ended");
+    if (!mine || busy.value) return rememberJob(undefined);
     serverDevice.value = mine.device;
     await watch(() => Promise.resolve(mine));
   } catch {
@@ -98,7 +93,7 @@ async function watch(start: () => Promise<Job>): Promise<void> {
   try {
     let now = (job.value = await start());
     const { device } = now;
-    keep(now);
+    rememberJob(now);
     let shown = "";
     for (;;) {
       const jobs = await serverJobs();
@@ -117,9 +112,9 @@ async function watch(start: () => Promise<Job>): Promise<void> {
       await new Promise((done) => setTimeout(done, LOOK_MS));
     }
   } catch (error) {
-    problem.value = error instanceof Error ? error.message : String(error);
+    problem.value = errorText(error);
   } finally {
-    keep(undefined);
+    rememberJob(undefined);
     job.value = undefined;
     phase.value = "idle";
     progress.value = "";
@@ -143,6 +138,6 @@ export async function stopOnServer(): Promise<void> {
   phase.value = "stopping";
   const { run, device } = job.value;
   await ask("api/runs/stop", { run, device }).catch((error: unknown) => {
-    problem.value = error instanceof Error ? error.message : String(error);
+    problem.value = errorText(error);
   });
 }

@@ -1,6 +1,7 @@
 // The measured training speed of this browser's devices, from which a run's time is estimated. Unknown before the first run.
 
 import { signal } from "@preact/signals";
+import { keep, kept } from "../../storage/local";
 
 const KEY = "apet-speed";
 
@@ -11,19 +12,10 @@ export const speeds = signal<Record<string, number>>(read());
 export function learn(device: string, operations: number, seconds: number): void {
   if (!(operations > 0 && seconds > 0.2)) return; // too short to measure
   speeds.value = { ...speeds.value, [device]: operations / seconds };
-  try {
-    localStorage.setItem(KEY, JSON.stringify(speeds.value));
-  } catch {
-    // It is lost when the page is closed.
-  }
+  keep(KEY, speeds.value);
 }
 
 function read(): Record<string, number> {
-  try {
-    const found: unknown = JSON.parse(localStorage.getItem(KEY) ?? "{}");
-    const known = Object.entries(found as Record<string, unknown>).filter(([, s]) => typeof s === "number" && s > 0);
-    return Object.fromEntries(known) as Record<string, number>;
-  } catch {
-    return {};
-  }
+  const found = Object.entries((kept(KEY) ?? {}) as Record<string, unknown>);
+  return Object.fromEntries(found.filter(([, s]) => typeof s === "number" && s > 0)) as Record<string, number>;
 }

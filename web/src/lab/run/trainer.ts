@@ -2,12 +2,13 @@
 
 import { finishDelete } from "../../records/deletion";
 import { addRecord, refresh } from "../../records/records";
+import { errorText } from "../../format";
 import type { Spec } from "../../spec";
 import * as store from "../../storage/runs";
 import type { DeviceName } from "../../wasm/protocol";
 import { Fault } from "../../wasm/session";
 import { begin, currentRun, live, liveText } from "./live";
-import { endWorker, keepDownload, load, prepared, sentence, supersede, tellWorker, worker } from "./main-worker";
+import { endWorker, keepDownload, load, prepared, supersede, tellWorker, worker } from "./main-worker";
 import { stepCount } from "./run-events";
 import { learn } from "./speed";
 import { held, notice, phase, plan, problem, progress, unfit } from "./state";
@@ -71,7 +72,7 @@ export async function train(spec: Spec, device: DeviceName, resumed?: ResumedRun
       }
     }
   } catch (error) {
-    if (!stopWanted() && held.value !== spec.model) problem.value = sentence(error);
+    if (!stopWanted() && held.value !== spec.model) problem.value = errorText(error);
   } finally {
     // First, so that a finished run is never shown as interrupted.
     await keepRecord();

@@ -1,5 +1,6 @@
 // A run's theta: saves it, also as a peft adapter, and initialises another run from it.
 
+import { errorText } from "../../format";
 import { strToU8, zipSync, type Zippable } from "fflate";
 import { useEffect, useState } from "preact/hooks";
 import { thetaOf } from "../../records/archive";
@@ -23,7 +24,7 @@ export function Theta({ row, close }: { row: Row; close(): void }) {
   // An archive that is opened later may contain it.
   useEffect(() => void thetaOf(row).then(setTheta), [row.key, row.source, edition.value]);
   if (!theta) return null;
-  const showError = (error: unknown) => setWord(error instanceof Error ? error.message : String(error));
+  const showError = (error: unknown) => setWord(errorText(error));
   const bytes = async () => new Uint8Array(await theta.arrayBuffer());
   const adapter = async () => {
     setWord(`Loading ${row.model}…`);

@@ -5,6 +5,7 @@ import { inAddress } from "../../route";
 import { COLUMNS, type Column } from "./columns";
 import { parse, type Test } from "./filter";
 import { deleted, edition, rows } from "../../records/records";
+import { keep, kept } from "../../storage/local";
 import type { By, Row } from "../../wasm/view";
 
 /** The text of the filter. */
@@ -88,20 +89,12 @@ export function mark(key: string, change: Mark): void {
   const next = { ...marks.value[key], ...change };
   const { [key]: _, ...others } = marks.value;
   marks.value = next.name || next.pinned ? { ...others, [key]: next } : others;
-  try {
-    localStorage.setItem(MARKS, JSON.stringify(marks.value));
-  } catch {
-    // They are lost when the page is closed.
-  }
+  keep(MARKS, marks.value);
 }
 
 function readMarks(): Record<string, Mark> {
-  try {
-    const read: unknown = JSON.parse(localStorage.getItem(MARKS) ?? "{}");
-    return typeof read === "object" && read !== null ? (read as Record<string, Mark>) : {};
-  } catch {
-    return {};
-  }
+  const read = kept(MARKS);
+  return typeof read === "object" && read !== null ? (read as Record<string, Mark>) : {};
 }
 
 /** The name of a run: the user's, or its id. */
