@@ -18,7 +18,7 @@ use apet_record::{
 };
 use apet_tasks::{Answer, Example, Task};
 use apet_theta::{ALL, AttachPoint, Layout, Leaves, Structure, Theta, Weight};
-use apet_train::{Help, Helpers, Share, Trainer};
+use apet_train::{GradientWorkers, Shard, ShardGradient, Trainer};
 use burn::{
     Tensor,
     tensor::{DType, Device, TensorData},
@@ -1001,24 +1001,24 @@ fn groups_of_weights_have_their_own_settings() {
 struct Crew<'a> {
     trainers: Vec<Trainer<'a>>,
     values: Vec<f32>,
-    shares: Vec<Vec<Share>>,
+    shards: Vec<Vec<Shard>>,
 }
 
-impl Helpers for Crew<'_> {
+impl GradientWorkers for Crew<'_> {
     fn count(&self) -> usize {
         self.trainers.len()
     }
 
-    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
+    fn send(&mut self, values: &[f32], shards: Vec<Vec<Shard>>) -> Result<(), String> {
         self.values = values.to_vec();
-        self.shares = shares;
+        self.shards = shards;
         Ok(())
     }
 
-    async fn answers(&mut self) -> Result<Vec<Help>, String> {
+    async fn receive(&mut self) -> Result<Vec<ShardGradient>, String> {
         let mut answers = Vec::new();
-        for (trainer, shares) in self.trainers.iter_mut().zip(&self.shares) {
-            let answer = trainer.help(self.values.clone(), shares).await;
+        for (trainer, shards) in self.trainers.iter_mut().zip(&self.shards) {
+            let answer = trainer.shard_gradient(self.values.clone(), shards).await;
             answers.push(answer.map_err(|e| e.to_string())?);
         }
         Ok(answers)
@@ -1045,15 +1045,15 @@ fn a_shared_gradient_is_the_gradient() {
             let mut crew = Crew {
                 trainers: vec![new(), new()],
                 values: Vec::new(),
-                shares: Vec::new(),
+                shards: Vec::new(),
             };
             let batches = [vec![0, 1, 2, 3], vec![4, 5]];
             let (expected, loss) = alone.gradient(&batches).unwrap();
             let (found, shared) = block_on(alone.gradient_with(&mut crew, &batches)).unwrap();
             let rows: Vec<Vec<Vec<usize>>> = crew
-                .shares
+                .shards
                 .iter()
-                .map(|shares| shares.iter().map(|share| share.rows.clone()).collect())
+                .map(|shards| shards.iter().map(|share| share.rows.clone()).collect())
                 .collect();
             assert_eq!(rows, [vec![vec![0]], vec![vec![1], vec![4]]], "{what}");
             let (loss, shared) = (values(loss)[0], values(shared)[0]);
@@ -1070,7 +1070,7 @@ fn a_shared_gradient_is_the_gradient() {
                     "{what}: {found}, {expected} of {largest}"
                 );
             }
-            let other = crew.trainers[0].help(vec![0.0; 3], &[]);
+            let other = crew.trainers[0].shard_gradient(vec![0.0; 3], &[]);
             let refused = block_on(other).unwrap_err().to_string();
             assert!(refused.contains("3 values of"), "{refused}");
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use apet_plm::{Plm, PlmFiles, Random};
 use apet_record::RunSpec;
 use apet_store::{Store, weights};
-use apet_train::{Alone, Part, Trainer, measure, random_rows};
+use apet_train::{NoWorkers, Part, Trainer, measure, random_rows};
 use futures_lite::future::block_on;
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -92,7 +92,13 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
         Part::Step => peak = peak.max(memory::peak()),
         _ => held = memory::watch(),
     };
-    let measured = block_on(measure(&mut trainer, &mut Alone, args.warmup, now, done))?;
+    let measured = block_on(measure(
+        &mut trainer,
+        &mut NoWorkers,
+        args.warmup,
+        now,
+        done,
+    ))?;
 
     let theta = trainer.theta().info();
     let tokens = spec.train.batch_size * spec.task.max_length;

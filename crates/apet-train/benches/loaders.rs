@@ -1,6 +1,6 @@
 //! Micro-benchmarks of what stands before the first step: a checkpoint of MiniLM-L6's size, a
 //! task's rows, tokens, and a batch. `cargo bench --profile release --workspace --exclude apet-web
-//! --exclude apet-view --exclude xtask --bench loaders`, which shares the build of the tests.
+//! --exclude apet-view --exclude xtask --bench loaders`, which shards the build of the tests.
 
 use apet_plm::{Dtype, Plm, PlmFiles, Safetensors};
 use apet_record::{Stream, TaskSpec};

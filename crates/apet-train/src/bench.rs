@@ -4,7 +4,7 @@ use apet_plm::{Encoded, Plm};
 use apet_record::{RunSpec, Stream};
 use serde::Serialize;
 
-use crate::{Helpers, TrainError, Trainer, trainer::read};
+use crate::{GradientWorkers, TrainError, Trainer, trainer::read};
 
 /// Milliseconds of the same work, done several times, and what the losses were.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -41,9 +41,9 @@ pub enum Part {
 ///
 /// # Errors
 /// When the device fails.
-pub async fn measure<H: Helpers>(
+pub async fn measure<H: GradientWorkers>(
     trainer: &mut Trainer<'_>,
-    helpers: &mut H,
+    workers: &mut H,
     warmup: usize,
     now: impl Fn() -> f64,
     mut done: impl FnMut(Part),
@@ -54,7 +54,7 @@ pub async fn measure<H: Helpers>(
     let mut found = Measured::default();
     for number in 0..warmup.max(1) {
         let begun = now();
-        let loss = trainer.step_with(helpers, &batch, rate).await?.loss;
+        let loss = trainer.step_with(workers, &batch, rate).await?.loss;
         found.losses.extend(read(loss).await?);
         if number == 0 {
             found.first_step_ms = now() - begun;
@@ -67,12 +67,12 @@ pub async fn measure<H: Helpers>(
         found.forward_ms.push(now() - begun);
         done(Part::Forward);
         let begun = now();
-        let (gradient, _) = trainer.gradient_with(helpers, &batch).await?;
+        let (gradient, _) = trainer.gradient_with(workers, &batch).await?;
         read(gradient.slice(0..1)).await?;
         found.gradient_ms.push(now() - begun);
         done(Part::Gradient);
         let begun = now();
-        let loss = trainer.step_with(helpers, &batch, rate).await?.loss;
+        let loss = trainer.step_with(workers, &batch, rate).await?.loss;
         found.losses.extend(read(loss).await?);
         found.step_ms.push(now() - begun);
         done(Part::Step);

@@ -2,7 +2,7 @@
 
 use apet_record::Line;
 
-use crate::{Helpers, Spent};
+use crate::{GradientWorkers, StepTimings};
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Control {
     async_fn_in_trait,
     reason = "a run stays on one thread or event loop: cubecl orders GPU work by thread"
 )]
-pub trait Host: Helpers {
+pub trait Host: GradientWorkers {
     /// Milliseconds since any fixed moment.
     fn now(&self) -> f64;
 
@@ -41,13 +41,13 @@ pub trait Host: Helpers {
         None
     }
 
-    /// A clock for [`Host::spent`], in milliseconds; one that stands still where nobody asks.
+    /// A clock for [`Host::timings`], in milliseconds. The default never advances.
     fn clock(&self) -> fn() -> f64 {
         || 0.0
     }
 
-    /// What the steps since the last call spent their time with.
-    fn spent(&mut self, _spent: Spent) {}
+    /// Receives the wall time, by phase, of the steps since the last call.
+    fn timings(&mut self, _spent: StepTimings) {}
 
     /// Says what is being done, for a line that is overwritten.
     fn progress(&mut self, _what: &str) {}

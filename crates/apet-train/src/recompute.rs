@@ -7,7 +7,7 @@ use apet_record::Objective;
 use apet_theta::{Partial, Tuned};
 use burn::{Tensor, tensor::Gradients};
 
-use crate::{TrainError, Trainer, spent::Doing};
+use crate::{TrainError, Trainer, timings::StepPhase};
 
 /// Rows on their way through the model.
 enum Way<'a> {
@@ -46,7 +46,7 @@ impl Trainer<'_> {
             flow = pass.piece(number, Some(flow), &frozen);
         }
 
-        self.watch.did(Doing::Forward);
+        self.stopwatch.lap(StepPhase::Forward);
         let leaves = self.theta.leaves();
         let tap = self.theta.tap(&leaves);
         let mut partial = Partial::default();

@@ -15,7 +15,7 @@ use crate::{
     Control, Host, Scores, StepResult, TrainError, Trainer,
     checkpoint::{self, Progress, State},
     choose::choose,
-    spent::{Doing, Watch},
+    timings::{StepPhase, Stopwatch},
     trainer::read,
 };
 
@@ -85,7 +85,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
     };
     let mut trainer = Trainer::new(input.plm, input.task, spec, chosen.as_ref())?;
     begin(&mut trainer, input.start.as_deref())?;
-    trainer.watch = Watch::by(host.clock());
+    trainer.stopwatch = Stopwatch::new(host.clock());
     let mut recorder = Recorder::new(host, &trainer, &input)?;
     let mut progress = recorder.progress.clone();
     let begin = trainer.theta.values();
@@ -130,10 +130,10 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         let keep = evaluate || (every > 0 && step.is_multiple_of(every));
         if keep || pending.len() >= input.read_every {
             // A loss that is no number came from values that no checkpoint may keep.
-            trainer.watch.did(Doing::Other);
+            trainer.stopwatch.lap(StepPhase::Other);
             let finite = recorder.steps(std::mem::take(&mut pending)).await?;
-            trainer.watch.did(Doing::ReadBack);
-            recorder.host.spent(trainer.watch.take());
+            trainer.stopwatch.lap(StepPhase::ReadBack);
+            recorder.host.timings(trainer.stopwatch.take());
             if !finite {
                 status = Status::Diverged;
                 break;

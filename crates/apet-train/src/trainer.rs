@@ -10,9 +10,9 @@ use burn::{
 };
 
 use crate::{
-    AdamW, Share,
+    AdamW, Shard,
     rows::{Rows, words},
-    spent::{Doing, Watch},
+    timings::{StepPhase, Stopwatch},
 };
 
 /// A run that can not begin or go on, in one sentence.
@@ -62,7 +62,7 @@ pub struct Trainer<'a> {
     pub(crate) test: Rows,
     pub(crate) theta: Theta,
     pub(crate) optimizer: AdamW,
-    pub(crate) watch: Watch,
+    pub(crate) stopwatch: Stopwatch,
 }
 
 impl<'a> Trainer<'a> {
@@ -170,7 +170,7 @@ impl<'a> Trainer<'a> {
             optimizer: AdamW::new(&spec.optimizer, theta.weights(), plm.device()),
             theta,
             spec: spec.clone(),
-            watch: Watch::default(),
+            stopwatch: Stopwatch::default(),
         })
     }
 
@@ -207,7 +207,7 @@ impl<'a> Trainer<'a> {
         let grad_norm = self
             .theta
             .change(|values| optimizer.update(values, gradient, rate));
-        self.watch.did(Doing::Update);
+        self.stopwatch.lap(StepPhase::Update);
         StepResult {
             loss,
             grad_norm,
@@ -252,33 +252,33 @@ impl<'a> Trainer<'a> {
     /// When the model can not be asked for the rows' labels.
     pub fn gradient(&self, batches: &[Vec<usize>]) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let weight = 1.0 / batches.len() as f64;
-        let share = |rows: &Vec<usize>| Share {
+        let shard = |rows: &Vec<usize>| Shard {
             rows: rows.clone(),
             weight,
         };
-        self.gradient_of(&batches.iter().map(share).collect::<Vec<_>>())
+        self.gradient_of(&batches.iter().map(shard).collect::<Vec<_>>())
     }
 
-    /// Theta's gradient `[parameters]` and the loss `[1]`, sums over shares.
+    /// Theta's gradient `[parameters]` and the loss `[1]`, sums over shards.
     ///
     /// # Errors
     /// When the model can not be asked for the rows' labels.
     pub(crate) fn gradient_of(
         &self,
-        shares: &[Share],
+        shards: &[Shard],
     ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
-        for Share { rows, weight } in shares {
+        for Shard { rows, weight } in shards {
             let (gradient, loss) = if self.spec.train.gradient_checkpointing {
                 self.gradient_by_block(rows, *weight)?
             } else {
                 let leaves = self.theta.leaves();
                 let loss = self.loss(rows, &leaves)? * *weight;
-                self.watch.did(Doing::Forward);
+                self.stopwatch.lap(StepPhase::Forward);
                 let mut gradients = loss.backward();
                 (self.theta.gradient(&leaves, &mut gradients), loss.inner())
             };
-            self.watch.did(Doing::Backward);
+            self.stopwatch.lap(StepPhase::Backward);
             sum = Some(match sum {
                 None => (gradient, loss),
                 Some((g, l)) => (g + gradient, l + loss),

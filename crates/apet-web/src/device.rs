@@ -67,7 +67,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                         "WebGPU can not be opened: {e}; choose the device cpu"
                     ))
                 })?;
-            watch(&setup, lost.clone());
+            stopwatch(&setup, lost.clone());
             let (adapter, software) = describe(&setup.adapter.get_info()).await;
             apet_kernels::set_software_adapter(software);
             let limits = setup.device.limits();
@@ -91,7 +91,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
 }
 
 /// Notes when the device that burn computes on is lost: burn itself says so with a trap.
-fn watch(setup: &WgpuSetup, lost: Lost) {
+fn stopwatch(setup: &WgpuSetup, lost: Lost) {
     let note = move |reason, message| {
         if let Ok(mut lost) = lost.lock() {
             *lost = Some(format!("the GPU device was lost ({reason:?}) {message}"));

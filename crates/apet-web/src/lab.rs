@@ -7,7 +7,9 @@ use apet_plm::{Dtype, Encoded, Frozen, Plm};
 use apet_record::{RunSpec, SoftwareInfo, Status, TaskSpec, ThetaInfo, record_name};
 use apet_tasks::{SplitFile, SplitFiles, Task};
 use apet_theta::{Layout, Theta};
-use apet_train::{Helpers, Measured, Plan, RunInput, Share, TrainError, Trainer, ask, measure};
+use apet_train::{
+    GradientWorkers, Measured, Plan, RunInput, Shard, TrainError, Trainer, ask, measure,
+};
 use js_sys::{Array, Float32Array, Function, Promise, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -257,7 +259,7 @@ impl Lab {
 
     /// Runs a spec with the loaded model and task, from its last checkpoint if there is one.
     /// `on_event` gets `{line}` for each line of the record and `{progress}` meanwhile. Each of
-    /// `helpers` is a function that takes values of theta and shares to a promise of a gradient and its
+    /// `helpers` is a function that takes values of theta and shards to a promise of a gradient and its
     /// loss: what [`Lab::assist`] makes in another Worker.
     pub async fn run(
         &self,
@@ -332,7 +334,7 @@ impl Lab {
     }
 
     /// Helps another Worker with a run on the loaded model and task, or on rows as in [`Lab::bench`]. `next`
-    /// takes the last answer (nothing at first) to a promise of what is asked then, `{values, shares}`, or of
+    /// takes the last answer (nothing at first) to a promise of what is asked then, `{values, shards}`, or of
     /// nothing at the end.
     pub async fn assist(&self, spec: String, next: Function, rows: JsValue) -> Result<(), JsValue> {
         let spec = RunSpec::from_json(&spec).map_err(error)?;
@@ -353,9 +355,9 @@ impl Lab {
                 return Ok(());
             }
             let values = Reflect::get(&asked, &"values".into())?.dyn_into::<Float32Array>()?;
-            let shares = Reflect::get(&asked, &"shares".into())?;
-            let shares: Vec<Share> = serde_wasm_bindgen::from_value(shares).map_err(error)?;
-            let found = trainer.help(values.to_vec(), &shares).await;
+            let shards = Reflect::get(&asked, &"shards".into())?;
+            let shards: Vec<Shard> = serde_wasm_bindgen::from_value(shards).map_err(error)?;
+            let found = trainer.shard_gradient(values.to_vec(), &shards).await;
             answer = written(&found.map_err(error)?)?;
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use apet_record::{Line, RunRecord, RunSpec, TaskInfo, record_name};
-use apet_train::{Control, Help, Helpers, Host, Share, Spent};
+use apet_train::{Control, GradientWorkers, Host, Shard, ShardGradient, StepTimings};
 use burn::tensor::Device;
 use js_sys::{Function, Promise};
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub(crate) enum Asked {
 enum Event {
     Line(String),
     Progress(String),
-    Spent(Spent),
+    Spent(StepTimings),
 }
 
 /// The host of a run in the tab.
@@ -170,17 +170,17 @@ async fn wait(milliseconds: i32) {
     let _ = JsFuture::from(promise).await;
 }
 
-impl Helpers for Tab<'_> {
+impl GradientWorkers for Tab<'_> {
     fn count(&self) -> usize {
         self.crew.count()
     }
 
-    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
-        self.crew.ask(values, shares)
+    fn send(&mut self, values: &[f32], shards: Vec<Vec<Shard>>) -> Result<(), String> {
+        self.crew.send(values, shards)
     }
 
-    async fn answers(&mut self) -> Result<Vec<Help>, String> {
-        self.crew.answers().await
+    async fn receive(&mut self) -> Result<Vec<ShardGradient>, String> {
+        self.crew.receive().await
     }
 }
 
@@ -211,7 +211,7 @@ impl Host for Tab<'_> {
     }
 
     /// A module's memory never shrinks: its size is the most it was, since the Worker began; nor does what
-    /// a GPU's allocator has reserved. Helpers have their own.
+    /// a GPU's allocator has reserved. GradientWorkers have their own.
     fn peak_bytes(&self) -> Option<u64> {
         if let Some(device) = &self.gpu {
             return device.memory_pool_usage().map(|used| used.bytes_reserved);
@@ -225,8 +225,8 @@ impl Host for Tab<'_> {
         milliseconds
     }
 
-    fn spent(&mut self, spent: Spent) {
-        self.tell(&Event::Spent(spent));
+    fn timings(&mut self, timings: StepTimings) {
+        self.tell(&Event::Spent(timings));
     }
 
     fn progress(&mut self, what: &str) {

@@ -8,19 +8,19 @@ use anyhow::{Context, Result};
 use apet_record::RunSpec;
 use apet_store::Store;
 use apet_tasks::Task;
-use apet_train::{Help, Helpers, Share};
+use apet_train::{GradientWorkers, Shard, ShardGradient};
 use futures_lite::future::block_on;
 
 use crate::{device, model};
 
 /// What a helper is asked: values of theta, and rows.
-type Asked = (Vec<f32>, Vec<Share>);
+type Asked = (Vec<f32>, Vec<Shard>);
 
 /// A device that helps.
 struct Member {
     device: String,
     ask: Sender<Asked>,
-    answers: Receiver<Result<Help, String>>,
+    answers: Receiver<Result<ShardGradient, String>>,
 }
 
 /// The devices that help; none where a run has one device.
@@ -56,8 +56,8 @@ fn member(store: &Store, name: &str, task: &Task, spec: &RunSpec) -> Member {
     thread::spawn({
         let device = device.clone();
         move || {
-            let helped = help(&store, &device, &task, &spec, &asked, &answer);
-            if let Err(error) = helped {
+            let served = compute_shards(&store, &device, &task, &spec, &asked, &answer);
+            if let Err(error) = served {
                 answer.send(Err(format!("{error:#}"))).ok();
             }
         }
@@ -69,43 +69,43 @@ fn member(store: &Store, name: &str, task: &Task, spec: &RunSpec) -> Member {
     }
 }
 
-fn help(
+fn compute_shards(
     store: &Store,
     device: &str,
     task: &Task,
     spec: &RunSpec,
     asked: &Receiver<Asked>,
-    answer: &Sender<Result<Help, String>>,
+    answer: &Sender<Result<ShardGradient, String>>,
 ) -> Result<()> {
     let opened = device::open(device)?;
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let mut trainer = block_on(apet_train::trainer(&plm, task, spec))?;
-    let ready = Help {
+    let ready = ShardGradient {
         gradient: Vec::new(),
         loss: 0.0,
     };
     answer.send(Ok(ready)).ok();
-    while let Ok((values, shares)) = asked.recv() {
-        let found = block_on(trainer.help(values, &shares))?;
+    while let Ok((values, shards)) = asked.recv() {
+        let found = block_on(trainer.shard_gradient(values, &shards))?;
         answer.send(Ok(found)).ok();
     }
     Ok(())
 }
 
-impl Helpers for Crew {
+impl GradientWorkers for Crew {
     fn count(&self) -> usize {
         self.0.len()
     }
 
-    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
-        for (member, shares) in self.0.iter().zip(shares) {
-            let sent = member.ask.send((values.to_vec(), shares));
+    fn send(&mut self, values: &[f32], shards: Vec<Vec<Shard>>) -> Result<(), String> {
+        for (member, shards) in self.0.iter().zip(shards) {
+            let sent = member.ask.send((values.to_vec(), shards));
             sent.map_err(|_| gone(member))?;
         }
         Ok(())
     }
 
-    async fn answers(&mut self) -> Result<Vec<Help>, String> {
+    async fn receive(&mut self) -> Result<Vec<ShardGradient>, String> {
         let answer = |member: &Member| member.answers.recv().map_err(|_| gone(member))?;
         self.0.iter().map(answer).collect()
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use apet_record::Line;
 use apet_store::write_atomic;
-use apet_train::{Control, Help, Helpers, Host, Outcome, Share, TrainError};
+use apet_train::{Control, GradientWorkers, Host, Outcome, Shard, ShardGradient, TrainError};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -136,17 +136,17 @@ fn open_record(path: &Path, resuming: bool) -> Result<File> {
     Ok(file)
 }
 
-impl Helpers for Terminal {
+impl GradientWorkers for Terminal {
     fn count(&self) -> usize {
         self.crew.count()
     }
 
-    fn ask(&mut self, values: &[f32], shares: Vec<Vec<Share>>) -> Result<(), String> {
-        self.crew.ask(values, shares)
+    fn send(&mut self, values: &[f32], shards: Vec<Vec<Shard>>) -> Result<(), String> {
+        self.crew.send(values, shards)
     }
 
-    async fn answers(&mut self) -> Result<Vec<Help>, String> {
-        self.crew.answers().await
+    async fn receive(&mut self) -> Result<Vec<ShardGradient>, String> {
+        self.crew.receive().await
     }
 }
 
