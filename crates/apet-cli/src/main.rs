@@ -1,30 +1,29 @@
 //! The binary `apet`: tune a pretrained language model with few parameters.
+//!
+//! This file only dispatches. A module depends only on modules of a line below its own:
+//!
+//! ```text
+//! commands        one file a subcommand: options, output
+//! serve, studies  the page's server; many runs in a study's folder
+//! runner          one run: devices, models, options, the loop's host
+//! ```
 
-mod bench;
-mod convert;
-mod demo;
-mod device;
-mod export;
-mod fetch;
-mod forward;
-mod generate;
-mod import;
-mod memory;
-mod model;
-mod models;
-mod predict;
-mod pretrain;
-mod run;
+mod commands;
+mod runner;
 mod serve;
-mod signal;
-mod study;
-mod theta;
+mod studies;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use apet_store::Store;
 use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    bench, check, collect, convert, demo, devices, export, fetch, forward, gc, generate, import,
+    models, plan, predict, pretrain, report, retry, run, serve as serving, status, submit,
+};
+use crate::runner::memory;
 
 #[global_allocator]
 static ALLOCATOR: memory::Counted = memory::Counted;
@@ -51,19 +50,19 @@ enum Command {
     /// Run the scaling experiment on the models that come with apet, and say what it found
     Demo(demo::DemoArgs),
     /// Plan a study: a grid of runs, for any number of workers
-    Plan(study::PlanArgs),
+    Plan(plan::PlanArgs),
     /// Have a scheduler make a planned study's runs
-    Submit(study::SubmitArgs),
+    Submit(submit::SubmitArgs),
     /// Say how far a planned study is
-    Status(study::StatusArgs),
+    Status(status::StatusArgs),
     /// Write a study's runs as one table
-    Collect(study::CollectArgs),
+    Collect(collect::CollectArgs),
     /// Write what a study found: its scores, and what they say about the paper's claims
-    Report(study::ReportArgs),
+    Report(report::ReportArgs),
     /// Let a study's failed runs be made again
-    Retry(study::RetryArgs),
+    Retry(retry::RetryArgs),
     /// Remove what a study's workers left behind
-    Gc(study::GcArgs),
+    Gc(gc::GcArgs),
     /// Write a model's hidden states for texts
     Forward(forward::ForwardArgs),
     /// Go on with texts (BLOOM, Llama, T5)
@@ -83,17 +82,13 @@ enum Command {
     /// List the devices of this machine
     Devices,
     /// Compare every operation and gradient on a device with double precision
-    Check {
-        /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
-        #[arg(default_value = "cpu")]
-        device: String,
-    },
+    Check(check::CheckArgs),
     /// Serve the page, with the models, tasks and run records of the store
-    Serve(serve::ServeArgs),
+    Serve(serving::ServeArgs),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -102,25 +97,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn dispatch(command: Command) -> Result<()> {
     let store = Store::open()?;
     match command {
         Command::Fetch(args) => fetch::fetch(&store, &args),
         Command::Models(args) => models::models(&store, *args),
-        Command::Run(args) if args.print_spec => {
-            let spec = args.spec(args.start(&store)?.as_ref())?;
-            println!("{}", serde_json::to_string_pretty(&spec)?);
-            Ok(())
-        }
         Command::Run(args) => run::run(&store, &args),
         Command::Demo(args) => demo::demo(&store, &args),
-        Command::Plan(args) => study::plan(&store, &args),
-        Command::Submit(args) => study::submit(&store, &args),
-        Command::Status(args) => study::status(&args),
-        Command::Collect(args) => study::collect(&args),
-        Command::Report(args) => study::report(&args),
-        Command::Retry(args) => study::retry(&args),
-        Command::Gc(args) => study::gc(&args),
+        Command::Plan(args) => plan::plan(&store, &args),
+        Command::Submit(args) => submit::submit(&store, &args),
+        Command::Status(args) => status::status(&args),
+        Command::Collect(args) => collect::collect(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Retry(args) => retry::retry(&args),
+        Command::Gc(args) => gc::gc(&args),
         Command::Forward(args) => forward::forward(&store, &args),
         Command::Generate(args) => generate::generate(&store, &args),
         Command::Predict(args) => predict::predict(&store, &args),
@@ -130,10 +120,10 @@ fn run(command: Command) -> Result<()> {
         Command::Convert(args) => convert::convert(&args),
         Command::Bench(args) => bench::bench(&store, &args),
         Command::Devices => {
-            device::list();
+            devices::devices();
             Ok(())
         }
-        Command::Check { device } => device::check(&device),
-        Command::Serve(args) => serve::serve(store, args),
+        Command::Check(args) => check::check(&args),
+        Command::Serve(args) => serving::serve(store, args),
     }
 }

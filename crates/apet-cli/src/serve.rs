@@ -7,82 +7,39 @@ mod page;
 mod runs;
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use apet_store::{Store, builtin};
+use anyhow::{Context, Result};
+use apet_store::Store;
 use axum::{Router, middleware};
 
 use self::guard::Guard;
-use self::page::Page;
-use self::runs::Runs;
-use crate::device;
-
-/// What to serve, and to whom.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ServeArgs {
-    /// Port; 0 takes a free one
-    #[arg(long, default_value_t = 7878)]
-    port: u16,
-    /// Serve the page in this folder instead of the one inside the binary
-    #[arg(long, value_name = "DIR")]
-    page: Option<PathBuf>,
-    /// Address to listen on; others than this machine's own need --token
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    address: IpAddr,
-    /// Let in only who knows this secret (16 characters or more)
-    #[arg(long, env = "APET_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Let the page start runs on this machine's devices
-    #[arg(long)]
-    allow_runs: bool,
-}
-
-/// Shortest token that is taken.
-const TOKEN_LENGTH: usize = 16;
+pub(crate) use self::page::Page;
+pub(crate) use self::runs::Runs;
 
 /// Serves until the process is ended.
 ///
 /// # Errors
-/// When the address can not be listened on, or is open to others without a token.
-pub(crate) fn serve(store: Store, args: ServeArgs) -> Result<()> {
-    ensure!(
-        args.token.is_some() || args.address.is_loopback(),
-        "--address {}: other machines could read the store; give --token SECRET too",
-        args.address
-    );
-    if let Some(token) = &args.token {
-        let plain = token
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        ensure!(
-            token.len() >= TOKEN_LENGTH && plain,
-            "--token: expected {TOKEN_LENGTH} or more letters, digits, \"-\" and \"_\""
-        );
-    }
-    let page = match args.page {
-        Some(folder) => Page::folder(folder)?,
-        None => Page::embedded(),
-    };
-    builtin::provide(&store, |_| true)?;
-    let runs = match args.allow_runs {
-        true => Some(Runs::start(&store, device::names())?),
-        false => None,
-    };
-    let asked = SocketAddr::new(args.address, args.port);
+/// When the address cannot be listened on.
+pub(crate) fn serve(
+    store: Store,
+    page: Page,
+    address: SocketAddr,
+    token: Option<String>,
+    runs: Option<Arc<Runs>>,
+) -> Result<()> {
     // One thread: what is served is small, and file reads go to threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(asked)
+        let listener = tokio::net::TcpListener::bind(address)
             .await
-            .with_context(|| format!("{asked} can not be listened on; give another --port"))?;
+            .with_context(|| format!("{address} can not be listened on; give another --port"))?;
         let address = listener.local_addr()?;
-        announce(address, args.token.as_deref())?;
-        let guard = Guard::new(address, args.token);
+        announce(address, token.as_deref())?;
+        let guard = Guard::new(address, token);
         let app = app(store, page, guard, runs);
         Ok(axum::serve(listener, app).await?)
     })

@@ -14,7 +14,7 @@ const ABSENT: &str = "this apet was built without the page; build it with: cargo
 
 /// Where the page is.
 #[derive(Debug)]
-pub(super) enum Page {
+pub(crate) enum Page {
     /// In the binary.
     Embedded,
     /// In a folder.
@@ -23,7 +23,7 @@ pub(super) enum Page {
 
 impl Page {
     /// The page in the binary.
-    pub(super) fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         Self::Embedded
     }
 
@@ -31,7 +31,7 @@ impl Page {
     ///
     /// # Errors
     /// When there is no index.html.
-    pub(super) fn folder(folder: PathBuf) -> Result<Self> {
+    pub(crate) fn folder(folder: PathBuf) -> Result<Self> {
         let index = folder.join("index.html");
         ensure!(
             index.is_file(),
@@ -42,7 +42,7 @@ impl Page {
     }
 
     /// What answers a request for a part of the page.
-    pub(super) fn service(self) -> Router {
+    pub(crate) fn service(self) -> Router {
         match self {
             Self::Embedded => Router::new().fallback(embedded),
             Self::Folder(folder) => Router::new().fallback_service(ServeDir::new(folder)),

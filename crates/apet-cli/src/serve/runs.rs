@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get, routing::post};
 use serde::{Deserialize, Serialize};
 
-use crate::signal::terminate;
+use crate::runner::signal::terminate;
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +48,7 @@ struct Job {
 
 /// The queues.
 #[derive(Debug)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     store: Store,
     jobs: Mutex<Vec<Job>>,
     queues: BTreeMap<String, mpsc::Sender<usize>>,
@@ -59,7 +59,7 @@ impl Runs {
     ///
     /// # Errors
     /// When a thread can not be started.
-    pub(super) fn start(store: &Store, devices: Vec<String>) -> Result<Arc<Self>> {
+    pub(crate) fn start(store: &Store, devices: Vec<String>) -> Result<Arc<Self>> {
         let (mut queues, mut ends) = (BTreeMap::new(), Vec::new());
         for device in devices {
             let (queue, end) = mpsc::channel();
@@ -86,12 +86,12 @@ impl Runs {
     }
 
     /// The devices that runs can be made on.
-    pub(super) fn devices(&self) -> Vec<String> {
+    pub(crate) fn devices(&self) -> Vec<String> {
         self.queues.keys().cloned().collect()
     }
 
     /// The routes under `/api/runs`.
-    pub(super) fn routes(self: Arc<Self>) -> Router {
+    pub(crate) fn routes(self: Arc<Self>) -> Router {
         Router::new()
             .route("/api/runs", get(list).post(add))
             .route("/api/runs/stop", post(stop))

@@ -1,0 +1,143 @@
+//! `apet collect`: a study's records as one table, as an archive, or as curves for other programs.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use apet_record::RunRecord;
+use apet_store::{archive, write_atomic};
+use apet_study::{COLUMNS, Flat, flat, key};
+
+use crate::studies::folder::Folder;
+use crate::studies::parquet::Table;
+use crate::studies::records::{WITHOUT_STEPS, main, others, paths, read};
+use crate::studies::report::as_markdown;
+use crate::studies::{tensorboard, trackio};
+
+/// Which study, and where to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CollectArgs {
+    /// The study's folder
+    #[arg(value_name = "DIR")]
+    study: PathBuf,
+    /// The table, FILE.parquet or FILE.csv; or FILE.zip, an archive of records, thetas and report that the page opens and
+    /// apet import takes
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["tensorboard", "trackio"]
+    )]
+    out: Option<PathBuf>,
+    /// Other runs in the table: records, or results of peft's method comparison
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., requires = "out")]
+    with: Vec<PathBuf>,
+    /// Every run's curves as TensorBoard's event files, in a folder each
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+    /// All curves as the files of a static trackio page
+    #[arg(long, value_name = "DIR")]
+    trackio: Option<PathBuf>,
+}
+
+/// Writes a study's runs as one table, a row each, or their curves.
+///
+/// # Errors
+/// Names the record that can not be read; or when a file can not be written.
+pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
+    let folder = Folder::open(&args.study)?;
+    if let Some(out) = &args.out
+        && out.extension().is_some_and(|ending| ending == "zip")
+    {
+        ensure!(
+            args.with.is_empty(),
+            "--with belongs to a table, {} is an archive of the study alone",
+            out.display()
+        );
+        archived(&folder, out)?;
+    } else if let Some(out) = &args.out {
+        table(&folder, &others(&args.with)?, out)?;
+    }
+    if let Some(logs) = &args.tensorboard {
+        let write = |record: RunRecord| tensorboard::write(&record, logs);
+        let written = read(&paths(&folder), RunRecord::parse, write)?;
+        let written: Vec<()> = written.into_iter().collect::<Result<_>>()?;
+        told(logs, written.len(), &folder);
+    }
+    if let Some(out) = &args.trackio {
+        told(out, trackio::write(&folder, out)?, &folder);
+    }
+    Ok(())
+}
+
+fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let write = match &*ending {
+        "parquet" => as_parquet,
+        "csv" => as_csv,
+        _ => bail!(
+            "-o {}: expected a name that ends with .parquet, .csv or .zip",
+            path.display()
+        ),
+    };
+    let own = read(&paths(folder), WITHOUT_STEPS, |record| {
+        (key(&record), flat(&record))
+    })?;
+    let (mut known, mut rows): (HashSet<String>, Vec<_>) = own.into_iter().unzip();
+    let own = rows.len();
+    // The study's own records may be among the others, and these may have one twice.
+    let new = others.iter().filter(|record| known.insert(key(record)));
+    rows.extend(new.map(flat));
+    write_atomic(path, |out| write(&rows, out))?;
+    told(path, own, folder);
+    if !others.is_empty() {
+        let new = rows.len() - own;
+        let again = match others.len() - new {
+            0 => String::new(),
+            again => format!(", {again} were there already"),
+        };
+        println!("{}: {new} others{again}", path.display());
+    }
+    Ok(())
+}
+
+fn archived(folder: &Folder, path: &Path) -> Result<()> {
+    let run = |record: PathBuf| {
+        let id = record.file_stem().unwrap_or_default().to_string_lossy();
+        let theta = folder.root.join(format!("thetas/{id}.safetensors"));
+        archive::Run { record, theta }
+    };
+    let runs: Vec<archive::Run> = paths(folder).into_iter().map(run).collect();
+    let report = as_markdown(folder, read(&main(folder), WITHOUT_STEPS, |record| record)?)?;
+    let study = fs::read_to_string(folder.root.join("study.toml"))?;
+    let beside = [("report.md", &report[..]), ("study.toml", &study)];
+    write_atomic(path, |out| archive::write(out, &runs, &beside))?;
+    told(path, runs.len(), folder);
+    Ok(())
+}
+
+fn told(path: &Path, runs: usize, folder: &Folder) {
+    println!("{}: {runs} of {} runs", path.display(), folder.about.runs);
+}
+
+fn as_csv(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
+    let mut table = csv::Writer::from_writer(out);
+    table.write_record(COLUMNS.map(|column| column.name))?;
+    for row in rows {
+        table.write_record(row.iter().map(|value| match value {
+            Flat::Text(text) => text.clone().unwrap_or_default(),
+            Flat::Whole(number) => number.map_or(String::new(), |n| n.to_string()),
+            Flat::Real(number) => number.map_or(String::new(), |x| x.to_string()),
+        }))?;
+    }
+    Ok(table.flush()?)
+}
+
+fn as_parquet(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
+    let columns = COLUMNS.iter().map(|column| (column.name, column.kind));
+    let mut table = Table::new(columns)?;
+    table.add(rows)?;
+    Ok(out.write_all(&table.end()?)?)
+}

@@ -1,0 +1,50 @@
+//! `apet retry`: a study's failed runs become open again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::studies::folder::{Failure, Folder};
+
+/// Which runs to make again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetryArgs {
+    /// The study's folder
+    #[arg(value_name = "DIR")]
+    study: PathBuf,
+    /// Only this run; all that failed where none is named
+    #[arg(long, value_name = "N")]
+    index: Option<usize>,
+}
+
+/// Lets runs that failed be made again.
+///
+/// # Errors
+/// When there is no study, or the run that is named did not fail.
+pub(crate) fn retry(args: &RetryArgs) -> Result<()> {
+    let folder = Folder::open(&args.study)?;
+    let failed = folder.root.join("failed");
+    let mut count = 0;
+    for entry in fs::read_dir(&failed).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let Some(index) = args.index {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let failure: Failure =
+                serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+            if failure.run != index {
+                continue;
+            }
+        }
+        fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        count += 1;
+    }
+    match (args.index, count) {
+        (Some(index), 0) => anyhow::bail!("run {index} has not failed"),
+        _ => println!(
+            "{count} runs can be made again: apet run --plan {}",
+            args.study.display()
+        ),
+    }
+    Ok(())
+}

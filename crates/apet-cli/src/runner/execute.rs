@@ -1,0 +1,209 @@
+//! One run, from its spec to its record.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, atomic::AtomicBool};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+use apet_record::{Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
+use apet_store::{Store, builtin, check_name, write_atomic};
+use apet_tasks::find_splits;
+use apet_train::RunInput;
+use indicatif::ProgressBar;
+
+use super::architecture::shortage;
+use super::crew::Crew;
+use super::terminal::Terminal;
+use super::{device, memory, model};
+
+/// A run that is made.
+pub(crate) struct Made {
+    pub(crate) record: RunRecord,
+    /// It was made before.
+    pub(crate) was_there: bool,
+}
+
+/// How a run is made.
+pub(crate) struct How<'a> {
+    /// One, or several with commas, which make the gradient of each batch together.
+    pub(crate) device: &'a str,
+    /// Where the task's splits are.
+    pub(crate) data: &'a Path,
+    /// The file of a mask selector's spec.
+    pub(crate) mask: Option<&'a PathBuf>,
+    /// Anew where it is already there.
+    pub(crate) again: bool,
+    /// From its last checkpoint where it was interrupted.
+    pub(crate) resume: bool,
+    /// Whether it is to end before its time.
+    pub(crate) stop: &'a Arc<AtomicBool>,
+    /// What shows its steps.
+    pub(crate) bar: ProgressBar,
+    /// Where its files are.
+    pub(crate) runs: &'a Path,
+}
+
+/// Makes a run, and gives its record; of one that is done already, that one.
+///
+/// # Errors
+/// One sentence naming what can not be used; what was recorded until then is kept.
+pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> {
+    let name = record_name(&spec.id(), how.device);
+    let record = how.runs.join(format!("{name}.jsonl"));
+    let before = match fs::read_to_string(&record) {
+        // A header that was cut in its writing is as good as none.
+        Ok(text) if !how.again && text.contains('\n') => {
+            Some(last_of(&text).with_context(|| record.display().to_string())?)
+        }
+        _ => None,
+    };
+    let task = apet_tasks::load(
+        &spec.task,
+        spec.seeds.batches,
+        find_splits(how.data)?.read()?,
+    )?;
+    if let Some(r) = &before {
+        // The spec names a task, not its rows: the same name may mean other data now.
+        ensure!(
+            r.header.task.data_hash == task.info().data_hash,
+            "{}: this run was made with other rows of task {:?}; give the new data another --task name, or --again replaces the record",
+            record.display(),
+            spec.task.name
+        );
+    }
+    let resuming = match before {
+        Some(r) if matches!(r.status(), Status::Done | Status::Diverged) => {
+            return Ok(Made {
+                record: r,
+                was_there: true,
+            });
+        }
+        Some(_) if !how.resume => bail!(
+            "{}: this run was interrupted; --resume goes on from its last checkpoint, --again begins anew",
+            record.display()
+        ),
+        before => before.is_some(),
+    };
+    let devices: Vec<&str> = how.device.split(',').collect();
+    let mut opened = device::open(devices[0])?;
+    if opened.info.name == "cpu"
+        && let Some(note) = shortage(store, spec, task.labels.len())
+    {
+        eprintln!("note: {note}");
+    }
+    memory::watch();
+    let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
+    let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
+    let crew = Crew::of(store, &devices[1..], &task, spec)?;
+    opened.info.name = how.device.to_owned();
+    let mut terminal = Terminal::new(
+        how.runs,
+        &name,
+        resuming,
+        how.stop.clone(),
+        how.bar,
+        gpu,
+        crew,
+    )?;
+    let input = RunInput {
+        plm: &plm,
+        task: &task,
+        spec,
+        device: opened.info,
+        software: software(),
+        mask: mask(store, how.mask, spec)?,
+        start: start(store, spec)?,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
+        reason: String::new(),
+        read_every: opened.read_every,
+    };
+    let outcome = futures_lite::future::block_on(apet_train::run(input, &mut terminal));
+    terminal.end(outcome)?;
+    let text = fs::read_to_string(&record).with_context(|| record.display().to_string())?;
+    Ok(Made {
+        record: last_of(&text)?,
+        was_there: false,
+    })
+}
+
+/// The mask file that a spec names. One that is given is kept in the store, so that the run
+/// can be made again from its record.
+fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
+    let selects = spec.method.parts().iter().find_map(|part| match part {
+        Method::Apet {
+            select: Select::Mask { hash, .. },
+            ..
+        } => Some(hash),
+        _ => None,
+    });
+    let Some(hash) = selects else {
+        return Ok(None);
+    };
+    check_name(hash)?;
+    let kept = store.mask(hash);
+    if let Some(given) = given {
+        let bytes = fs::read(given).with_context(|| given.display().to_string())?;
+        write_atomic(&kept, |file| Ok(file.write_all(&bytes)?))?;
+    }
+    let bytes = fs::read(&kept).with_context(|| {
+        format!(
+            "{}: the spec's mask is not there; give it with --mask FILE",
+            kept.display()
+        )
+    })?;
+    Ok(Some(bytes))
+}
+
+/// The theta file that a spec begins with.
+fn start(store: &Store, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
+    let Some(start) = &spec.start else {
+        return Ok(None);
+    };
+    check_name(&start.hash)?;
+    let kept = store.start(&start.hash);
+    let bytes = fs::read(&kept).with_context(|| {
+        format!(
+            "{}: the theta that the spec begins with is not there; give it with --start FILE",
+            kept.display()
+        )
+    })?;
+    Ok(Some(bytes))
+}
+
+fn software() -> SoftwareInfo {
+    SoftwareInfo {
+        apet: env!("CARGO_PKG_VERSION").into(),
+        burn: "0.22.1".into(),
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        extra: Default::default(),
+    }
+}
+
+/// The last record of a text: a run that was started over has several.
+///
+/// # Errors
+/// When it cannot be read, or there is none.
+pub(crate) fn last_of(text: &str) -> Result<RunRecord> {
+    let mut records = RunRecord::parse(text)?;
+    records.pop().context("no record in it")
+}
+
+/// Where a task's splits are: where they are said to be, or in the store.
+///
+/// # Errors
+/// When they are not there.
+pub(crate) fn data(store: &Store, given: Option<&Path>, spec: &RunSpec) -> Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
+    }
+    builtin::provide(store, |inside| inside == spec.task.name)?;
+    let dir = store.task(&spec.task.name);
+    ensure!(
+        dir.is_dir(),
+        "task {:?} is not in the store; give --data DIR with its splits, or apet fetch --task {0} --from DIR",
+        spec.task.name
+    );
+    Ok(dir)
+}

@@ -1,0 +1,356 @@
+//! Options that decide how a run goes, shared by the commands that make, plan or measure runs.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use apet_record::{
+    Budget, Layers, Method, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule, Seeds,
+    Select,
+};
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+
+use super::device::Precision;
+
+/// How to run. What is not given keeps the spec's default.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settings {
+    /// Tokens a sequence is cut to
+    #[arg(long, visible_alias = "seq", value_name = "N")]
+    max_length: Option<usize>,
+    /// Tokens of an answer that is a text
+    #[arg(long, value_name = "N")]
+    target_length: Option<usize>,
+    /// Rows of dev that are scored, the first ones; 0 scores all
+    #[arg(long, value_name = "N")]
+    dev_rows: Option<usize>,
+    /// Rows of test that are scored, the first ones; 0 scores all
+    #[arg(long, value_name = "N")]
+    test_rows: Option<usize>,
+    /// What is tuned
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
+    /// How many parameters (apet): 10000, 0.01%, or "as lora", bitfit, adapter, prompt
+    #[arg(long, value_name = "N|X%|as METHOD")]
+    count: Option<String>,
+    /// How they are drawn (apet): element, rows, columns, diagonal, magnitude, gradient, snip,
+    /// unit, lora_scalar, or JSON with its options
+    #[arg(long, value_name = "NAME|JSON")]
+    select: Option<String>,
+    /// Takes them from a mask file (apet): safetensors with a mask or positions for each tensor
+    #[arg(long, value_name = "FILE", conflicts_with = "select")]
+    mask: Option<PathBuf>,
+    /// Where they may lie (apet, full): attention,ffn,norm,bias,embedding, or all
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    modules: Vec<String>,
+    /// Parts of the blocks they may lie in (apet, full), such as query,value
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    parts: Vec<String>,
+    /// Regular expression that is found in the names of their tensors (apet, full)
+    #[arg(long, value_name = "REGEX")]
+    sites: Option<String>,
+    /// Blocks they may lie in (apet, full), from 0: 4..5 is the fifth and the sixth
+    #[arg(long, value_name = "FIRST..LAST")]
+    layers: Option<String>,
+    /// Rank of the deltas (lora)
+    #[arg(long, value_name = "N")]
+    rank: Option<usize>,
+    /// Their scale times the rank (lora)
+    #[arg(long, value_name = "X")]
+    alpha: Option<f64>,
+    /// Linear layers they stand on (lora), such as query,value
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// Virtual tokens (prompt)
+    #[arg(long, value_name = "N")]
+    tokens: Option<usize>,
+    /// Width of the bottlenecks (adapter)
+    #[arg(long, value_name = "N")]
+    bottleneck: Option<usize>,
+    /// What is learned: the class by a head, or the label's word or a text by the language model
+    #[arg(long, value_name = "class_head|label_words")]
+    objective: Option<String>,
+    /// Numbers the frozen matrices are kept in
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    /// How a sequence becomes one vector
+    #[arg(long, value_name = "mean|first|pooler")]
+    pooling: Option<String>,
+    /// Seed of placement, batches and initial values
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Seed of the placement alone
+    #[arg(long, value_name = "N")]
+    placement_seed: Option<u64>,
+    /// Optimizer steps
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Rows a batch
+    #[arg(long, visible_alias = "batch", value_name = "N")]
+    batch_size: Option<usize>,
+    /// Batches a step
+    #[arg(long, value_name = "N")]
+    accumulation: Option<usize>,
+    /// Make batches of rows of like length: less padding
+    #[arg(long)]
+    group_by_length: bool,
+    /// Make blocks again on the way back: less memory, more time
+    #[arg(long)]
+    gradient_checkpointing: bool,
+    /// Measure the loss around theta at the end, along its own way and so many random directions
+    #[arg(long, value_name = "N")]
+    landscape: Option<usize>,
+    /// Steps between evaluations on dev
+    #[arg(long, value_name = "N")]
+    eval_every: Option<usize>,
+    /// Evaluations without a better score after which the run stops; 0 never stops
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Steps between checkpoints; 0 writes them at evaluations only
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
+    /// Learning rate
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// How the learning rate moves
+    #[arg(long, value_name = "linear|constant")]
+    schedule: Option<String>,
+}
+
+/// Methods by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MethodName {
+    /// Any number of parameters in arbitrary positions
+    Apet,
+    /// Low-rank deltas
+    Lora,
+    /// Virtual tokens before the input
+    Prompt,
+    /// Bottlenecks behind attention and feed-forward layers
+    Adapter,
+    /// Scales of keys, values and the feed-forward layers' inner states
+    Ia3,
+    /// Scales and biases of LayerNorm
+    #[value(name = "layer_norm")]
+    LayerNorm,
+    /// Biases
+    Bitfit,
+    /// The classification head alone
+    Head,
+    /// Everything
+    Full,
+}
+
+impl Settings {
+    /// The mask file that was given.
+    pub(crate) fn mask(&self) -> Option<&PathBuf> {
+        self.mask.as_ref()
+    }
+
+    /// Changes what the options say, and checks the spec.
+    ///
+    /// # Errors
+    /// Names the option, what was found and what was expected.
+    pub(crate) fn change(&self, spec: &mut RunSpec) -> Result<()> {
+        let set = |place: &mut usize, value: Option<usize>| *place = value.unwrap_or(*place);
+        set(&mut spec.task.max_length, self.max_length);
+        set(&mut spec.task.target_length, self.target_length);
+        set(&mut spec.task.dev_rows, self.dev_rows);
+        set(&mut spec.task.test_rows, self.test_rows);
+        set(&mut spec.train.steps, self.steps);
+        set(&mut spec.train.batch_size, self.batch_size);
+        set(&mut spec.train.accumulation, self.accumulation);
+        set(&mut spec.train.eval_every, self.eval_every);
+        set(&mut spec.train.patience, self.patience);
+        set(&mut spec.train.checkpoint_every, self.checkpoint_every);
+        set(&mut spec.train.landscape, self.landscape);
+        spec.train.group_by_length |= self.group_by_length;
+        spec.train.gradient_checkpointing |= self.gradient_checkpointing;
+        if let Some(rate) = self.learning_rate {
+            spec.optimizer.learning_rate = rate;
+        }
+        if let Some(schedule) = &self.schedule {
+            spec.optimizer.schedule = word::<Schedule>("--schedule", schedule)?;
+        }
+        if let Some(objective) = &self.objective {
+            spec.objective = word::<Objective>("--objective", objective)?;
+        }
+        if let Some(dtype) = self.dtype {
+            spec.dtype = dtype.dtype();
+        }
+        if let Some(pooling) = &self.pooling {
+            spec.head.pooling = word::<Pooling>("--pooling", pooling)?;
+        }
+        if let Some(seed) = self.seed {
+            let placement = match spec.start {
+                Some(_) => spec.seeds.placement, // what it begins with lies where it lies
+                None => seed,
+            };
+            spec.seeds = Seeds {
+                placement,
+                ..Seeds::all(seed)
+            };
+        }
+        if let Some(seed) = self.placement_seed {
+            spec.seeds.placement = seed;
+        }
+        self.change_method(&mut spec.method)?;
+        spec.check()?;
+        Ok(())
+    }
+
+    fn change_method(&self, method: &mut Method) -> Result<()> {
+        if let Some(name) = self.method {
+            *method = match name {
+                MethodName::Apet => Method::default(),
+                MethodName::Lora => Method::lora(),
+                MethodName::Prompt => Method::prompt(),
+                MethodName::Adapter => Method::adapter(),
+                MethodName::Ia3 => Method::ia3(),
+                MethodName::LayerNorm => Method::LayerNorm {},
+                MethodName::Bitfit => Method::Bitfit {},
+                MethodName::Head => Method::Head {},
+                MethodName::Full => Method::full(),
+            };
+        }
+        let only = |option: &str, given: bool, fits: bool, of: &str| -> Result<()> {
+            ensure!(!given || fits, "{option} belongs to --method {of}");
+            Ok(())
+        };
+        let (apet, lora) = (
+            matches!(method, Method::Apet { .. }),
+            matches!(method, Method::Lora { .. }),
+        );
+        only("--count", self.count.is_some(), apet, "apet")?;
+        only("--select", self.select.is_some(), apet, "apet")?;
+        only("--mask", self.mask.is_some(), apet, "apet")?;
+        let prompt = matches!(method, Method::Prompt { .. });
+        only("--tokens", self.tokens.is_some(), prompt, "prompt")?;
+        let adapter = matches!(method, Method::Adapter { .. });
+        only(
+            "--bottleneck",
+            self.bottleneck.is_some(),
+            adapter,
+            "adapter",
+        )?;
+        let pooled = apet || matches!(method, Method::Full { .. });
+        only(
+            "--modules",
+            !self.modules.is_empty(),
+            pooled,
+            "apet or full",
+        )?;
+        only("--parts", !self.parts.is_empty(), pooled, "apet or full")?;
+        only("--sites", self.sites.is_some(), pooled, "apet or full")?;
+        only("--layers", self.layers.is_some(), pooled, "apet or full")?;
+        only("--rank", self.rank.is_some(), lora, "lora")?;
+        only("--alpha", self.alpha.is_some(), lora, "lora")?;
+        only("--targets", !self.targets.is_empty(), lora, "lora")?;
+        match method {
+            Method::Apet {
+                count,
+                pool,
+                select,
+            } => {
+                if let Some(text) = &self.count {
+                    let budget = text.parse::<Budget>();
+                    *count = budget.map_err(|problem| anyhow::anyhow!("--count: {problem}"))?;
+                }
+                self.change_pool(pool)?;
+                if let Some(text) = &self.select {
+                    *select = select_of(text)?;
+                }
+                if let Some(path) = &self.mask {
+                    *select = mask_of(path)?;
+                }
+            }
+            Method::Prompt { tokens, .. } => *tokens = self.tokens.unwrap_or(*tokens),
+            Method::Adapter { bottleneck, .. } => {
+                *bottleneck = self.bottleneck.unwrap_or(*bottleneck);
+            }
+            Method::Lora {
+                rank,
+                alpha,
+                targets,
+            } => {
+                *rank = self.rank.unwrap_or(*rank);
+                *alpha = self.alpha.unwrap_or(*alpha);
+                if !self.targets.is_empty() {
+                    targets.clone_from(&self.targets);
+                }
+            }
+            Method::Full { pool } if self.has_pool() => {
+                self.change_pool(pool.get_or_insert_default())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has_pool(&self) -> bool {
+        let lists = [self.modules.is_empty(), self.parts.is_empty()];
+        lists.contains(&false) || self.sites.is_some() || self.layers.is_some()
+    }
+
+    fn change_pool(&self, pool: &mut Pool) -> Result<()> {
+        if self.modules == ["all"] {
+            pool.modules = vec![
+                Module::Attention,
+                Module::Ffn,
+                Module::Norm,
+                Module::Bias,
+                Module::Embedding,
+            ];
+        } else if !self.modules.is_empty() {
+            let modules = self.modules.iter().map(|m| word::<Module>("--modules", m));
+            pool.modules = modules.collect::<Result<_>>()?;
+        }
+        if !self.parts.is_empty() {
+            let parts = self.parts.iter().map(|p| word::<Part>("--parts", p));
+            pool.parts = Some(parts.collect::<Result<_>>()?);
+        }
+        if self.sites.is_some() {
+            pool.sites.clone_from(&self.sites);
+        }
+        if let Some(layers) = &self.layers {
+            let ends = layers
+                .split_once("..")
+                .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            let (first, last) = ends.with_context(|| {
+                format!("--layers: found {layers:?}, expected FIRST..LAST such as 0..2")
+            })?;
+            pool.layers = Some(Layers { first, last });
+        }
+        Ok(())
+    }
+}
+
+/// A selector by its name, or as it stands in a spec.
+fn select_of(text: &str) -> Result<Select> {
+    let json = match text.starts_with('{') {
+        true => serde_json::from_str(text),
+        false => Ok(serde_json::json!({ "by": text })),
+    };
+    let select = json.and_then(serde_json::from_value);
+    select.with_context(|| format!("--select {text}"))
+}
+
+/// The selection by a mask file.
+fn mask_of(path: &std::path::Path) -> Result<Select> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let name = path.file_stem().and_then(|stem| stem.to_str());
+    let mask = name.with_context(|| format!("{}: has no name", path.display()))?;
+    apet_store::check_name(mask)?;
+    Ok(Select::Mask {
+        mask: mask.into(),
+        hash: blake3::hash(&bytes).to_hex()[..16].to_string(),
+    })
+}
+
+/// A word of the spec, as it stands in JSON.
+///
+/// # Errors
+/// Names the option, and what was expected.
+pub(crate) fn word<T: DeserializeOwned>(option: &str, text: &str) -> Result<T> {
+    serde_json::from_value(text.into()).with_context(|| option.to_owned())
+}
