@@ -14,7 +14,7 @@ mod families;
 use std::path::{Path, PathBuf};
 
 use apet_plm::{Dtype, Frozen, Plm, PlmFiles, Safetensors};
-use apet_record::{Method, Optimizer, Pool, Pooling, RunSpec, Select};
+use apet_record::{Apet, Method, Optimizer, Pool, Pooling, Prompt, RunSpec, Select};
 use apet_tasks::{Answer, Example, Task};
 use apet_theta::{Placed, Theta};
 use apet_train::Trainer;
@@ -243,25 +243,25 @@ fn minilm_learns_as_peft_does() {
         mask: "shira".into(),
         hash: "of the figures".into(),
     };
-    let prompt = Method::Prompt {
+    let prompt = Method::Prompt(Prompt {
         tokens: 20,
         deviation: 0.1,
-    };
+    });
     for (name, method) in [
         ("full", Method::full()),
         ("lora", Method::lora()),
-        ("bitfit", Method::Bitfit {}),
-        ("head", Method::Head {}),
+        ("bitfit", Method::Bitfit(Default::default())),
+        ("head", Method::Head(Default::default())),
         ("prompt", prompt),
         ("ia3", Method::ia3()),
-        ("ln_tuning", Method::LayerNorm {}),
+        ("ln_tuning", Method::LayerNorm(Default::default())),
         (
             "shira",
-            Method::Apet {
+            Method::Apet(Apet {
                 count: count.into(),
                 pool: Pool::default(),
                 select: of_mask,
-            },
+            }),
         ),
     ] {
         let rate = json["settings"]["learning_rate"][name].as_f64().unwrap();

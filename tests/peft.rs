@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use apet_plm::{
     Dtype, Encoded, Kind, LayerHooks, Plm, PlmFiles, Prompted, ReadAt, Safetensors, Weights,
 };
-use apet_record::{Method, Objective, Pool, Pooling, RunSpec, Select, Stream};
+use apet_record::{
+    Apet, Combined, Lora, Method, Objective, Pool, Pooling, Prompt, RunSpec, Select, Stream,
+};
 use apet_theta::{Layout, Merged, Theta};
 use burn::{
     Tensor,
@@ -444,11 +446,11 @@ fn with(theta: &mut Theta, at: &[f32]) {
 }
 
 fn apet(count: u64, pool: Pool, select: Select) -> Method {
-    Method::Apet {
+    Method::Apet(Apet {
         count: count.into(),
         pool,
         select,
-    }
+    })
 }
 
 fn linear() -> Pool {
@@ -460,27 +462,29 @@ fn linear() -> Pool {
 
 /// Methods with a peft type.
 fn methods() -> Vec<(&'static str, Method)> {
-    let lora = |targets: &[&str]| Method::Lora {
-        rank: 3,
-        alpha: 6.0,
-        targets: targets.iter().map(|&t| t.into()).collect(),
+    let lora = |targets: &[&str]| {
+        Method::Lora(Lora {
+            rank: 3,
+            alpha: 6.0,
+            targets: targets.iter().map(|&t| t.into()).collect(),
+        })
     };
     let scalars = Select::LoraScalar {
         rank: 4,
         alpha: 8.0,
         targets: vec!["query".into(), "value".into()],
     };
-    let prompt = Method::Prompt {
+    let prompt = Method::Prompt(Prompt {
         tokens: 4,
         deviation: 0.3,
-    };
+    });
     vec![
         ("lora", lora(&["query", "value"])),
         ("lora-all", lora(&["all-linear"])),
         ("lora-scalars", apet(300, Pool::default(), scalars)),
         ("prompt", prompt),
         ("ia3", Method::ia3()),
-        ("ln-tuning", Method::LayerNorm {}),
+        ("ln-tuning", Method::LayerNorm(Default::default())),
         ("shira", apet(700, linear(), Select::Element)),
         ("shira-rows", apet(200, linear(), Select::Rows {})),
     ]
@@ -638,7 +642,7 @@ fn merged_models_are_the_tuned_ones() {
     methods.retain(|(name, _)| *name != "prompt");
     methods.push(("full", Method::full()));
     methods.push(("element", apet(900, everywhere, Select::Element)));
-    methods.push(("bitfit", Method::Bitfit {}));
+    methods.push(("bitfit", Method::Bitfit(Default::default())));
     for model in ["bert-tiny", "t5-tiny", "bloom-tiny", "llama-tiny"] {
         let plm = load(model);
         let inputs = Inputs::of(&json, model);
@@ -675,7 +679,7 @@ fn merged_models_are_the_tuned_ones() {
                     // Nothing remains to add.
                     let tuned = loaded(model, &merged);
                     let mut nothing = RunSpec::new(model, "none");
-                    nothing.method = Method::Head {};
+                    nothing.method = Method::Head(Default::default());
                     let layout = Layout::over(
                         tuned.architecture(),
                         &nothing,
@@ -777,7 +781,7 @@ fn what_peft_can_not_hold_is_refused() {
             "is a delta on an embedding, tied or not",
         ),
         (
-            Method::Bitfit {},
+            Method::Bitfit(Default::default()),
             "is a whole tensor, which peft holds of norms only",
         ),
         (
@@ -785,15 +789,15 @@ fn what_peft_can_not_hold_is_refused() {
             "is a bottleneck adapter, which peft does not have",
         ),
         (
-            Method::Combined {
+            Method::Combined(Combined {
                 parts: vec![Method::lora(), Method::ia3()],
-            },
+            }),
             "theta has parts that are LORA and IA3",
         ),
         (
-            Method::Combined {
+            Method::Combined(Combined {
                 parts: vec![Method::lora(), Method::lora()],
-            },
+            }),
             "is the second change of one place",
         ),
     ] {
@@ -803,7 +807,7 @@ fn what_peft_can_not_hold_is_refused() {
             "{text}"
         );
     }
-    let text = refusal("t5-tiny", Method::Bitfit {});
+    let text = refusal("t5-tiny", Method::Bitfit(Default::default()));
     assert!(
         text.contains("is a bias of a layer that has none"),
         "{text}"

@@ -10,7 +10,7 @@
 mod counting;
 
 use apet_plm::{Config, ModelArchitecture, Plm, PlmFiles, Random};
-use apet_record::{Dtype, Method, Objective, RunSpec};
+use apet_record::{Apet, Dtype, Method, Objective, RunSpec};
 use apet_tasks::{Answer, Example, Task};
 use apet_train::{Plan, Trainer};
 use burn::tensor::Device;
@@ -151,7 +151,7 @@ fn a_plan_is_what_a_run_takes() {
         }
         // Only the upper half of the blocks needs gradients.
         let mut upper = spec(Method::default(), objective, 8, 128, Dtype::F32);
-        if let Method::Apet { pool, .. } = &mut upper.method {
+        if let Method::Apet(Apet { pool, .. }) = &mut upper.method {
             let blocks = if family == "t5" { 12 } else { 6 };
             pool.layers = Some(apet_record::Layers {
                 first: blocks / 2,

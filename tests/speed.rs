@@ -13,7 +13,7 @@ mod counting;
 use std::time::{Duration, Instant};
 
 use apet_plm::{Config, ModelArchitecture, Plm, PlmFiles, Random};
-use apet_record::{Layers, Method, Pool, RunSpec};
+use apet_record::{Apet, Layers, Method, Pool, RunSpec};
 use apet_train::{Trainer, random_rows};
 use burn::tensor::Device;
 use counting::Counting;
@@ -36,11 +36,11 @@ fn apet(count: u64, layers: Option<Layers>) -> Method {
         layers,
         ..Pool::default()
     };
-    Method::Apet {
+    Method::Apet(Apet {
         count: count.into(),
         pool,
         select: Default::default(),
-    }
+    })
 }
 
 /// The fastest step of each case, measured in turn, because other load only slows steps down; and the

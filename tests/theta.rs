@@ -14,7 +14,8 @@ use apet_plm::{
     Safetensors,
 };
 use apet_record::{
-    Budget, Layers, Method, Objective, Part, Pool, Pooling, RunSpec, Seeds, Select, Stream, Unit,
+    Apet, Budget, Combined, Layers, Method, Objective, Part, Pool, Pooling, Prompt, RunSpec, Seeds,
+    Select, Stream, Unit,
 };
 use apet_tasks::{Answer, Example, Task};
 use apet_theta::{ALL, AttachPoint, Layout, Leaves, Structure, Theta, Weight};
@@ -67,11 +68,11 @@ fn tensor(values: &[f32]) -> Tensor<1> {
 }
 
 fn apet(count: u64, select: Select) -> Method {
-    Method::Apet {
+    Method::Apet(Apet {
         count: count.into(),
         pool: Pool::default(),
         select,
-    }
+    })
 }
 
 /// Every method and selector that needs only the model.
@@ -86,12 +87,12 @@ fn methods() -> Vec<Method> {
     };
     vec![
         Method::full(),
-        Method::Bitfit {},
-        Method::LayerNorm {},
-        Method::Prompt {
+        Method::Bitfit(Default::default()),
+        Method::LayerNorm(Default::default()),
+        Method::Prompt(Prompt {
             tokens: 3,
             deviation: 0.1,
-        },
+        }),
         Method::adapter(),
         Method::lora(),
         Method::ia3(),
@@ -102,18 +103,18 @@ fn methods() -> Vec<Method> {
         apet(200, scalars),
         apet(3000, units(&[Unit::Tensor])),
         apet(30_000, units(&[Unit::Lora, Unit::Adapter, Unit::Tensor])),
-        Method::Combined {
+        Method::Combined(Combined {
             parts: vec![
                 Method::lora(),
                 apet(200, Select::Element),
                 Method::ia3(),
-                Method::Prompt {
+                Method::Prompt(Prompt {
                     tokens: 2,
                     deviation: 0.1,
-                },
+                }),
                 apet(100, Select::Element),
             ],
-        },
+        }),
     ]
 }
 
@@ -394,8 +395,8 @@ fn neutral_starts_change_nothing() {
         for method in methods() {
             let neutral = theta(&plm, &method);
             let starts = match &method {
-                Method::Prompt { .. } | Method::Adapter { .. } | Method::Combined { .. } => false,
-                Method::Apet { .. } => neutral.weights().iter().all(|w| w.site().is_some()),
+                Method::Prompt(_) | Method::Adapter(_) | Method::Combined(Combined { .. }) => false,
+                Method::Apet(_) => neutral.weights().iter().all(|w| w.site().is_some()),
                 _ => true,
             };
             let leaves = neutral.constants();
@@ -519,14 +520,14 @@ fn budgets_are_those_of_the_papers_table() {
         assert_eq!(count_of(Method::prompt()), expected[0]);
         assert_eq!(count_of(Method::adapter()), expected[2]);
         if architecture.kind() != Kind::EncoderDecoder {
-            assert_eq!(count_of(Method::Bitfit {}), expected[1]);
+            assert_eq!(count_of(Method::Bitfit(Default::default())), expected[1]);
             assert_eq!(count_of(Method::lora()), expected[3]);
         }
-        let as_lora = count_of(Method::Apet {
+        let as_lora = count_of(Method::Apet(Apet {
             count: Budget::As(apet_record::Baseline::Lora),
             pool: Pool::default(),
             select: Select::Element,
-        });
+        }));
         assert_eq!(as_lora, expected[3]);
     }
 }
@@ -586,9 +587,12 @@ fn units_stay_at_or_below_the_count() {
 fn a_tensor_is_owned_once() {
     let plm = load("bert-tiny");
     let mut spec = RunSpec::new("tiny", "none");
-    spec.method = Method::Combined {
-        parts: vec![Method::LayerNorm {}, Method::Bitfit {}],
-    };
+    spec.method = Method::Combined(Combined {
+        parts: vec![
+            Method::LayerNorm(Default::default()),
+            Method::Bitfit(Default::default()),
+        ],
+    });
     let refused = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
     let text = refused.unwrap_err().to_string();
     assert!(
@@ -604,11 +608,11 @@ fn pools_are_narrowed_by_part_name_and_block() {
         let plm = load(family);
         let mut spec = RunSpec::new("tiny", "none");
         let mut sites = |pool: Pool| -> Vec<usize> {
-            spec.method = Method::Apet {
+            spec.method = Method::Apet(Apet {
                 count: 50.into(),
                 pool,
                 select: Select::Rows {},
-            };
+            });
             let layout = Layout::over(plm.architecture(), &spec, None, None, plm.device(), ALL);
             layout
                 .unwrap()
@@ -1086,7 +1090,7 @@ fn blocks_made_again_give_the_same_gradient() {
         let words = plm.kind() != Kind::Encoder;
         let objectives = [Objective::ClassHead, Objective::LabelWords];
         for objective in objectives.into_iter().take(1 + usize::from(words)) {
-            let upper = Method::Apet {
+            let upper = Method::Apet(Apet {
                 count: 50u64.into(),
                 pool: Pool {
                     layers: Some(Layers {
@@ -1096,7 +1100,7 @@ fn blocks_made_again_give_the_same_gradient() {
                     ..Pool::default()
                 },
                 select: Select::Element,
-            };
+            });
             for method in methods().into_iter().chain([upper]) {
                 let what = format!("{name} {} {objective:?}", method.label());
                 let mut spec = run_spec(method);
@@ -1173,7 +1177,7 @@ fn full_tuning_may_have_a_pool() {
         layers: Some(Layers { first: 1, last: 1 }),
         ..Pool::default()
     };
-    let theta = theta(&plm, &Method::Full { pool: Some(pool) });
+    let theta = theta(&plm, &Method::Full(Full { pool: Some(pool) }));
     let width = plm.architecture().config.hidden();
     assert_eq!(
         theta.info().trainable_parameters,

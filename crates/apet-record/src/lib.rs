@@ -4,8 +4,10 @@
 
 mod budget;
 mod canonical;
+mod foreign;
 mod header;
 mod method;
+mod methods;
 mod metric;
 mod pool;
 mod record;
@@ -17,7 +19,11 @@ mod stream;
 pub use budget::{Baseline, Budget};
 pub use canonical::{canonical_json, content_id};
 pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
-pub use method::{Method, SubLayer};
+pub use method::{Field, MethodInfo, MethodSpec, Values};
+pub use methods::{
+    Adapter, Apet, Bitfit, Combined, Foreign, Full, Head as HeadOnly, Ia3, LayerNorm, Lora, Method,
+    Prompt, SubLayer,
+};
 pub use metric::{Metric, Words};
 pub use pool::{Layers, Module, Part, Pool};
 pub use record::{

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpecError,
-    method::{lora_alpha, lora_rank, lora_targets},
+    methods::{lora_alpha, lora_rank, lora_targets},
 };
 
 /// How APET selects its parameters from the pool (paper, section 2).

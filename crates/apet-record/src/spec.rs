@@ -568,7 +568,7 @@ impl RunSpec {
                     .into(),
             );
         }
-        if self.method == (Method::Head {}) && self.objective == Objective::LabelWords {
+        if matches!(self.method, Method::Head(_)) && self.objective == Objective::LabelWords {
             return refuse(
                 "method",
                 "found \"head\", but label_words has no head; choose another method".into(),

@@ -4,8 +4,8 @@
 //! `run_info` (settings), `train_info` (counts and metrics) and `meta_info` (versions).
 
 use apet_record::{
-    DeviceInfo, Dtype, Eval, Header, Line, Method, ModelInfo, Note, Objective, RECORD_VERSION,
-    RunRecord, RunSpec, Seeds, SoftwareInfo, Status, Summary, TaskInfo, ThetaInfo,
+    DeviceInfo, Dtype, Eval, Foreign, Header, Line, Method, ModelInfo, Note, Objective,
+    RECORD_VERSION, RunRecord, RunSpec, Seeds, SoftwareInfo, Status, Summary, TaskInfo, ThetaInfo,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -263,12 +263,12 @@ impl Comparison {
             "train_config".into(),
             without_null(&self.run_info.train_config).into(),
         );
-        Method::Foreign {
+        Method::Foreign(Foreign {
             program: "peft".into(),
             method: name,
             experiment: self.run_info.experiment_name.clone(),
             settings,
-        }
+        })
     }
 
     fn model(&self, spec: &RunSpec) -> ModelInfo {
@@ -385,7 +385,7 @@ mod tests {
             RunRecord::parse(&record.to_jsonl()).unwrap(),
             std::slice::from_ref(&record)
         );
-        let Method::Foreign { settings, .. } = &record.header.spec.method else {
+        let Method::Foreign(Foreign { settings, .. }) = &record.header.spec.method else {
             panic!("{:?}", record.header.spec.method)
         };
         assert_eq!(settings["r"], 32);

@@ -1,8 +1,8 @@
 //! Records for tests.
 
 use apet_record::{
-    DeviceInfo, Eval, Header, Line, Method, ModelInfo, Pool, RECORD_VERSION, RunRecord, RunSpec,
-    Seeds, SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo,
+    Apet, DeviceInfo, Eval, Header, Line, Method, ModelInfo, Pool, RECORD_VERSION, RunRecord,
+    RunSpec, Seeds, SoftwareInfo, Status, Step, Summary, TaskInfo, ThetaInfo,
 };
 
 /// A run in short. Its loss falls from 0.75 by 0.25 a step to 0.25 at least.
@@ -45,12 +45,12 @@ impl Run {
         spec.seeds = Seeds::all(self.seed);
         spec.optimizer.learning_rate = self.rate;
         spec.method = match self.method {
-            "apet" => Method::Apet {
+            "apet" => Method::Apet(Apet {
                 count: self.count.into(),
                 pool: Pool::default(),
                 select: Default::default(),
-            },
-            "head" => Method::Head {},
+            }),
+            "head" => Method::Head(Default::default()),
             _ => Method::full(),
         };
         spec

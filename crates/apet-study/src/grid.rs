@@ -1,6 +1,6 @@
 //! A study's grid: models x tasks x methods x counts x placements x seeds, as TOML. [`crate::Plan`] has its runs.
 
-use apet_record::{Budget, Dtype, Head, Method, Objective, SpecError, TaskSpec, Train};
+use apet_record::{Apet, Budget, Dtype, Head, Method, Objective, SpecError, TaskSpec, Train};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -219,7 +219,7 @@ impl Entry {
     pub(crate) fn methods(&self) -> Vec<Method> {
         let with = |budget: &Budget| {
             let mut method = self.method.clone();
-            if let Method::Apet { count, .. } = &mut method {
+            if let Method::Apet(Apet { count, .. }) = &mut method {
                 *count = *budget;
             }
             method

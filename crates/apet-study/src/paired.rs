@@ -44,7 +44,9 @@ pub(crate) fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired
         let header = &entry.record.header;
         let spec = &header.spec;
         let method = match &spec.method {
-            apet_record::Method::Apet { count, .. } => format!("{} {count}", spec.method.label()),
+            apet_record::Method::Apet(apet_record::Apet { count, .. }) => {
+                format!("{} {count}", spec.method.label())
+            }
             other => other.label(),
         };
         let scale = (header.model.parameters, spec.model.clone());

@@ -147,7 +147,7 @@ pub(crate) fn placements<'a>(entries: impl Iterator<Item = &'a Entry>) -> Placem
         let Some(score) = of(Split::Test).or_else(|| of(Split::Dev)) else {
             continue;
         };
-        if !matches!(spec.method, Method::Apet { .. }) {
+        if !matches!(spec.method, Method::Apet(_)) {
             continue;
         }
         let model = (header.model.parameters, spec.model.clone());

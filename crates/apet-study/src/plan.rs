@@ -60,8 +60,8 @@ pub struct Cell {
 /// The seeds of placement that are crossed with the others; none where there are none, or nothing to place.
 fn placements<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
     match (&entry.method, &entry.placements[..]) {
-        (Method::Apet { .. }, []) => &grid.placements,
-        (Method::Apet { .. }, own) => own,
+        (Method::Apet(_), []) => &grid.placements,
+        (Method::Apet(_), own) => own,
         _ => &[],
     }
 }
@@ -292,6 +292,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
 
+    use apet_record::{Apet, Lora};
+
     use super::*;
     use crate::grid::tests::SMALL;
     use crate::{DEMO, PRESETS};
@@ -334,7 +336,7 @@ mod tests {
             .iter()
             .map(|run| {
                 let count = match &run.method {
-                    Method::Apet { count, .. } => format!(" {count}"),
+                    Method::Apet(Apet { count, .. }) => format!(" {count}"),
                     _ => String::new(),
                 };
                 format!(
@@ -360,7 +362,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(runs[2].optimizer.learning_rate, 1e-3);
         assert_eq!((runs[2].train.steps, runs[2].task.max_length), (3, 32));
-        assert!(matches!(runs[2].method, Method::Lora { rank: 2, .. }));
+        assert!(matches!(runs[2].method, Method::Lora(Lora { rank: 2, .. })));
         assert!(plan(SMALL).spec(10, &|_| None).is_err());
     }
 

@@ -117,7 +117,7 @@ fn name(record: &RunRecord) -> String {
     let spec = &header.spec;
     let (model, task, seeds) = (&spec.model, &spec.task.name, seeds(&spec.seeds));
     match &spec.method {
-        Method::Head {} => format!("{model} {task} head seed {seeds}"),
+        Method::Head(_) => format!("{model} {task} head seed {seeds}"),
         method => {
             let (method, count) = (method.label(), header.theta.trainable_parameters);
             format!("{model} {task} {method} {count} seed {seeds}")

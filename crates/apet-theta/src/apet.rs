@@ -241,16 +241,16 @@ fn draw_units(
     let filter = Filter::new(&ground.architecture.sites, spec)?;
     let (mut modules, mut tensors) = (Vec::new(), Vec::new());
     let (
-        Method::Lora {
+        Method::Lora(apet_record::Lora {
             rank,
             alpha,
             targets,
-        },
-        Method::Adapter {
+        }),
+        Method::Adapter(apet_record::Adapter {
             bottleneck,
             deviation,
             ..
-        },
+        }),
     ) = (Method::lora(), Method::adapter())
     else {
         return Ok(0);

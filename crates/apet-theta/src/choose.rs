@@ -35,7 +35,7 @@ impl<'a> Choice<'a> {
         architecture: &ModelArchitecture,
     ) -> Result<Option<Self>, SpecError> {
         let mut chosen = spec.method.parts().iter().filter_map(|part| match part {
-            Method::Apet {
+            Method::Apet(apet_record::Apet {
                 count,
                 pool,
                 select:
@@ -43,7 +43,7 @@ impl<'a> Choice<'a> {
                     | Select::Gradient { .. }
                     | Select::Snip { .. }
                     | Select::Mask { .. }),
-            } => Some((*count, pool, select)),
+            }) => Some((*count, pool, select)),
             _ => None,
         });
         let Some(first) = chosen.next() else {

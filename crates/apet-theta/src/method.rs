@@ -303,7 +303,9 @@ pub(crate) fn recipe(method: &Method, ground: &Ground<'_>) -> Result<Recipe, Spe
         let before = recipe.offset as u64;
         add(part, number, ground, &mut recipe)?;
         recipe.requested_parameters += match part {
-            Method::Apet { count, .. } => budget::count(*count, ground.architecture),
+            Method::Apet(apet_record::Apet { count, .. }) => {
+                budget::count(*count, ground.architecture)
+            }
             _ => recipe.offset as u64 - before,
         };
     }
@@ -335,19 +337,21 @@ fn add(
     recipe: &mut Recipe,
 ) -> Result<(), SpecError> {
     match method {
-        Method::Head {} | Method::Combined { .. } => {}
-        Method::Full { pool: None } => ground.sites().for_each(|(id, site)| recipe.own(id, site)),
-        Method::Full { pool: Some(pool) } => {
+        Method::Head(_) | Method::Combined(_) => {}
+        Method::Full(apet_record::Full { pool: None }) => {
+            ground.sites().for_each(|(id, site)| recipe.own(id, site))
+        }
+        Method::Full(apet_record::Full { pool: Some(pool) }) => {
             let sites = &ground.architecture.sites;
             for &(id, _) in Pool::new(sites, ground.site, pool)?.sites() {
                 recipe.own(id, &sites[id]);
             }
         }
-        Method::LayerNorm {} => ground
+        Method::LayerNorm(_) => ground
             .sites()
             .filter(|(_, site)| site.part == apet_record::Part::Norm)
             .for_each(|(id, site)| recipe.own(id, site)),
-        Method::Bitfit {} => {
+        Method::Bitfit(_) => {
             let biases = || ground.sites().filter(|(_, site)| site.is_bias());
             biases().for_each(|(id, site)| recipe.own(id, site));
             if biases().next().is_none() {
@@ -355,32 +359,32 @@ fn add(
                 linear.for_each(|(id, site)| recipe.bias(id, site));
             }
         }
-        Method::Lora {
+        Method::Lora(apet_record::Lora {
             rank,
             alpha,
             targets,
-        } => {
+        }) => {
             let scale = alpha / *rank as f64;
             for (id, site) in ground.linear(targets, "method.targets")? {
                 recipe.low_rank(id, site, *rank, scale);
             }
         }
-        Method::Prompt { tokens, deviation } => {
+        Method::Prompt(apet_record::Prompt { tokens, deviation }) => {
             let place = &ground.architecture.insertion_points[INPUT];
             recipe.prompt(INPUT, place, *tokens, *deviation);
         }
-        Method::Adapter {
+        Method::Adapter(apet_record::Adapter {
             bottleneck,
             deviation,
             after,
-        } => {
+        }) => {
             for (id, place, behind) in ground.places() {
                 if after.contains(&behind) {
                     recipe.adapter(id, place, *bottleneck, *deviation);
                 }
             }
         }
-        Method::Ia3 { outputs, inputs } => {
+        Method::Ia3(apet_record::Ia3 { outputs, inputs }) => {
             for (id, site) in ground.linear(outputs, "method.outputs")? {
                 recipe.scale_output(id, site);
             }
@@ -388,16 +392,16 @@ fn add(
                 recipe.scale_input(id, site);
             }
         }
-        Method::Apet {
+        Method::Apet(apet_record::Apet {
             count,
             pool,
             select,
-        } => apet::add((*count, pool, select), number, ground, recipe)?,
-        Method::Foreign {
+        }) => apet::add((*count, pool, select), number, ground, recipe)?,
+        Method::Foreign(apet_record::Foreign {
             program,
             experiment,
             ..
-        } => {
+        }) => {
             return Err(SpecError {
                 field: "method.name".into(),
                 problem: format!(

@@ -46,7 +46,7 @@ impl Plan {
             Objective::LabelWords => all - parameters,
         };
         let products = match spec.method {
-            Method::Full { .. } => 3.0,
+            Method::Full(_) => 3.0,
             _ => 2.0,
         };
         let trained = (train.steps * train.batch_size * train.accumulation) as f64 * products;

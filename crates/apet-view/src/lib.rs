@@ -3,6 +3,7 @@
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
 
+use apet_record::Method;
 use apet_study::{By, Cost, Filter, Grid, PRESETS, Plan, Study};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -148,6 +149,15 @@ impl Records {
     pub fn spec(&self, run: &str) -> Result<String, JsError> {
         Ok(serde_json::to_string(&self.study.record(run)?.header.spec)?)
     }
+}
+
+/// Facts about every method, in the order of a menu: name, title, description, default learning rate, fields.
+///
+/// # Errors
+/// Only if the engine is out of memory.
+#[wasm_bindgen(unchecked_return_type = "MethodInfo[]")]
+pub fn methods() -> Result<JsValue, JsError> {
+    value(&Method::INFO)
 }
 
 /// The studies that end in minutes, on what comes with the page: the whole one first, each with its runs in order.
@@ -300,6 +310,11 @@ mod tests {
             ("Experiment", demo),
             ("Mean", traded["cost"].clone()),
             ("Traded", traded),
+            ("MethodInfo", serde_json::to_value(Method::INFO[0]).unwrap()),
+            (
+                "MethodField",
+                serde_json::to_value(Method::INFO[0].fields[0]).unwrap(),
+            ),
             ("Summed", serde_json::to_value(&summed[0]).unwrap()),
             ("Threshold", serde_json::to_value(threshold).unwrap()),
             ("Thresholds", serde_json::to_value(&thresholds[0]).unwrap()),

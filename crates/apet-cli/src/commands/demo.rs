@@ -124,7 +124,7 @@ fn plan(study: &Path) -> Result<Plan> {
 /// What a reader tells the study's runs apart by.
 fn title(spec: &RunSpec) -> String {
     let count = match &spec.method {
-        apet_record::Method::Apet { count, .. } => format!(" {count}"),
+        apet_record::Method::Apet(apet_record::Apet { count, .. }) => format!(" {count}"),
         _ => String::new(),
     };
     let (model, task, method) = (&spec.model, &spec.task.name, spec.method.name());

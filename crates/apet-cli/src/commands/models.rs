@@ -51,7 +51,7 @@ pub(crate) fn models(store: &Store, args: ModelsArgs) -> Result<()> {
 fn fits(architecture: &ModelArchitecture, available: u64) -> &'static str {
     // The count hardly matters, and drawing places in the largest models would.
     let mut spec = RunSpec::new(&architecture.name, "any");
-    spec.method = Method::Head {};
+    spec.method = Method::Head(Default::default());
     let peak = |dtype| {
         spec.dtype = dtype;
         Plan::new(architecture, &spec, 2).map_or(u64::MAX, |plan| plan.peak())

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use apet_record::Method;
+use apet_record::{Apet, Method};
 use apet_store::{Store, builtin, write_atomic};
 use apet_study::{Grid, Plan, Stage};
 use indicatif::{HumanBytes, HumanCount};
@@ -145,7 +145,7 @@ fn show(folder: &Folder, speed: f64) {
 /// A method, with the count that was asked for.
 fn label(method: &Method) -> String {
     match method {
-        Method::Apet { count, .. } => format!("{} {count}", method.label()),
+        Method::Apet(Apet { count, .. }) => format!("{} {count}", method.label()),
         other => other.label(),
     }
 }

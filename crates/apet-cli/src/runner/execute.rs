@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use apet_record::{Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
+use apet_record::{Apet, Method, RunRecord, RunSpec, Select, SoftwareInfo, Status, record_name};
 use apet_store::{Store, builtin, check_name, write_atomic};
 use apet_tasks::find_splits;
 use apet_train::RunInput;
@@ -132,10 +132,10 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
 /// can be made again from its record.
 fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
     let selects = spec.method.parts().iter().find_map(|part| match part {
-        Method::Apet {
+        Method::Apet(Apet {
             select: Select::Mask { hash, .. },
             ..
-        } => Some(hash),
+        }) => Some(hash),
         _ => None,
     });
     let Some(hash) = selects else {

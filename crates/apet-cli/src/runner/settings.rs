@@ -7,8 +7,9 @@ use apet_record::{
     Budget, Layers, Method, Module, Objective, Part, Pool, Pooling, RunSpec, Schedule, Seeds,
     Select,
 };
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::device::Precision;
 
@@ -28,8 +29,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     test_rows: Option<usize>,
     /// What is tuned
-    #[arg(long, value_enum)]
-    method: Option<MethodName>,
+    #[arg(long, value_parser = method_names())]
+    method: Option<String>,
     /// How many parameters (apet): 10000, 0.01%, or "as lora", bitfit, adapter, prompt
     #[arg(long, value_name = "N|X%|as METHOD")]
     count: Option<String>,
@@ -109,7 +110,7 @@ pub(crate) struct Settings {
     /// Steps between checkpoints; 0 writes them at evaluations only
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
-    /// Learning rate
+    /// Set the learning rate [default: the method's: 1e-3; prompt and ia3 1e-2, full 5e-5]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
     /// How the learning rate moves
@@ -117,28 +118,11 @@ pub(crate) struct Settings {
     schedule: Option<String>,
 }
 
-/// Methods by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MethodName {
-    /// Any number of parameters in arbitrary positions
-    Apet,
-    /// Low-rank deltas
-    Lora,
-    /// Virtual tokens before the input
-    Prompt,
-    /// Bottlenecks behind attention and feed-forward layers
-    Adapter,
-    /// Scales of keys, values and the feed-forward layers' inner states
-    Ia3,
-    /// Scales and biases of LayerNorm
-    #[value(name = "layer_norm")]
-    LayerNorm,
-    /// Biases
-    Bitfit,
-    /// The classification head alone
-    Head,
-    /// Everything
-    Full,
+/// The names of all methods, each with its description.
+fn method_names() -> PossibleValuesParser {
+    let names = Method::INFO.iter();
+    let names = names.map(|info| PossibleValue::new(info.name).help(info.description));
+    PossibleValuesParser::new(names)
 }
 
 impl Settings {
@@ -166,9 +150,6 @@ impl Settings {
         set(&mut spec.train.landscape, self.landscape);
         spec.train.group_by_length |= self.group_by_length;
         spec.train.gradient_checkpointing |= self.gradient_checkpointing;
-        if let Some(rate) = self.learning_rate {
-            spec.optimizer.learning_rate = rate;
-        }
         if let Some(schedule) = &self.schedule {
             spec.optimizer.schedule = word::<Schedule>("--schedule", schedule)?;
         }
@@ -194,95 +175,78 @@ impl Settings {
         if let Some(seed) = self.placement_seed {
             spec.seeds.placement = seed;
         }
+        let rate_of = |method: &Method| method.info().map(|info| info.learning_rate);
+        let before = rate_of(&spec.method);
         self.change_method(&mut spec.method)?;
+        let rate = &mut spec.optimizer.learning_rate;
+        if let Some(given) = self.learning_rate {
+            *rate = given;
+        } else if before == Some(*rate) {
+            // The default of the former method becomes the default of the new one.
+            *rate = rate_of(&spec.method).unwrap_or(*rate);
+        }
         spec.check()?;
         Ok(())
     }
 
     fn change_method(&self, method: &mut Method) -> Result<()> {
-        if let Some(name) = self.method {
-            *method = match name {
-                MethodName::Apet => Method::default(),
-                MethodName::Lora => Method::lora(),
-                MethodName::Prompt => Method::prompt(),
-                MethodName::Adapter => Method::adapter(),
-                MethodName::Ia3 => Method::ia3(),
-                MethodName::LayerNorm => Method::LayerNorm {},
-                MethodName::Bitfit => Method::Bitfit {},
-                MethodName::Head => Method::Head {},
-                MethodName::Full => Method::full(),
-            };
+        if let Some(name) = &self.method {
+            *method = Method::by_name(name).with_context(|| format!("--method: no {name:?}"))?;
         }
-        let only = |option: &str, given: bool, fits: bool, of: &str| -> Result<()> {
-            ensure!(!given || fits, "{option} belongs to --method {of}");
+        // A field that is set must be one of the method's.
+        let only = |option: &str, given: bool, field: &str| -> Result<()> {
+            let fits = method.info().is_some_and(|info| info.has(field));
+            let with = Method::INFO.iter().filter(|info| info.has(field));
+            let names: Vec<&str> = with.map(|info| info.name).collect();
+            let names = names.join(" or ");
+            ensure!(!given || fits, "{option} belongs to --method {names}");
             Ok(())
         };
-        let (apet, lora) = (
-            matches!(method, Method::Apet { .. }),
-            matches!(method, Method::Lora { .. }),
-        );
-        only("--count", self.count.is_some(), apet, "apet")?;
-        only("--select", self.select.is_some(), apet, "apet")?;
-        only("--mask", self.mask.is_some(), apet, "apet")?;
-        let prompt = matches!(method, Method::Prompt { .. });
-        only("--tokens", self.tokens.is_some(), prompt, "prompt")?;
-        let adapter = matches!(method, Method::Adapter { .. });
-        only(
-            "--bottleneck",
-            self.bottleneck.is_some(),
-            adapter,
-            "adapter",
-        )?;
-        let pooled = apet || matches!(method, Method::Full { .. });
-        only(
-            "--modules",
-            !self.modules.is_empty(),
-            pooled,
-            "apet or full",
-        )?;
-        only("--parts", !self.parts.is_empty(), pooled, "apet or full")?;
-        only("--sites", self.sites.is_some(), pooled, "apet or full")?;
-        only("--layers", self.layers.is_some(), pooled, "apet or full")?;
-        only("--rank", self.rank.is_some(), lora, "lora")?;
-        only("--alpha", self.alpha.is_some(), lora, "lora")?;
-        only("--targets", !self.targets.is_empty(), lora, "lora")?;
-        match method {
-            Method::Apet {
-                count,
-                pool,
-                select,
-            } => {
-                if let Some(text) = &self.count {
-                    let budget = text.parse::<Budget>();
-                    *count = budget.map_err(|problem| anyhow::anyhow!("--count: {problem}"))?;
-                }
-                self.change_pool(pool)?;
-                if let Some(text) = &self.select {
-                    *select = select_of(text)?;
-                }
-                if let Some(path) = &self.mask {
-                    *select = mask_of(path)?;
-                }
+        only("--count", self.count.is_some(), "count")?;
+        only("--select", self.select.is_some(), "select")?;
+        only("--mask", self.mask.is_some(), "select")?;
+        only("--tokens", self.tokens.is_some(), "tokens")?;
+        only("--bottleneck", self.bottleneck.is_some(), "bottleneck")?;
+        only("--modules", !self.modules.is_empty(), "pool")?;
+        only("--parts", !self.parts.is_empty(), "pool")?;
+        only("--sites", self.sites.is_some(), "pool")?;
+        only("--layers", self.layers.is_some(), "pool")?;
+        only("--rank", self.rank.is_some(), "rank")?;
+        only("--alpha", self.alpha.is_some(), "alpha")?;
+        only("--targets", !self.targets.is_empty(), "targets")?;
+        let fields = [
+            ("tokens", self.tokens.map(Value::from)),
+            ("bottleneck", self.bottleneck.map(Value::from)),
+            ("rank", self.rank.map(Value::from)),
+            ("alpha", self.alpha.map(Value::from)),
+            (
+                "targets",
+                (!self.targets.is_empty()).then(|| self.targets.clone().into()),
+            ),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                method.set(field, value)?;
             }
-            Method::Prompt { tokens, .. } => *tokens = self.tokens.unwrap_or(*tokens),
-            Method::Adapter { bottleneck, .. } => {
-                *bottleneck = self.bottleneck.unwrap_or(*bottleneck);
+        }
+        if self.has_pool() {
+            let pool = method.get("pool");
+            let pool = pool.map(serde_json::from_value).transpose()?;
+            let mut pool = pool.unwrap_or_default();
+            self.change_pool(&mut pool)?;
+            method.set("pool", serde_json::to_value(pool)?)?;
+        }
+        if let Some(apet) = method.apet_mut() {
+            if let Some(text) = &self.count {
+                let budget = text.parse::<Budget>();
+                apet.count = budget.map_err(|problem| anyhow::anyhow!("--count: {problem}"))?;
             }
-            Method::Lora {
-                rank,
-                alpha,
-                targets,
-            } => {
-                *rank = self.rank.unwrap_or(*rank);
-                *alpha = self.alpha.unwrap_or(*alpha);
-                if !self.targets.is_empty() {
-                    targets.clone_from(&self.targets);
-                }
+            if let Some(text) = &self.select {
+                apet.select = select_of(text)?;
             }
-            Method::Full { pool } if self.has_pool() => {
-                self.change_pool(pool.get_or_insert_default())?;
+            if let Some(path) = &self.mask {
+                apet.select = mask_of(path)?;
             }
-            _ => {}
         }
         Ok(())
     }

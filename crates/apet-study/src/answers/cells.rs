@@ -294,8 +294,8 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
         runs += 1;
         let way = match &header.spec.method {
             full if full.is_full() => Way::Full,
-            Method::Head {} => Way::Head,
-            Method::Apet { .. } => Way::Apet,
+            Method::Head(_) => Way::Head,
+            Method::Apet(_) => Way::Apet,
             other => Way::Other(other.label()),
         };
         let models = found

@@ -54,23 +54,23 @@ impl Theta {
                     alpha *= (rank as f64).sqrt(); // scaled by alpha / sqrt(r) there
                 }
                 let targets = names(&config, "target_modules")?;
-                Ok(Method::Lora {
+                Ok(Method::Lora(apet_record::Lora {
                     rank,
                     alpha,
                     targets,
-                })
+                }))
             }
-            "PROMPT_TUNING" => Ok(Method::Prompt {
+            "PROMPT_TUNING" => Ok(Method::Prompt(apet_record::Prompt {
                 tokens: whole("num_virtual_tokens")? as usize,
                 deviation: 0.0, // of initial values: the adapter's stand in their place
-            }),
+            })),
             "IA3" => {
                 let inputs = names(&config, "feedforward_modules")?;
                 let mut outputs = names(&config, "target_modules")?;
                 outputs.retain(|name| !inputs.contains(name));
-                Ok(Method::Ia3 { outputs, inputs })
+                Ok(Method::Ia3(apet_record::Ia3 { outputs, inputs }))
             }
-            "LN_TUNING" => Ok(Method::LayerNorm {}),
+            "LN_TUNING" => Ok(Method::LayerNorm(Default::default())),
             other => Err(config_error(format!(
                 "peft_type: found \"{other}\", expected LORA, PROMPT_TUNING, IA3 or LN_TUNING to go on with"
             ))),
