@@ -17,7 +17,7 @@ const METHODS = {
   apet: { name: "apet", count: 10_000, pool: POOL },
 };
 
-/** What comes next: settings first, then what a helper is asked. @type {((data: any) => void)} */
+/** Receives the next message: settings first, then gradient requests. @type {((data: any) => void)} */
 let take;
 const next = () => /** @type {Promise<any>} */ (new Promise((resolve) => (take = resolve)));
 self.onmessage = ({ data }) => take(data);
@@ -29,7 +29,7 @@ self.onmessage = ({ data }) => take(data);
   }
 })();
 
-/** A Worker that makes half of each gradient: `cpu` has a thread for each Worker. */
+/** Starts a Worker that computes half of each gradient: on `cpu` each Worker is a thread. */
 async function helper(/** @type {import("./model.js").Settings} */ settings) {
   const worker = new Worker("apet-worker.js", { type: "module" });
   /** @type {any} */
@@ -38,8 +38,8 @@ async function helper(/** @type {import("./model.js").Settings} */ settings) {
   const answer = () => new Promise((resolve) => (waiting = resolve));
   worker.postMessage({ ...settings, helps: true });
   await answer();
-  return (/** @type {Float32Array} */ values, /** @type {unknown} */ shares) => {
-    worker.postMessage({ values, shares }, [values.buffer]);
+  return (/** @type {Float32Array} */ values, /** @type {unknown} */ shards) => {
+    worker.postMessage({ values, shards }, [values.buffer]);
     return answer();
   };
 }

@@ -8,11 +8,11 @@ type GradientReply = ShardGradient | { error: string };
 
 /** The Worker at the other end of `port`, as the run's Worker calls it. */
 export function gradientWorker(port: MessagePort): GradientWorker {
-  return (values, shares) =>
+  return (values, shards) =>
     new Promise((resolve, reject) => {
       port.onmessage = ({ data }: MessageEvent<GradientReply>) =>
         "error" in data ? reject(new Error(data.error)) : resolve(data);
-      port.postMessage({ values, shares } satisfies GradientRequest, [values.buffer]);
+      port.postMessage({ values, shards } satisfies GradientRequest, [values.buffer]);
     });
 }
 

@@ -90,7 +90,7 @@ export type Prediction = { classes: number[] } | { text: string };
 /** Shards of a step's batch, and the values of theta at which their gradient is requested. */
 export interface GradientRequest {
   values: Float32Array<ArrayBuffer>;
-  shares: unknown;
+  shards: unknown;
 }
 /** Theta's gradient and the loss over the requested shards. */
 export interface ShardGradient {
@@ -98,7 +98,7 @@ export interface ShardGradient {
   loss: number;
 }
 /** Another Worker, which computes a part of a gradient in parallel. */
-export type GradientWorker = (values: GradientRequest["values"], shares: unknown) => Promise<ShardGradient>;
+export type GradientWorker = (values: GradientRequest["values"], shards: unknown) => Promise<ShardGradient>;
 
 /** A part of a block (`null` outside of blocks): its trainable parameters, and all its parameters. */
 export type PositionBlock = [block: number | null, part: string, tuned: number, all: number];
