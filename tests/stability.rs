@@ -1,6 +1,6 @@
 //! What commit 325694f wrote stays valid: `tests/fixtures/stability` holds its run records, theta files,
 //! checkpoints and peft adapters. The current binary must give the same run ids, positions, parameter counts,
-//! initial values, losses and exports, and must resume the stored checkpoints.
+//! initial values, losses and exports, resume the stored checkpoints, and accept the same command-line options.
 //!
 //! Numbers that floating-point arithmetic decides are compared exactly where the processor has the instruction set
 //! of the one that wrote the fixtures, and within a relative 1e-5 elsewhere. Ids, counts, positions and initial
@@ -256,4 +256,23 @@ fn stored_checkpoints_resume() {
             assert_eq!(theta, case.theta, "{run}");
         }
     });
+}
+
+#[test]
+fn options_keep_their_spellings() {
+    let stored: BTreeMap<String, Vec<String>> = read_json(&stored("options.json"));
+    let home = Home::new();
+    assert!(stored.values().flatten().count() > 180);
+    for (command, options) in &stored {
+        for option in options {
+            // The second option is unknown, so the command does nothing.
+            let error = home.output(&[command, option, "--no-such-option"]);
+            let error = error
+                .err()
+                .unwrap_or_else(|| panic!("{command} {option} succeeds"));
+            let unknown = format!("unexpected argument '{option}'");
+            assert!(!error.contains(&unknown), "{command} {option}: {error}");
+            assert!(!error.contains("unrecognized subcommand"), "{error}");
+        }
+    }
 }
