@@ -10,8 +10,8 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use crate::{
-    cube::like,
-    flex::{Floats, each_piece, own, sum_rows},
+    cube::empty_like,
+    flex::{Floats, contiguous, each_chunk, sum_rows},
     math::{dot, vectorize},
 };
 
@@ -32,7 +32,7 @@ pub struct Update {
 
 /// The coefficients of an update as the kernels use them.
 #[derive(Clone, Copy)]
-struct Numbers {
+struct Coefficients {
     rate: f32,
     /// Weights of the old means and of the new values, computed in double precision: in f32, 1 - 0.999 is off by 5e-5.
     betas: [f32; 2],
@@ -44,7 +44,7 @@ struct Numbers {
     clip: f32,
 }
 
-impl From<Update> for Numbers {
+impl From<Update> for Coefficients {
     fn from(u: Update) -> Self {
         let t = u.updates as i32;
         Self {
@@ -59,7 +59,7 @@ impl From<Update> for Numbers {
     }
 }
 
-impl Numbers {
+impl Coefficients {
     /// As in torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)).
     fn factor(self, norm: f32) -> f32 {
         match self.clip {
@@ -161,15 +161,15 @@ impl Updates for Flex {
         groups: FloatTensor<Self>,
         update: Update,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let numbers = Numbers::from(update);
+        let numbers = Coefficients::from(update);
         let [gradient, norm, groups] = [gradient, norm, groups].map(Floats::new);
         let (gradient, groups) = (gradient.get(), groups.get());
         let factor = norm.get().first().map_or(1.0, |&norm| numbers.factor(norm));
-        let [mut values, mut moments] = [values, moments].map(own);
+        let [mut values, mut moments] = [values, moments].map(contiguous);
         let n = gradient.len();
         let (rates, decays) = groups.split_at(groups.len() / 2);
         let (first, second) = moments.storage_mut::<f32>().split_at_mut(n);
-        each_piece([values.storage_mut(), first, second], |start, [v, m, s]| {
+        each_chunk([values.storage_mut(), first, second], |start, [v, m, s]| {
             let gradient = &gradient[start..start + v.len()];
             vectorize(
                 #[inline(always)]
@@ -207,11 +207,11 @@ impl Updates for CubeBackend {
         groups: FloatTensor<Self>,
         update: Update,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let u = Numbers::from(update);
+        let u = Coefficients::from(update);
         let inputs = [values, moments, gradient, norm, groups].map(into_contiguous);
         let (client, n) = (inputs[0].client.clone(), inputs[0].shape().num_elements());
         let by_scalar = inputs[4].shape().num_elements() > 2;
-        let out = [like(&inputs[0]), like(&inputs[1])];
+        let out = [empty_like(&inputs[0]), empty_like(&inputs[1])];
         let dim = CubeDim::new(&client, n);
         let count = calculate_cube_count_elemwise(&client, n, dim);
         let [values, moments, gradient, norm, groups] = inputs.map(|input| input.into_buffer_arg());

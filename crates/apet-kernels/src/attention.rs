@@ -20,7 +20,7 @@ use burn_flex::FlexTensor;
 
 use crate::{
     flex::{Matrix, Write, multiply, zeros},
-    math::{dot, exp, largest, multiply_add, sum, vectorize},
+    math::{dot, exp, maximum, multiply_add, sum, vectorize},
     multiply::{Product, multiply as multiply_on_gpu},
     rows,
 };
@@ -150,7 +150,7 @@ impl Attention for Flex {
             let mut scores = vec![0f32; QUERIES.min(length) * inputs.keys];
             let mut block = vec![0f32; QUERIES.min(length) * width];
             for (first, y) in (0..).step_by(QUERIES).zip(y.chunks_mut(QUERIES)) {
-                let q = q.some_rows(first, y.len());
+                let q = q.row_range(first, y.len());
                 let scores = &mut scores[..y.len() * inputs.keys];
                 let block = &mut block[..y.len() * width];
                 multiply(scores, Write::Replace, q, k.transposed(), false);
@@ -188,7 +188,7 @@ impl Attention for Flex {
             let mut block = vec![0f32; size * width];
             let mut sums = [vec![0f32; keys * width], vec![0f32; keys * width]];
             for (first, dq) in (0..).step_by(QUERIES).zip(dq.chunks_mut(QUERIES)) {
-                let [q, dy] = [q, dy].map(|of| of.some_rows(first, dq.len()));
+                let [q, dy] = [q, dy].map(|of| of.row_range(first, dq.len()));
                 let [p, ds] = [&mut p, &mut ds].map(|of| &mut of[..dq.len() * keys]);
                 let block = &mut block[..dq.len() * width];
                 multiply(p, Write::Replace, q, k.transposed(), false);
@@ -372,7 +372,7 @@ impl Inputs {
                             *s = multiply_add(*s, self.scale, b);
                         }
                     }
-                    let largest = largest(s);
+                    let largest = maximum(s);
                     for s in s.iter_mut() {
                         *s = exp(*s - largest);
                     }

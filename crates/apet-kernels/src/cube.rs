@@ -33,7 +33,7 @@ pub fn set_kernel_language(language: KernelLanguage) {
 }
 
 /// Whether a tensor's device can run the shaders of `shaders/`.
-pub(crate) fn takes_wgsl(tensor: &CubeTensor) -> bool {
+pub(crate) fn supports_wgsl(tensor: &CubeTensor) -> bool {
     LANGUAGE.load(Ordering::Relaxed) == KernelLanguage::Auto as u8
         && tensor.client.name() == "wgpu<wgsl>"
 }
@@ -61,14 +61,14 @@ pub(crate) fn launch_wgsl(
 }
 
 /// An uninitialised f32 tensor of a shape, on another tensor's device.
-pub(crate) fn of_shape(beside: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
-    let (client, device) = (beside.client.clone(), beside.device.clone());
+pub(crate) fn empty(device_of: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    let (client, device) = (device_of.client.clone(), device_of.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), DType::F32)
 }
 
 /// An uninitialised f32 tensor with another tensor's shape and device.
-pub(crate) fn like(tensor: &CubeTensor) -> CubeTensor {
-    of_shape(tensor, tensor.shape())
+pub(crate) fn empty_like(tensor: &CubeTensor) -> CubeTensor {
+    empty(tensor, tensor.shape())
 }
 
 /// Launches a kernel with one thread for each element of its first input; returns a new
@@ -81,7 +81,7 @@ pub(crate) fn elementwise<const N: usize>(
     let first = &inputs[0];
     let (client, shape) = (first.client.clone(), first.shape());
     let size = shape.num_elements();
-    let out = like(first);
+    let out = empty_like(first);
     let dim = CubeDim::new(&client, size);
     let count = calculate_cube_count_elemwise(&client, size, dim);
     let arguments = inputs.map(CubeTensor::into_buffer_arg);

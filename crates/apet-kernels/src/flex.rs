@@ -55,7 +55,7 @@ pub(crate) fn row_width(x: &FlexTensor) -> usize {
 }
 
 /// The tensor as a separate contiguous buffer, row by row.
-pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     let size = tensor.shape().num_elements() * size_of::<f32>();
     let tensor = tensor.to_contiguous();
     // A view of a larger buffer is copied, so that the tensor fills its buffer.
@@ -72,7 +72,7 @@ pub(crate) fn map_rows(
     width: usize,
     change: impl Fn(usize, &mut [f32]) + Send + Sync,
 ) -> FlexTensor {
-    let mut tensor = own(tensor);
+    let mut tensor = contiguous(tensor);
     each_row(tensor.storage_mut::<f32>(), width, 16, |i, row| {
         vectorize(
             #[inline(always)]
@@ -83,13 +83,13 @@ pub(crate) fn map_rows(
 }
 
 /// Changes a tensor in place, chunk by chunk, together with others of the same shape.
-pub(crate) fn map_pieces<const N: usize>(
+pub(crate) fn map_chunks<const N: usize>(
     tensor: FlexTensor,
     beside: [FlexTensor; N],
     change: impl Fn(&mut [f32], [&[f32]; N]) + Send + Sync,
 ) -> FlexTensor {
     let beside = beside.map(Floats::new);
-    let mut tensor = own(tensor);
+    let mut tensor = contiguous(tensor);
     let all = tensor.storage_mut::<f32>();
     let piece = |i: usize, part: &mut [f32]| {
         let at = i * PIECE..i * PIECE + part.len();
@@ -108,7 +108,7 @@ pub(crate) fn map_pieces<const N: usize>(
 
 /// Calls `change` on corresponding chunks of slices of the same length, with their offset, on
 /// all cores.
-pub(crate) fn each_piece<const N: usize>(
+pub(crate) fn each_chunk<const N: usize>(
     all: [&mut [f32]; N],
     change: impl Fn(usize, [&mut [f32]; N]) + Send + Sync,
 ) {

@@ -19,7 +19,7 @@ use cubecl::prelude::*;
 
 use crate::{
     cube::elementwise,
-    flex::{map_pieces, zeros_like},
+    flex::{map_chunks, zeros_like},
     math::{erf, exp, multiply_add},
 };
 
@@ -60,7 +60,7 @@ const DENSITY_AT_0: f32 = 0.398_942_3;
 
 /// Φ(x).
 #[inline(always)]
-fn below(x: f32) -> f32 {
+fn normal_cdf(x: f32) -> f32 {
     multiply_add(0.5, erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5)
 }
 
@@ -75,34 +75,34 @@ fn tanh_gate(x: f32) -> (f32, f32) {
 
 impl Gelu for Flex {
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        map_pieces(
+        map_chunks(
             zeros_like(&x),
             [x],
             #[inline(always)]
             |y, [x]| {
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = x * below(x);
+                    *y = x * normal_cdf(x);
                 }
             },
         )
     }
 
     fn exact_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        map_pieces(
+        map_chunks(
             dy,
             [x],
             #[inline(always)]
             |dy, [x]| {
                 for (dy, &x) in dy.iter_mut().zip(x) {
                     let density = DENSITY_AT_0 * exp(-0.5 * x * x);
-                    *dy *= multiply_add(x, density, below(x));
+                    *dy *= multiply_add(x, density, normal_cdf(x));
                 }
             },
         )
     }
 
     fn tanh_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        map_pieces(
+        map_chunks(
             zeros_like(&x),
             [x],
             #[inline(always)]
@@ -115,7 +115,7 @@ impl Gelu for Flex {
     }
 
     fn tanh_gelu_dx(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        map_pieces(
+        map_chunks(
             dy,
             [x],
             #[inline(always)]

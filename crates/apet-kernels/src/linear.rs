@@ -86,7 +86,7 @@ impl Products for CubeBackend {
             let bias = biased.then_some(bias);
             return multiply_on_gpu(Product::Nt, x, weight, bias, false);
         }
-        let y = in_halves(Product::Nt, x, weight);
+        let y = multiply_in_half(Product::Nt, x, weight);
         if !biased {
             return y;
         }
@@ -97,7 +97,7 @@ impl Products for CubeBackend {
     fn product_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         match weight.dtype() {
             DType::F32 => multiply_on_gpu(Product::Nn, dy, weight, None, false),
-            _ => in_halves(Product::Nn, dy, weight),
+            _ => multiply_in_half(Product::Nn, dy, weight),
         }
     }
 
@@ -107,7 +107,7 @@ impl Products for CubeBackend {
 }
 
 /// A product with a half-precision weight, computed in half precision: f32 in and out.
-fn in_halves(product: Product, x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+fn multiply_in_half(product: Product, x: CubeTensor, weight: CubeTensor) -> CubeTensor {
     let x = CubeBackend::float_cast(x, weight.dtype().into());
     let y = multiply_on_gpu(product, x, weight, None, false);
     CubeBackend::float_cast(y, DType::F32.into())
@@ -121,8 +121,8 @@ impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff
         biased: bool,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
-        struct Product;
-        impl<B: Backend + Products + Norms> Backward<B, 3> for Product {
+        struct LinearBackward;
+        impl<B: Backend + Products + Norms> Backward<B, 3> for LinearBackward {
             /// The weight if x is tracked, x if the weight is tracked, and whether there is a bias.
             type State = ([Option<FloatTensor<B>>; 2], bool);
             fn backward(
@@ -149,7 +149,11 @@ impl<B: Backend + Products + Norms, C: CheckpointStrategy> Products for Autodiff
         let nodes = [x.node(), weight.node(), bias.node()];
         let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
         let y = B::product(x.clone(), weight.clone(), bias, biased);
-        match Product.prepare::<C>(nodes).compute_bound().stateful() {
+        match LinearBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let kept = [tracked[0].then_some(weight), tracked[1].then_some(x)];
                 prep.finish((kept, biased), y)
@@ -185,7 +189,7 @@ impl Products for Flex {
         let y = zeros([rows, outputs]);
         if few {
             let weight = weight.to_contiguous();
-            let few = Few {
+            let few = FewRows {
                 x: x.get(),
                 rows,
                 inputs,
@@ -219,7 +223,7 @@ impl Products for Flex {
             multiply(y.storage_mut(), write, x, weight, true);
             return y;
         }
-        let parts = wide_parts(weight).map(|(first, part)| {
+        let parts = f32_chunks(weight).map(|(first, part)| {
             let columns = part.shape()[0];
             let part = Floats::new(part);
             let part = Matrix::rows(part.get(), columns, inputs).transposed();
@@ -257,7 +261,7 @@ impl Products for Flex {
         }
         let shape = Shape::from([rows, inputs]);
         let rows = Slice::from(0..shape[0]);
-        wide_parts(weight).fold(zeros(shape), |dx, (first, part)| {
+        f32_chunks(weight).fold(zeros(shape), |dx, (first, part)| {
             let columns = Slice::from(first..first + part.shape()[0]);
             let dy = Self::float_slice(dy.clone(), &[rows, columns]);
             Self::float_add(dx, Self::float_matmul(dy, part))
@@ -274,7 +278,7 @@ fn add(y: &mut [f32], more: Option<&[f32]>) {
 
 /// A half-precision weight's rows as f32, in chunks: `(first row, rows)`. With many rows of x
 /// the conversion is cheap, and the whole weight is never f32 at once.
-fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
+fn f32_chunks(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
     let shape = weight.shape();
     let [rows, width] = [shape[0], shape[1]];
     let count = (WIDE_NUMBERS / width.max(1)).max(1);
@@ -289,27 +293,27 @@ fn wide_parts(weight: FlexTensor) -> impl Iterator<Item = (usize, FlexTensor)> {
 }
 
 /// Element types of stored weights.
-trait Stored: Copy + Send + Sync {
+trait StoredElement: Copy + Send + Sync {
     /// A row as f32: itself, or converted into `scratch`.
-    fn wide<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
+    fn to_f32<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
 }
 
-impl Stored for f32 {
-    fn wide<'a>(row: &'a [Self], _scratch: &'a mut Vec<f32>) -> &'a [f32] {
+impl StoredElement for f32 {
+    fn to_f32<'a>(row: &'a [Self], _scratch: &'a mut Vec<f32>) -> &'a [f32] {
         row
     }
 }
 
-impl Stored for f16 {
-    fn wide<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
+impl StoredElement for f16 {
+    fn to_f32<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
         scratch.resize(row.len(), 0.0);
         row.convert_to_f32_slice(scratch);
         scratch
     }
 }
 
-impl Stored for bf16 {
-    fn wide<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
+impl StoredElement for bf16 {
+    fn to_f32<'a>(row: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
         scratch.resize(row.len(), 0.0);
         Arch::new().dispatch(|| {
             for (wide, narrow) in scratch.iter_mut().zip(row) {
@@ -322,16 +326,16 @@ impl Stored for bf16 {
 
 /// A few rows to multiply with many rows of a weight.
 #[derive(Clone, Copy)]
-struct Few<'a> {
+struct FewRows<'a> {
     x: &'a [f32],
     rows: usize,
     inputs: usize,
 }
 
-impl Few<'_> {
+impl FewRows<'_> {
     /// The products of every output with every row, `[outputs, rows]`, so that each thread
     /// writes contiguous memory.
-    fn by_output<T: Stored>(self, weights: Option<&[T]>, outputs: usize) -> Vec<f32> {
+    fn by_output<T: StoredElement>(self, weights: Option<&[T]>, outputs: usize) -> Vec<f32> {
         let weights = weights.unwrap_or_default();
         let mut products = vec![0f32; outputs * self.rows];
         let chunk = |(chunk, products): (usize, &mut [f32])| {
@@ -339,7 +343,7 @@ impl Few<'_> {
             let first = chunk * CHUNK * self.inputs;
             let rows = weights[first..].chunks_exact(self.inputs);
             for (row, products) in rows.zip(products.chunks_exact_mut(self.rows)) {
-                let weight = T::wide(row, &mut scratch);
+                let weight = T::to_f32(row, &mut scratch);
                 Arch::new().dispatch(Dots {
                     few: self,
                     weight,
@@ -362,7 +366,7 @@ impl Few<'_> {
 
 /// The products of one output's weights with every row.
 struct Dots<'a> {
-    few: Few<'a>,
+    few: FewRows<'a>,
     weight: &'a [f32],
     products: &'a mut [f32],
 }
@@ -372,7 +376,7 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Few { x, rows, inputs } = self.few;
+        let FewRows { x, rows, inputs } = self.few;
         let (weight, weight_rest) = S::as_simd_f32s(self.weight);
         let row = |row: usize| S::as_simd_f32s(&x[row * inputs..][..inputs]);
         let rest = |x: &[f32]| -> f32 { x.iter().zip(weight_rest).map(|(x, w)| x * w).sum() };

@@ -22,7 +22,7 @@ use cubecl::prelude::*;
 use crate::{
     cube::elementwise,
     flex::{Floats, Ints, map_rows, zeros},
-    math::{exp, exponentials, largest},
+    math::{exp, exponentials, maximum},
 };
 
 /// A backend's operations on primitives. Use [`cross_entropy`].
@@ -79,7 +79,7 @@ impl Losses for Flex {
             #[inline(always)]
             |row, norm| {
                 let logits = &logits[row * classes..][..classes];
-                let middle = largest(logits);
+                let middle = maximum(logits);
                 norm[0] = middle + exponentials(logits, middle).ln();
             },
         );

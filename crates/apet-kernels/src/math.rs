@@ -138,7 +138,7 @@ pub(crate) fn exponentials(x: &[f32], middle: f32) -> f32 {
 
 /// The maximum.
 #[inline(always)]
-pub(crate) fn largest(x: &[f32]) -> f32 {
+pub(crate) fn maximum(x: &[f32]) -> f32 {
     let most = |a: f32, b: f32| if b > a { b } else { a };
     fold(x, f32::NEG_INFINITY, most, most)
 }

@@ -14,7 +14,7 @@ use burn_cubecl::{
 };
 use cubecl::prelude::*;
 
-use crate::cube::{launch_wgsl, of_shape, takes_wgsl};
+use crate::cube::{empty, launch_wgsl, supports_wgsl};
 
 static SOFTWARE: AtomicBool = AtomicBool::new(false);
 
@@ -48,7 +48,7 @@ pub(crate) fn multiply(
     bias: Option<CubeTensor>,
     by_token: bool,
 ) -> CubeTensor {
-    let plain = Plain::fours(product, &a, &b).or_else(|| Plain::any(product, &a, &b));
+    let plain = Plain::vec4(product, &a, &b).or_else(|| Plain::any(product, &a, &b));
     match plain {
         Some(plain) => plain.run(a, b, bias, by_token),
         None => by_burn(product, a, b, bias),
@@ -90,7 +90,7 @@ struct Plain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Shader {
     /// For contiguous rows whose length is a multiple of 4.
-    Fours(Product),
+    Vec4(Product),
     Any,
 }
 
@@ -99,7 +99,7 @@ impl Plain {
     fn new(product: Product, a: &CubeTensor, b: &CubeTensor, shader: Shader) -> Option<Self> {
         let (of_a, of_b) = (a.meta.shape(), b.meta.shape());
         let rank = of_a.num_dims();
-        let plain = SOFTWARE.load(Ordering::Relaxed) && takes_wgsl(a);
+        let plain = SOFTWARE.load(Ordering::Relaxed) && supports_wgsl(a);
         let floats = a.dtype == DType::F32 && b.dtype == DType::F32;
         if !plain || !floats || of_b.num_dims() != rank || !matches!(rank, 2 | 4) {
             return None;
@@ -131,8 +131,8 @@ impl Plain {
     }
 
     /// For contiguous rows of multiples of 4.
-    fn fours(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
-        let mut plain = Self::new(product, a, b, Shader::Fours(product))?;
+    fn vec4(product: Product, a: &CubeTensor, b: &CubeTensor) -> Option<Self> {
+        let mut plain = Self::new(product, a, b, Shader::Vec4(product))?;
         plain.sizes[1].is_multiple_of(4).then_some(())?;
         for of in [a, b] {
             let Strides { row, col, batches } = Strides::from_tensor(of);
@@ -171,18 +171,18 @@ impl Plain {
     ) -> CubeTensor {
         let ([m, n, k], [outer, inner]) = (self.sizes, self.batches);
         let (c, of_c) = match (self.batched, by_token) {
-            (false, _) => (of_shape(&a, [m, n]), [n, 0, 0]),
+            (false, _) => (empty(&a, [m, n]), [n, 0, 0]),
             (true, false) => {
-                let c = of_shape(&a, [outer, inner, m, n]);
+                let c = empty(&a, [outer, inner, m, n]);
                 (c, [n, inner * m * n, m * n])
             }
             (true, true) => {
-                let c = of_shape(&a, [outer, m, inner, n]);
+                let c = empty(&a, [outer, m, inner, n]);
                 (c, [inner * n, m * inner * n, n])
             }
         };
         let (tile, unit) = match self.shader {
-            Shader::Fours(_) => (TILE, 4),
+            Shader::Vec4(_) => (TILE, 4),
             Shader::Any => ([1, 1], 1),
         };
         let sizes = [m, n, k, inner];
@@ -194,7 +194,7 @@ impl Plain {
             .collect();
         // Without a bias, the shader does not read the buffer in its place. It is a separate buffer,
         // because WebGPU does not bind a writable buffer twice.
-        let bias = bias.map_or_else(|| of_shape(&a, [4]), into_contiguous);
+        let bias = bias.map_or_else(|| empty(&a, [4]), into_contiguous);
         let groups = |size: usize, tile: usize| size.div_ceil(tile * GROUP as usize) as u32;
         let count = CubeCount::Static(
             groups(n, tile[0]),
@@ -238,9 +238,9 @@ impl Strides {
 impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
         SourceTemplate::new(match self {
-            Self::Fours(Product::Nn) => include_str!("../../../shaders/multiply_nn.wgsl"),
-            Self::Fours(Product::Nt) => include_str!("../../../shaders/multiply_nt.wgsl"),
-            Self::Fours(Product::Tn) => include_str!("../../../shaders/multiply_tn.wgsl"),
+            Self::Vec4(Product::Nn) => include_str!("../../../shaders/multiply_nn.wgsl"),
+            Self::Vec4(Product::Nt) => include_str!("../../../shaders/multiply_nt.wgsl"),
+            Self::Vec4(Product::Tn) => include_str!("../../../shaders/multiply_tn.wgsl"),
             Self::Any => include_str!("../../../shaders/multiply_any.wgsl"),
         })
     }

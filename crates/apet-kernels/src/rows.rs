@@ -6,12 +6,12 @@ use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use crate::{
-    cube::{like, of_shape},
+    cube::{empty, empty_like},
     norm::Normalization,
 };
 
 /// Threads for `rows` rows.
-fn spread(client: &cubecl::client::Client, rows: usize) -> (CubeCount, CubeDim) {
+fn launch_size(client: &cubecl::client::Client, rows: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(client, rows);
     (calculate_cube_count_elemwise(client, rows, dim), dim)
 }
@@ -25,11 +25,11 @@ pub(crate) fn norm(
     biased: bool,
 ) -> CubeTensor {
     // Without a bias, a separate buffer is passed in its place: WebGPU does not bind one twice.
-    let bias = if biased { bias } else { of_shape(&x, [1]) };
+    let bias = if biased { bias } else { empty(&x, [1]) };
     let [x, scale, bias] = [x, scale, bias].map(into_contiguous);
-    let (client, shape, y) = (x.client.clone(), x.shape(), like(&x));
+    let (client, shape, y) = (x.client.clone(), x.shape(), empty_like(&x));
     let (rows, width) = (shape[0], shape[1]);
-    let (count, dim) = spread(&client, rows);
+    let (count, dim) = launch_size(&client, rows);
     norm_kernel::launch(
         &client,
         count,
@@ -55,9 +55,9 @@ pub(crate) fn norm_dx(
     kind: Normalization,
 ) -> CubeTensor {
     let [x, scale, dy] = [x, scale, dy].map(into_contiguous);
-    let (client, shape, dx) = (x.client.clone(), x.shape(), like(&x));
+    let (client, shape, dx) = (x.client.clone(), x.shape(), empty_like(&x));
     let (rows, width) = (shape[0], shape[1]);
-    let (count, dim) = spread(&client, rows);
+    let (count, dim) = launch_size(&client, rows);
     norm_dx_kernel::launch(
         &client,
         count,
@@ -87,7 +87,7 @@ pub(crate) fn softmax(scores: CubeTensor, bias: CubeTensor, factor: f64) -> Cube
         strides[d] = if of_bias[d] == 1 { 0 } else { stride };
         stride *= of_bias[d];
     }
-    let (count, dim) = spread(&client, rows);
+    let (count, dim) = launch_size(&client, rows);
     softmax_kernel::launch(
         &client,
         count,
@@ -113,7 +113,7 @@ pub(crate) fn softmax_dx(p: CubeTensor, dp: CubeTensor, factor: f64) -> CubeTens
     let [p, dp] = [p, dp].map(into_contiguous);
     let (client, shape) = (p.client.clone(), p.shape());
     let rows = shape[0] * shape[1] * shape[2];
-    let (count, dim) = spread(&client, rows);
+    let (count, dim) = launch_size(&client, rows);
     softmax_dx_kernel::launch(
         &client,
         count,
@@ -134,8 +134,8 @@ pub(crate) fn column_sums(x: CubeTensor) -> CubeTensor {
     let (rows, width) = (shape[0], shape[1]);
     // Each thread sums some rows, and the partial sums are then added.
     let chunks = rows.div_ceil(CHUNK).max(1);
-    let parts = of_shape(&x, [chunks, width]);
-    let (count, dim) = spread(&client, chunks * width);
+    let parts = empty(&x, [chunks, width]);
+    let (count, dim) = launch_size(&client, chunks * width);
     column_sums_kernel::launch(
         &client,
         count,
@@ -147,7 +147,7 @@ pub(crate) fn column_sums(x: CubeTensor) -> CubeTensor {
         width,
     );
     match chunks {
-        1 => of_one_row(parts, width),
+        1 => to_vector(parts, width),
         _ => column_sums(parts),
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn column_sums(x: CubeTensor) -> CubeTensor {
 /// Rows that one thread sums.
 const CHUNK: usize = 32;
 
-fn of_one_row(x: CubeTensor, width: usize) -> CubeTensor {
+fn to_vector(x: CubeTensor, width: usize) -> CubeTensor {
     use burn_backend::ops::FloatTensorOps;
     type Cube = burn_cubecl::CubeBackend;
     <Cube as FloatTensorOps<Cube>>::float_reshape(x, [width].into())
@@ -163,7 +163,7 @@ fn of_one_row(x: CubeTensor, width: usize) -> CubeTensor {
 
 /// The mean of the row that starts at `from`, and 1 / sqrt(variance + epsilon).
 #[cube]
-fn statistics(
+fn row_moments(
     x: &[f32],
     from: usize,
     width: usize,
@@ -200,7 +200,7 @@ fn norm_kernel(
 ) {
     if ABSOLUTE_POS < rows {
         let from = ABSOLUTE_POS * width;
-        let (mean, r) = statistics(x, from, width, epsilon, centered);
+        let (mean, r) = row_moments(x, from, width, epsilon, centered);
         for i in 0..width {
             let scaled = (x[from + i] - mean) * r * scale[i];
             if comptime![biased] {
@@ -225,7 +225,7 @@ fn norm_dx_kernel(
 ) {
     if ABSOLUTE_POS < rows {
         let from = ABSOLUTE_POS * width;
-        let (mean, r) = statistics(x, from, width, epsilon, centered);
+        let (mean, r) = row_moments(x, from, width, epsilon, centered);
         let mut total = 0.0f32;
         let mut slope = 0.0f32;
         for i in 0..width {

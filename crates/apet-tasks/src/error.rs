@@ -90,8 +90,8 @@ impl TaskError {
     }
 }
 
-/// Foreign text for a message: quoted, escaped, truncated.
-pub(crate) fn quoted(text: &str) -> String {
+/// Foreign text for a message: quote, escaped, truncated.
+pub(crate) fn quote(text: &str) -> String {
     const LONGEST: usize = 40;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
@@ -99,14 +99,14 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// The first few names for a message, quoted.
-pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+/// The first few names for a message, quote.
+pub(crate) fn quote_list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     const MOST: usize = 8;
     let mut names = names.into_iter();
     let mut shown: Vec<String> = names
         .by_ref()
         .take(MOST)
-        .map(|n| quoted(n.as_ref()))
+        .map(|n| quote(n.as_ref()))
         .collect();
     if names.next().is_some() {
         shown.push("...".into());
@@ -124,13 +124,10 @@ mod tests {
 
     #[test]
     fn foreign_text_is_escaped_and_truncated() {
-        assert_eq!(quoted("a\n\u{1b}"), r#""a\n\u{1b}""#);
-        assert_eq!(
-            quoted(&"ä".repeat(41)),
-            format!("\"{}\"...", "ä".repeat(40))
-        );
-        assert_eq!(listed(["a", "b"]), r#""a", "b""#);
-        assert!(listed((0..9).map(|i| i.to_string())).ends_with("\"7\", ..."));
-        assert_eq!(listed([""; 0]), "none");
+        assert_eq!(quote("a\n\u{1b}"), r#""a\n\u{1b}""#);
+        assert_eq!(quote(&"ä".repeat(41)), format!("\"{}\"...", "ä".repeat(40)));
+        assert_eq!(quote_list(["a", "b"]), r#""a", "b""#);
+        assert!(quote_list((0..9).map(|i| i.to_string())).ends_with("\"7\", ..."));
+        assert_eq!(quote_list([""; 0]), "none");
     }
 }

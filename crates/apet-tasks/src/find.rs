@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{TaskError, listed};
+use crate::error::{TaskError, quote_list};
 use crate::load::SplitFiles;
 use crate::read::{Format, SplitFile};
 
@@ -79,7 +79,7 @@ pub fn find_splits(dir: &Path) -> Result<SplitPaths, TaskError> {
         dir.display().to_string(),
         format!(
             "found no training split among its files ({}), expected train.jsonl, train.json, train.csv, train.tsv, train.parquet or train.arrow",
-            listed(&names)
+            quote_list(&names)
         ),
     ))
 }

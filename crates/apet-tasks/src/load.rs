@@ -6,8 +6,8 @@ use apet_record::{Metric, Stream, TaskSpec};
 
 use crate::def::{TaskDef, builtin};
 use crate::error::TaskError;
-use crate::labels::{Labels, Reading};
-use crate::read::{self, Cell, Row, SplitFile, Wanted};
+use crate::labels::{LabelValue, Labels};
+use crate::read::{self, CellValue, ColumnRequest, RawRow, SplitFile};
 use crate::task::{Answer, Example, Task};
 
 /// The files of a task; a split can have several, which are concatenated.
@@ -27,7 +27,7 @@ fn name(files: &[SplitFile]) -> &str {
 }
 
 /// The rows of each file.
-fn rows(files: &[SplitFile], wanted: &[Wanted<'_>]) -> Result<Vec<Vec<Row>>, TaskError> {
+fn rows(files: &[SplitFile], wanted: &[ColumnRequest<'_>]) -> Result<Vec<Vec<RawRow>>, TaskError> {
     files.iter().map(|file| read::rows(file, wanted)).collect()
 }
 
@@ -54,7 +54,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
         None if !spec.labels.is_empty() => Labels::Known(spec.labels.clone()),
         None => Labels::from_rows(name(&files.train), columns.label, &of_train, label_at)?,
     };
-    check_words(spec, def, &columns, &labels)?;
+    check_labels_and_prompt(spec, def, &columns, &labels)?;
     if metric == Metric::F1 && labels.names().len() != 2 {
         let found = labels.names().len();
         return Err(TaskError::Field {
@@ -64,7 +64,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
             ),
         });
     }
-    let reader = Reader {
+    let reader = ExampleReader {
         columns,
         labels,
         drops_unlabelled: def.is_some_and(|d| d.drops_unlabelled),
@@ -84,7 +84,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     let has_labels = of_test
         .iter()
         .flatten()
-        .any(|r| reader.labels.read(&r.cells[label_at]) != Reading::Unlabelled);
+        .any(|r| reader.labels.read(&r.cells[label_at]) != LabelValue::Unlabelled);
     let test = has_labels
         .then(|| reader.labelled("test", &files.test, of_test, &mut notes))
         .transpose()?;
@@ -109,7 +109,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     if metric.of_texts() {
         for (split, rows) in [("dev", &mut dev), ("test", &mut test)] {
             let all = rows.len();
-            *rows = joined(std::mem::take(rows));
+            *rows = merge_questions(std::mem::take(rows));
             if rows.len() < all {
                 let asked = rows.len();
                 notes.push(format!(
@@ -133,7 +133,7 @@ pub fn load(spec: &TaskSpec, batches_seed: u64, files: SplitFiles) -> Result<Tas
     }
     if spec.shots > 0 {
         let mut stream = Stream::new("shots", batches_seed);
-        train = shots(train, spec.shots, &mut stream);
+        train = draw_shots(train, spec.shots, &mut stream);
         for (class, label) in reader.labels.names().iter().enumerate() {
             let right = train
                 .iter()
@@ -198,7 +198,7 @@ fn metric(spec: &TaskSpec, def: Option<&TaskDef>) -> Result<Metric, TaskError> {
 }
 
 /// Checks that labels, label words and template fit the task.
-fn check_words(
+fn check_labels_and_prompt(
     spec: &TaskSpec,
     def: Option<&TaskDef>,
     columns: &Columns<'_>,
@@ -232,7 +232,7 @@ fn check_words(
 }
 
 /// Merges rows with the same question into the first of them, with the answers of all.
-fn joined(rows: Vec<Example>) -> Vec<Example> {
+fn merge_questions(rows: Vec<Example>) -> Vec<Example> {
     let mut locations = HashMap::new();
     let mut joined: Vec<Example> = Vec::new();
     for row in rows {
@@ -251,7 +251,7 @@ fn joined(rows: Vec<Example>) -> Vec<Example> {
 }
 
 /// `k` rows of each class, or of all rows if there are no classes, in their original order.
-fn shots(rows: Vec<Example>, k: usize, stream: &mut Stream) -> Vec<Example> {
+fn draw_shots(rows: Vec<Example>, k: usize, stream: &mut Stream) -> Vec<Example> {
     let mut of_class: Vec<Vec<usize>> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let class = row.answer.class().unwrap_or(0);
@@ -345,8 +345,8 @@ impl<'a> Columns<'a> {
     }
 
     /// The columns in the order of cells: text, pair if any, label.
-    fn wanted(&self, label_required: bool) -> Vec<Wanted<'a>> {
-        let column = |name, field, required| Wanted {
+    fn wanted(&self, label_required: bool) -> Vec<ColumnRequest<'a>> {
+        let column = |name, field, required| ColumnRequest {
             name,
             field,
             required,
@@ -363,19 +363,19 @@ impl<'a> Columns<'a> {
 }
 
 /// Turns rows into examples.
-struct Reader<'a> {
+struct ExampleReader<'a> {
     columns: Columns<'a>,
     labels: Labels,
     drops_unlabelled: bool,
 }
 
-impl Reader<'_> {
+impl ExampleReader<'_> {
     /// The examples of a split; rows without a label are dropped if the task says so, and are errors otherwise.
     fn labelled(
         &self,
         split: &str,
         files: &[SplitFile],
-        rows: Vec<Vec<Row>>,
+        rows: Vec<Vec<RawRow>>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Example>, TaskError> {
         let all = rows.iter().map(Vec::len).sum();
@@ -399,9 +399,9 @@ impl Reader<'_> {
     }
 
     /// The example of a row; `None` if the row has no label and the task drops such rows.
-    fn example(&self, file: &SplitFile, row: Row) -> Result<Option<Example>, TaskError> {
+    fn example(&self, file: &SplitFile, row: RawRow) -> Result<Option<Example>, TaskError> {
         let location = row.location;
-        let refuse = |column: &str, cell: &Cell, expected: String| {
+        let refuse = |column: &str, cell: &CellValue, expected: String| {
             Err(TaskError::Cell {
                 file: file.name.clone(),
                 location,
@@ -411,20 +411,20 @@ impl Reader<'_> {
             })
         };
         let mut cells = row.cells.into_iter();
-        let mut next = || cells.next().unwrap_or(Cell::Absent);
+        let mut next = || cells.next().unwrap_or(CellValue::Absent);
         let text = match next() {
-            Cell::Text(text) => text,
+            CellValue::Text(text) => text,
             other => return refuse(self.columns.text, &other, "text".into()),
         };
         let pair = match self.columns.pair.map(|column| (column, next())) {
             None => None,
-            Some((_, Cell::Text(text))) => Some(text),
+            Some((_, CellValue::Text(text))) => Some(text),
             Some((column, other)) => return refuse(column, &other, "text".into()),
         };
         let label = next();
         match self.labels.read(&label) {
-            Reading::Answer(answer) => Ok(Some(Example { text, pair, answer })),
-            Reading::Unlabelled if self.drops_unlabelled => Ok(None),
+            LabelValue::Answer(answer) => Ok(Some(Example { text, pair, answer })),
+            LabelValue::Unlabelled if self.drops_unlabelled => Ok(None),
             _ => refuse(self.columns.label, &label, self.labels.expected()),
         }
     }

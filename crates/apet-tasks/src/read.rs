@@ -9,7 +9,7 @@ mod table;
 
 use std::path::Path;
 
-use crate::error::{RowLocation, TaskError, quoted};
+use crate::error::{RowLocation, TaskError, quote};
 
 /// The file format of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,17 +55,17 @@ pub struct SplitFile {
 
 /// A column to read.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ColumnRequest<'a> {
     pub(crate) name: &'a str,
     /// The field of the spec that names the column, for errors.
     pub(crate) field: &'static str,
-    /// Whether a row without the column is an error; otherwise its cell is [`Cell::Absent`].
+    /// Whether a row without the column is an error; otherwise its cell is [`CellValue::Absent`].
     pub(crate) required: bool,
 }
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
+pub(crate) enum CellValue {
     /// The row has no such column.
     Absent,
     Null,
@@ -79,13 +79,13 @@ pub(crate) enum Cell {
     Other(&'static str),
 }
 
-impl Cell {
+impl CellValue {
     /// The value for a message.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Absent => "nothing".into(),
             Self::Null => "null".into(),
-            Self::Text(text) => quoted(text),
+            Self::Text(text) => quote(text),
             Self::Int(n) => n.to_string(),
             Self::Real(x) => x.to_string(),
             Self::Bool(b) => b.to_string(),
@@ -97,16 +97,19 @@ impl Cell {
 
 /// The wanted columns of one row, in the given order.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct RawRow {
     pub(crate) location: RowLocation,
-    pub(crate) cells: Vec<Cell>,
+    pub(crate) cells: Vec<CellValue>,
 }
 
 /// Every row of `file`.
 ///
 /// # Errors
 /// Names the file, the row, what was found and what was expected. A file without rows is an error.
-pub(crate) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+pub(crate) fn rows(
+    file: &SplitFile,
+    wanted: &[ColumnRequest<'_>],
+) -> Result<Vec<RawRow>, TaskError> {
     let rows = match Format::from_name(&file.name) {
         Some(Format::Jsonl) => json::lines(&file.name, text(file)?, wanted)?,
         Some(Format::Json) => json::array_or_lines(&file.name, text(file)?, wanted)?,
@@ -158,14 +161,14 @@ fn text(file: &SplitFile) -> Result<&str, TaskError> {
 fn missing<S: AsRef<str>>(
     file: &str,
     location: RowLocation,
-    wanted: &Wanted<'_>,
+    wanted: &ColumnRequest<'_>,
     found: impl IntoIterator<Item = S>,
 ) -> TaskError {
     TaskError::Column {
         file: file.into(),
         location,
         column: wanted.name.into(),
-        found: crate::error::listed(found),
+        found: crate::error::quote_list(found),
         field: wanted.field,
     }
 }

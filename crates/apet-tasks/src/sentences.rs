@@ -9,7 +9,7 @@ use crate::load::SplitFiles;
 use crate::read::SplitFile;
 
 #[derive(Deserialize)]
-struct Source {
+struct SentenceSource {
     text: String,
     class: Option<u8>,
 }
@@ -54,7 +54,7 @@ pub fn sentences(imdb: &[u8], yelp: &[u8], amazon: &[u8]) -> Result<SplitFiles, 
 }
 
 fn read(file: &str, bytes: &[u8]) -> Result<Vec<Sentence>, TaskError> {
-    let mut rows: Vec<Source> = serde_json::from_slice(bytes).map_err(|e| {
+    let mut rows: Vec<SentenceSource> = serde_json::from_slice(bytes).map_err(|e| {
         TaskError::file(
             file,
             format!("{e}, expected an array of {{\"text\", \"class\"}}"),

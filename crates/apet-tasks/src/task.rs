@@ -86,7 +86,7 @@ impl Task {
     /// which the label's word follows.
     pub fn prompt(&self, example: &Example) -> String {
         if let Some(template) = &self.template {
-            return filled(template, example);
+            return fill_template(template, example);
         }
         let (text, pair) = (&self.columns.0, self.columns.1.as_deref());
         let second = example.pair.as_deref().zip(pair);
@@ -150,7 +150,7 @@ impl Task {
 }
 
 /// Fills a template with a row's texts; braces within the texts are kept.
-fn filled(template: &str, example: &Example) -> String {
+fn fill_template(template: &str, example: &Example) -> String {
     let pair = example.pair.as_deref().unwrap_or_default();
     let mut prompt = String::new();
     let mut rest = template;

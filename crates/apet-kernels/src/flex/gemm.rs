@@ -44,7 +44,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// A range of rows.
-    pub(crate) fn some_rows(self, first: usize, rows: usize) -> Self {
+    pub(crate) fn row_range(self, first: usize, rows: usize) -> Self {
         let from = (first * self.strides[0]).min(self.data.len());
         Self::new(&self.data[from..], [rows, self.shape[1]], self.strides)
     }
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(out[0], 2.0 * 107.0);
         let mut row = vec![0.0; 2];
         let one = Matrix::rows(&[1.0], 1, 1);
-        multiply(&mut row, Write::Replace, one, view.some_rows(2, 1), false);
+        multiply(&mut row, Write::Replace, one, view.row_range(2, 1), false);
         assert_eq!(row, [9.0, 10.0]);
     }
 

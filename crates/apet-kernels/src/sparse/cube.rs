@@ -15,7 +15,7 @@ use burn_cubecl::{
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use super::{Dims, SparseOps};
-use crate::cube::{launch_wgsl, like, of_shape, takes_wgsl};
+use crate::cube::{empty, empty_like, launch_wgsl, supports_wgsl};
 
 /// Tokens one thread sums for dv; the partial sums are then added.
 const CHUNK: usize = 64;
@@ -30,7 +30,7 @@ impl SparseOps for CubeBackend {
         index: IntTensor<Self>,
         dims: Dims,
     ) -> FloatTensor<Self> {
-        let out = like(&y);
+        let out = empty_like(&y);
         let size = out.shape().num_elements();
         run(
             [y, x, values, index],
@@ -56,7 +56,7 @@ impl SparseOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let tokens = dy.shape().num_elements() / dims.rows;
         let size = tokens * dims.cols;
-        let dx = of_shape(&dy, Shape::from([tokens, dims.cols]));
+        let dx = empty(&dy, Shape::from([tokens, dims.cols]));
         run(
             [dy, values, index],
             &dx,
@@ -82,7 +82,7 @@ impl SparseOps for CubeBackend {
         let tokens = dy.shape().num_elements() / dims.rows;
         let chunks = tokens.div_ceil(CHUNK);
         let size = chunks * dims.count;
-        let parts = of_shape(&dy, Shape::from([chunks, dims.count]));
+        let parts = empty(&dy, Shape::from([chunks, dims.count]));
         run(
             [x, dy, index],
             &parts,
@@ -106,7 +106,7 @@ impl SparseOps for CubeBackend {
         index: IntTensor<Self>,
         dims: Dims,
     ) -> FloatTensor<Self> {
-        let out = like(&y);
+        let out = empty_like(&y);
         let size = out.shape().num_elements();
         run(
             [y, values, ids, index],
@@ -132,7 +132,7 @@ impl SparseOps for CubeBackend {
         let tokens = dy.shape().num_elements() / dims.cols;
         let chunks = tokens.div_ceil(CHUNK);
         let size = chunks * dims.count;
-        let parts = of_shape(&dy, Shape::from([chunks, dims.count]));
+        let parts = empty(&dy, Shape::from([chunks, dims.count]));
         run(
             [dy, ids, index],
             &parts,
@@ -169,7 +169,7 @@ fn run<const N: usize>(
     if size == 0 {
         return;
     }
-    if takes_wgsl(out) {
+    if supports_wgsl(out) {
         let dim = CubeDim::new_1d(WORKGROUP);
         let count = calculate_cube_count_elemwise(&client, size, dim);
         let buffers: Vec<&CubeTensor> = inputs.iter().chain([out]).collect();

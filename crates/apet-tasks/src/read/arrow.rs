@@ -11,15 +11,18 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, DataType};
 
-use super::{Cell, Row, SplitFile, Wanted, missing};
+use super::{CellValue, ColumnRequest, RawRow, SplitFile, missing};
 use crate::error::{RowLocation, TaskError};
 
 /// The first bytes of an Arrow file, but not of a stream.
 const FILE: &[u8] = b"ARROW1";
 
 /// The rows of an Arrow stream or file. The reader may panic on damaged data, which becomes an error here.
-pub(super) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
-    std::panic::catch_unwind(|| decoded(file, wanted)).unwrap_or_else(|_| {
+pub(super) fn rows(
+    file: &SplitFile,
+    wanted: &[ColumnRequest<'_>],
+) -> Result<Vec<RawRow>, TaskError> {
+    std::panic::catch_unwind(|| decode(file, wanted)).unwrap_or_else(|_| {
         Err(TaskError::file(
             &file.name,
             "cannot be read as Arrow: the file is damaged",
@@ -27,13 +30,13 @@ pub(super) fn rows(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, 
     })
 }
 
-fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+fn decode(file: &SplitFile, wanted: &[ColumnRequest<'_>]) -> Result<Vec<RawRow>, TaskError> {
     let unreadable =
         |e: ArrowError| TaskError::file(&file.name, format!("cannot be read as Arrow: {e}"));
     let bytes = Cursor::new(&file.bytes[..]);
     let mut rows = Vec::new();
     let mut add = |batch: Result<RecordBatch, ArrowError>| {
-        of_batch(file, &batch.map_err(unreadable)?, wanted, &mut rows)
+        batch_rows(file, &batch.map_err(unreadable)?, wanted, &mut rows)
     };
     if file.bytes.starts_with(FILE) {
         let mut batches = FileReader::try_new(bytes, None).map_err(unreadable)?;
@@ -45,11 +48,11 @@ fn decoded(file: &SplitFile, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskErro
     Ok(rows)
 }
 
-fn of_batch(
+fn batch_rows(
     file: &SplitFile,
     batch: &RecordBatch,
-    wanted: &[Wanted<'_>],
-    rows: &mut Vec<Row>,
+    wanted: &[ColumnRequest<'_>],
+    rows: &mut Vec<RawRow>,
 ) -> Result<(), TaskError> {
     let columns: Vec<Option<&ArrayRef>> = wanted
         .iter()
@@ -63,8 +66,8 @@ fn of_batch(
     }
     for at in 0..batch.num_rows() {
         let cells = columns.iter();
-        let cells = cells.map(|column| column.map_or(Cell::Absent, |column| cell(column, at)));
-        rows.push(Row {
+        let cells = cells.map(|column| column.map_or(CellValue::Absent, |column| cell(column, at)));
+        rows.push(RawRow {
             location: RowLocation::Row(rows.len() + 1),
             cells: cells.collect(),
         });
@@ -72,9 +75,9 @@ fn of_batch(
     Ok(())
 }
 
-fn cell(values: &dyn Array, at: usize) -> Cell {
+fn cell(values: &dyn Array, at: usize) -> CellValue {
     if values.is_null(at) {
-        return Cell::Null;
+        return CellValue::Null;
     }
     macro_rules! number {
         ($kind:ty) => {
@@ -82,36 +85,36 @@ fn cell(values: &dyn Array, at: usize) -> Cell {
         };
     }
     match values.data_type() {
-        DataType::Utf8 => Cell::Text(values.as_string::<i32>().value(at).into()),
-        DataType::LargeUtf8 => Cell::Text(values.as_string::<i64>().value(at).into()),
-        DataType::Utf8View => Cell::Text(values.as_string_view().value(at).into()),
-        DataType::Boolean => Cell::Bool(values.as_boolean().value(at)),
-        DataType::Int8 => Cell::Int(number!(Int8Type)),
-        DataType::Int16 => Cell::Int(number!(Int16Type)),
-        DataType::Int32 => Cell::Int(number!(Int32Type)),
-        DataType::Int64 => Cell::Int(number!(Int64Type)),
-        DataType::UInt8 => Cell::Int(number!(UInt8Type)),
-        DataType::UInt16 => Cell::Int(number!(UInt16Type)),
-        DataType::UInt32 => Cell::Int(number!(UInt32Type)),
+        DataType::Utf8 => CellValue::Text(values.as_string::<i32>().value(at).into()),
+        DataType::LargeUtf8 => CellValue::Text(values.as_string::<i64>().value(at).into()),
+        DataType::Utf8View => CellValue::Text(values.as_string_view().value(at).into()),
+        DataType::Boolean => CellValue::Bool(values.as_boolean().value(at)),
+        DataType::Int8 => CellValue::Int(number!(Int8Type)),
+        DataType::Int16 => CellValue::Int(number!(Int16Type)),
+        DataType::Int32 => CellValue::Int(number!(Int32Type)),
+        DataType::Int64 => CellValue::Int(number!(Int64Type)),
+        DataType::UInt8 => CellValue::Int(number!(UInt8Type)),
+        DataType::UInt16 => CellValue::Int(number!(UInt16Type)),
+        DataType::UInt32 => CellValue::Int(number!(UInt32Type)),
         DataType::UInt64 => {
             let number = values.as_primitive::<UInt64Type>().value(at);
-            i64::try_from(number).map_or(Cell::Real(number as f64), Cell::Int)
+            i64::try_from(number).map_or(CellValue::Real(number as f64), CellValue::Int)
         }
-        DataType::Float32 => Cell::Real(number!(Float32Type)),
-        DataType::Float64 => Cell::Real(number!(Float64Type)),
+        DataType::Float32 => CellValue::Real(number!(Float32Type)),
+        DataType::Float64 => CellValue::Real(number!(Float64Type)),
         DataType::List(_) => texts(&values.as_list::<i32>().value(at)),
         DataType::LargeList(_) => texts(&values.as_list::<i64>().value(at)),
-        DataType::Struct(_) => Cell::Other("a group"),
-        DataType::Map(..) => Cell::Other("a map"),
-        _ => Cell::Other("a value of a kind that is not read"),
+        DataType::Struct(_) => CellValue::Other("a group"),
+        DataType::Map(..) => CellValue::Other("a map"),
+        _ => CellValue::Other("a value of a kind that is not read"),
     }
 }
 
-fn texts(list: &dyn Array) -> Cell {
+fn texts(list: &dyn Array) -> CellValue {
     let text = |at| match cell(list, at) {
-        Cell::Text(text) => Some(text),
+        CellValue::Text(text) => Some(text),
         _ => None,
     };
     let texts: Option<Vec<String>> = (0..list.len()).map(text).collect();
-    texts.map_or(Cell::Other("a list"), Cell::Texts)
+    texts.map_or(CellValue::Other("a list"), CellValue::Texts)
 }

@@ -2,11 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::{Cell, Row, Wanted, missing};
+use super::{CellValue, ColumnRequest, RawRow, missing};
 use crate::error::{RowLocation, TaskError};
 
 /// One object for each line; empty lines are skipped.
-pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec<Row>, TaskError> {
+pub(super) fn lines(
+    file: &str,
+    text: &str,
+    wanted: &[ColumnRequest<'_>],
+) -> Result<Vec<RawRow>, TaskError> {
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -27,8 +31,8 @@ pub(super) fn lines(file: &str, text: &str, wanted: &[Wanted<'_>]) -> Result<Vec
 pub(super) fn array_or_lines(
     file: &str,
     text: &str,
-    wanted: &[Wanted<'_>],
-) -> Result<Vec<Row>, TaskError> {
+    wanted: &[ColumnRequest<'_>],
+) -> Result<Vec<RawRow>, TaskError> {
     if !text.trim_start().starts_with('[') {
         return lines(file, text, wanted);
     }
@@ -54,8 +58,8 @@ fn row(
     file: &str,
     location: RowLocation,
     value: Value,
-    wanted: &[Wanted<'_>],
-) -> Result<Row, TaskError> {
+    wanted: &[ColumnRequest<'_>],
+) -> Result<RawRow, TaskError> {
     let Value::Object(mut object) = value else {
         return Err(TaskError::Row {
             file: file.into(),
@@ -70,34 +74,34 @@ fn row(
         return Err(missing(file, location, absent, object.keys()));
     }
     let cells = wanted.iter().map(|w| take(&mut object, w.name)).collect();
-    Ok(Row { location, cells })
+    Ok(RawRow { location, cells })
 }
 
-fn take(object: &mut Map<String, Value>, name: &str) -> Cell {
+fn take(object: &mut Map<String, Value>, name: &str) -> CellValue {
     object
         .get_mut(name)
-        .map_or(Cell::Absent, |value| cell(value.take()))
+        .map_or(CellValue::Absent, |value| cell(value.take()))
 }
 
-fn cell(value: Value) -> Cell {
+fn cell(value: Value) -> CellValue {
     match value {
-        Value::Null => Cell::Null,
-        Value::Bool(b) => Cell::Bool(b),
-        Value::String(text) => Cell::Text(text),
+        Value::Null => CellValue::Null,
+        Value::Bool(b) => CellValue::Bool(b),
+        Value::String(text) => CellValue::Text(text),
         Value::Array(values) => {
             let text = |value| match value {
                 Value::String(text) => Some(text),
                 _ => None,
             };
             let texts: Option<Vec<String>> = values.into_iter().map(text).collect();
-            texts.map_or(Cell::Other("an array"), Cell::Texts)
+            texts.map_or(CellValue::Other("an array"), CellValue::Texts)
         }
-        Value::Object(_) => Cell::Other("an object"),
+        Value::Object(_) => CellValue::Other("an object"),
         Value::Number(n) => match n.as_i64() {
-            Some(int) => Cell::Int(int),
+            Some(int) => CellValue::Int(int),
             None => n
                 .as_f64()
-                .map_or(Cell::Other("a number out of range"), Cell::Real),
+                .map_or(CellValue::Other("a number out of range"), CellValue::Real),
         },
     }
 }

@@ -2,7 +2,7 @@
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
-use super::{Cell, Row, Wanted, missing};
+use super::{CellValue, ColumnRequest, RawRow, missing};
 use crate::error::{RowLocation, TaskError};
 
 /// The rows of a table with a header line.
@@ -10,8 +10,8 @@ pub(super) fn rows(
     file: &str,
     text: &str,
     delimiter: u8,
-    wanted: &[Wanted<'_>],
-) -> Result<Vec<Row>, TaskError> {
+    wanted: &[ColumnRequest<'_>],
+) -> Result<Vec<RawRow>, TaskError> {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .quoting(delimiter == b',')
@@ -31,9 +31,9 @@ pub(super) fn rows(
         let location = location(text, record.position());
         let cells = positions.iter().map(|p| {
             p.and_then(|i| record.get(i))
-                .map_or(Cell::Absent, |text| Cell::Text(text.into()))
+                .map_or(CellValue::Absent, |text| CellValue::Text(text.into()))
         });
-        rows.push(Row {
+        rows.push(RawRow {
             location,
             cells: cells.collect(),
         });
@@ -44,7 +44,7 @@ pub(super) fn rows(
 fn position(
     file: &str,
     header: &StringRecord,
-    wanted: &Wanted<'_>,
+    wanted: &ColumnRequest<'_>,
 ) -> Result<Option<usize>, TaskError> {
     let mut found = header
         .iter()

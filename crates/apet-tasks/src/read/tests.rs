@@ -9,14 +9,14 @@ pub(crate) fn file(name: &str, content: impl Into<Vec<u8>>) -> SplitFile {
     }
 }
 
-fn wanted() -> [Wanted<'static>; 2] {
+fn wanted() -> [ColumnRequest<'static>; 2] {
     [
-        Wanted {
+        ColumnRequest {
             name: "text",
             field: "task.text_column",
             required: true,
         },
-        Wanted {
+        ColumnRequest {
             name: "label",
             field: "task.label_column",
             required: false,
@@ -24,7 +24,7 @@ fn wanted() -> [Wanted<'static>; 2] {
     ]
 }
 
-fn read(name: &str, content: &str) -> Vec<(RowLocation, Vec<Cell>)> {
+fn read(name: &str, content: &str) -> Vec<(RowLocation, Vec<CellValue>)> {
     let rows = rows(&file(name, content), &wanted()).unwrap();
     rows.into_iter().map(|r| (r.location, r.cells)).collect()
 }
@@ -35,8 +35,8 @@ fn problem(name: &str, content: impl Into<Vec<u8>>) -> String {
         .to_string()
 }
 
-fn text(t: &str) -> Cell {
-    Cell::Text(t.into())
+fn text(t: &str) -> CellValue {
+    CellValue::Text(t.into())
 }
 
 #[test]
@@ -58,8 +58,11 @@ fn json_lines_keep_their_line_numbers() {
     assert_eq!(
         read("t.jsonl", content),
         [
-            (RowLocation::Line(1), vec![text("a"), Cell::Int(1)]),
-            (RowLocation::Line(3), vec![text("b\n"), Cell::Real(0.5)]),
+            (RowLocation::Line(1), vec![text("a"), CellValue::Int(1)]),
+            (
+                RowLocation::Line(3),
+                vec![text("b\n"), CellValue::Real(0.5)]
+            ),
         ]
     );
     assert_eq!(read("t.json", content), read("t.jsonl", content));
@@ -69,8 +72,11 @@ fn json_lines_keep_their_line_numbers() {
             " [{\"text\":null},\n{\"text\":true,\"label\":\"x\"}]"
         ),
         [
-            (RowLocation::Row(1), vec![Cell::Null, Cell::Absent]),
-            (RowLocation::Row(2), vec![Cell::Bool(true), text("x")]),
+            (
+                RowLocation::Row(1),
+                vec![CellValue::Null, CellValue::Absent]
+            ),
+            (RowLocation::Row(2), vec![CellValue::Bool(true), text("x")]),
         ]
     );
 }
@@ -97,7 +103,7 @@ fn tables_are_read_with_and_without_quotes() {
     );
     assert_eq!(
         read("t.csv", "text\na\n"),
-        [(RowLocation::Line(2), vec![text("a"), Cell::Absent])]
+        [(RowLocation::Line(2), vec![text("a"), CellValue::Absent])]
     );
 }
 
@@ -188,10 +194,10 @@ proptest! {
     /// Rows written as CSV, JSON or JSON lines read back equal.
     #[test]
     fn texts_survive(texts in prop::collection::vec("\\PC{0,12}[ -~\n]{0,12}", 1..8)) {
-        let cells = |rows: Vec<Row>| -> Vec<Cell> {
+        let cells = |rows: Vec<RawRow>| -> Vec<CellValue> {
             rows.into_iter().map(|r| r.cells[0].clone()).collect()
         };
-        let expected: Vec<Cell> = texts.iter().map(|t| text(t)).collect();
+        let expected: Vec<CellValue> = texts.iter().map(|t| text(t)).collect();
         let objects: Vec<_> =
             texts.iter().map(|t| serde_json::json!({ "text": t, "label": 1 })).collect();
 
@@ -270,12 +276,18 @@ mod parquet {
     fn every_common_compression_is_read() {
         for compression in compressions() {
             let rows = rows(&file("t.parquet", written(compression)), &wanted()).unwrap();
-            let read: Vec<(RowLocation, Vec<Cell>)> =
+            let read: Vec<(RowLocation, Vec<CellValue>)> =
                 rows.into_iter().map(|r| (r.location, r.cells)).collect();
             let expected = [
-                (RowLocation::Row(1), vec![text("a film"), Cell::Int(1)]),
-                (RowLocation::Row(2), vec![text("caf\u{e9}"), Cell::Int(0)]),
-                (RowLocation::Row(3), vec![Cell::Null, Cell::Int(-1)]),
+                (RowLocation::Row(1), vec![text("a film"), CellValue::Int(1)]),
+                (
+                    RowLocation::Row(2),
+                    vec![text("caf\u{e9}"), CellValue::Int(0)],
+                ),
+                (
+                    RowLocation::Row(3),
+                    vec![CellValue::Null, CellValue::Int(-1)],
+                ),
             ];
             assert_eq!(read, expected, "{compression}");
         }
@@ -287,7 +299,7 @@ mod parquet {
         let bytes = written(Compression::SNAPPY);
         let cut = bytes[..bytes.len() - 9].to_vec();
         assert!(problem("t.parquet", cut).starts_with("t.parquet: cannot be read as Parquet: "));
-        let wanted = [Wanted {
+        let wanted = [ColumnRequest {
             name: "words",
             field: "task.text_column",
             required: true,
