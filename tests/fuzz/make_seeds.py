@@ -1,4 +1,4 @@
-"""Writes the small files that the fuzz targets begin with: tests/fuzz/seeds.
+"""Writes the initial inputs of the fuzz targets: tests/fuzz/seeds.
 
 python3 tests/fuzz/make_seeds.py
 """

@@ -1,15 +1,15 @@
-//! What the fuzz targets share: an allocator with a limit, and a reader of all tensors.
+//! Shared by the fuzz targets: an allocator with a limit, and a reader of all tensors.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use apet_checkpoint::Weights;
 
-/// Bytes that a reader may hold at once: inputs are far smaller, so more was taken on a
-/// file's word alone.
+/// Bytes that a reader may allocate: inputs are far smaller, so a larger allocation trusts an
+/// unchecked size in a file.
 const MOST: usize = 256 << 20;
 
-/// The system's allocator, ending the process when more than [`MOST`] bytes are held.
+/// The system's allocator, which aborts if more than [`MOST`] bytes are allocated.
 struct Limited;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Limited {
 #[global_allocator]
 static ALLOCATOR: Limited = Limited;
 
-/// Asks for every tensor, for pieces at both ends and beyond the last byte.
+/// Reads every tensor, and ranges at both ends and past the last byte.
 pub fn read_all(weights: &dyn Weights) {
     let mut piece = [0; 48];
     for name in weights.names() {
