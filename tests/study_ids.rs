@@ -1,4 +1,5 @@
-//! Stored run ids: every run that was recorded, and every run that a study plans, keeps its id.
+//! Stored run ids: every run that was recorded, and every run that a study plans, keeps its id. Stored records are
+//! read whole.
 //!
 //! `tests/fixtures/stability/studies.json` holds a hash of the run ids of each study file.
 //! `APET_WRITE_STABILITY=1` overwrites it, which breaks this promise.
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use apet_record::{RunSpec, content_id};
+use apet_record::{RunRecord, RunSpec, content_id};
 use apet_study::{Grid, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -102,4 +103,27 @@ fn recorded_runs_keep_their_ids() {
         }
     }
     assert!(rows >= 879, "only {rows} recorded runs");
+}
+
+#[test]
+fn stored_records_are_read() {
+    let stored = files("tests/fixtures/stability", "jsonl");
+    assert!(stored.len() >= 64, "only {} records", stored.len());
+    for file in stored {
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        let records = RunRecord::parse(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(records.len(), 1, "{file}");
+        let header = &records[0].header;
+        assert!(file.contains(&header.run), "{file}: {}", header.run);
+        assert_eq!(header.spec.id(), header.run, "{file}");
+        let line = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        let lines = text.lines().filter_map(line);
+        let steps = lines.filter(|line| line["kind"] == "step");
+        let stored: BTreeMap<u64, f64> = steps
+            .map(|s| (s["step"].as_u64().unwrap(), s["loss"].as_f64().unwrap()))
+            .collect();
+        let found = records[0].steps();
+        let found = found.iter().map(|s| (s.step as u64, s.loss)).collect();
+        assert_eq!(stored, found, "{file}");
+    }
 }
