@@ -454,7 +454,7 @@ fn a_run_with_other_rows_is_not_taken_for_the_one_that_is_there() {
     home.write("data/train.csv", "text,label\ngood,1\nbad,0\n");
     let said = refused(&mut home.run(options));
     assert!(
-        said.contains("made with other rows of task \"mine\"") && said.contains("--again"),
+        said.contains("made with other rows of task \"mine\"") && said.contains("--overwrite"),
         "{said}"
     );
     assert_eq!(
@@ -462,7 +462,7 @@ fn a_run_with_other_rows_is_not_taken_for_the_one_that_is_there() {
         64,
         "it is still there"
     );
-    succeeds(&mut home.run(&format!("{options} --again")));
+    succeeds(&mut home.run(&format!("{options} --overwrite")));
     assert_eq!(home.record().header.task.train_rows, 2);
 }
 
@@ -587,7 +587,7 @@ fn two_processes_do_not_make_the_same_run() {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(300));
-    let said = refused(&mut home.run(&format!("{options} --again")));
+    let said = refused(&mut home.run(&format!("{options} --overwrite")));
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(

@@ -154,7 +154,7 @@ pub(crate) fn peers() -> Result<()> {
         };
         // A decoder that memorises some of the questions.
         let mut made = of_run(
-            "run --json --again --model ladder-decoder --objective label_words --task nq_open --method full \
+            "run --json --overwrite --model ladder-decoder --objective label_words --task nq_open --method full \
              --learning-rate 0.003 --max-length 48 --batch-size 10 --steps 12",
         )?;
         let output = made.output()?;
@@ -192,7 +192,7 @@ pub(crate) fn peers() -> Result<()> {
         "curves of a study, read by TensorBoard and pyarrow",
         &|| {
             planned(&study)?;
-            run(on_study(&["run", "--plan"], &study)?)?;
+            run(on_study(&["run", "--study"], &study)?)?;
             let [logs, site] = ["logs", "site"].map(|name| study.join(name));
             let mut collect = on_study(&["collect"], &study)?;
             collect.arg("--tensorboard").arg(&logs);

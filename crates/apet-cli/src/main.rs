@@ -127,3 +127,66 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Serve(args) => serving::serve(store, args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every old spelling of a flag, next to the new one.
+    #[test]
+    fn old_spellings_of_flags_are_hidden_aliases() {
+        for (old, new) in [
+            ("plan s.toml --out d", "plan s.toml --output d"),
+            ("collect d --out t.csv", "collect d --output t.csv"),
+            ("report d --out r.md", "report d --output r.md"),
+            ("demo --out r.md", "demo --output r.md"),
+            ("pretrain l.toml --out d", "pretrain l.toml --output d"),
+            ("run --plan d", "run --study d"),
+            ("run --plan d --first 3", "run --study d --index-offset 3"),
+            ("run --start f", "run --init-from f"),
+            ("run --again", "run --overwrite"),
+            ("run --words numbers", "run --verbalizer numbers"),
+        ] {
+            let parsed = |line: &str| {
+                let words = std::iter::once("apet").chain(line.split(' '));
+                format!("{:?}", Cli::try_parse_from(words).unwrap().command)
+            };
+            assert_eq!(parsed(old), parsed(new), "{old}");
+            let (name, flag) = (old.split(' ').next().unwrap(), |line: &str| {
+                let mut flags = line.split(' ').filter(|word| word.starts_with("--"));
+                flags.next_back().unwrap().to_owned()
+            });
+            let mut command = Cli::command();
+            let help = command
+                .find_subcommand_mut(name)
+                .unwrap()
+                .render_long_help();
+            let help = help.to_string();
+            assert!(
+                help.contains(&format!("{} ", flag(new)))
+                    || help.contains(&format!("{}\n", flag(new))),
+                "{new}"
+            );
+            assert!(!help.contains(&format!("{} ", flag(old))), "{old}");
+        }
+    }
+
+    #[test]
+    fn every_output_is_called_output() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                assert_ne!(argument.get_long(), Some("out"), "{}", command.get_name());
+                if argument.get_long() == Some("output") {
+                    assert_eq!(argument.get_short(), Some('o'), "{}", command.get_name());
+                }
+            }
+        }
+    }
+}

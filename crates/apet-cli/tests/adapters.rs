@@ -215,7 +215,7 @@ fn a_run_goes_on_from_a_theta() {
         let first = place.run("bert-tiny", method);
         // A rate of 0 leaves what it begins with.
         let go_on = |more: &[&str]| -> serde_json::Value {
-            let words = ["run", "--start", &first, "--data", "data", "--json"];
+            let words = ["run", "--init-from", &first, "--data", "data", "--json"];
             let still = ["--learning-rate", "0", "--steps", "1", "--eval-every", "1"];
             serde_json::from_str(&place.said(&[&words[..], &still, more].concat())).unwrap()
         };
@@ -239,12 +239,12 @@ fn a_run_goes_on_from_a_theta() {
         );
         // From its record alone: the theta was kept.
         let record = format!("store/runs/{second}-cpu.jsonl");
-        place.said(&["run", "--spec", &record, "--data", "data", "--again"]);
+        place.said(&["run", "--spec", &record, "--data", "data", "--overwrite"]);
         assert_eq!(
             place.states(&base, Some(second)),
             place.states(&base, Some(&first))
         );
-        let other = ["run", "--start", &first, "--data", "data"];
+        let other = ["run", "--init-from", &first, "--data", "data"];
         let wrong = place.refused(&[&other[..], &["--method", "bitfit"]].concat());
         assert!(
             wrong.contains("start.theta") && wrong.contains("expected"),
@@ -256,8 +256,8 @@ fn a_run_goes_on_from_a_theta() {
             assert!(wrong.contains("start.theta"), "{wrong}");
         }
         fs::remove_dir_all(place.path("store/starts")).unwrap();
-        let wrong = place.refused(&["run", "--spec", &record, "--data", "data", "--again"]);
-        assert!(wrong.contains("give it with --start FILE"), "{wrong}");
+        let wrong = place.refused(&["run", "--spec", &record, "--data", "data", "--overwrite"]);
+        assert!(wrong.contains("give it with --init-from FILE"), "{wrong}");
     }
 }
 
@@ -270,7 +270,15 @@ fn a_run_goes_on_from_an_adapter_of_peft() {
     place.said(&["export", &first, "--format", "peft", "-o", "adapter"]);
     let file = "back.theta.safetensors";
     place.said(&["import", "adapter", "--model", model, "-o", file]);
-    let words = ["run", "--start", file, "--model", model, "--task", "mine"];
+    let words = [
+        "run",
+        "--init-from",
+        file,
+        "--model",
+        model,
+        "--task",
+        "mine",
+    ];
     let still = ["--learning-rate", "0", "--steps", "1", "--eval-every", "1"];
     let method = [
         "--data", "data", "--seq", "16", "--method", "lora", "--json",
@@ -438,7 +446,7 @@ fn chosen_places_survive_and_masks_are_kept() {
         "spec.json",
         "--data",
         "data",
-        "--again",
+        "--overwrite",
         "--json",
     ];
     let value: serde_json::Value = serde_json::from_str(&place.said(&again)).unwrap();

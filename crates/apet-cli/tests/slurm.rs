@@ -221,7 +221,7 @@ fn workers() -> Vec<String> {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let is_ours = fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
             let words: Vec<&[u8]> = line.split(|&b| b == 0).collect();
-            words.first() == Some(&program.as_bytes()) && words.contains(&&b"--first"[..])
+            words.first() == Some(&program.as_bytes()) && words.contains(&&b"--index-offset"[..])
         });
         if is_ours {
             found.push(entry.file_name().to_string_lossy().into_owned());
@@ -336,7 +336,7 @@ fn an_array_survives_what_happens_to_it() {
     assert_eq!(status["all"]["done"], runs(), "{status}");
     let whole = Place::new();
     planned(&whole);
-    whole.said(&["run", "--plan", "study", "--jobs", "2"]);
+    whole.said(&["run", "--study", "study", "--jobs", "2"]);
     let expected = records(&whole);
     assert_eq!(expected.len(), runs());
     for (run, record) in &expected {

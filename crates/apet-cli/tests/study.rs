@@ -88,7 +88,7 @@ impl Place {
     }
 
     fn worker(&self, words: &[&str]) -> Child {
-        let mut command = self.command(&["run", "--plan", "study", "--lease", "1"]);
+        let mut command = self.command(&["run", "--study", "study", "--lease", "1"]);
         command.args(words).stdout(Stdio::null()).spawn().unwrap()
     }
 
@@ -176,7 +176,7 @@ fn a_study_is_planned_made_once_and_told() {
     assert!(plan.contains("main: 8 runs, numbers 2..10"), "{plan}");
     assert!(plan.contains("10 runs, at most "), "{plan}");
     // Run 2 takes the better of two rates, which is not known yet.
-    let waits = place.refused(&["run", "--plan", "study", "--index", "2"]);
+    let waits = place.refused(&["run", "--study", "study", "--index", "2"]);
     assert!(
         waits.contains("run 2 takes its learning rate from runs [0, 1], which are not done"),
         "{waits}"
@@ -185,7 +185,7 @@ fn a_study_is_planned_made_once_and_told() {
     assert_eq!(status["all"]["open"], 8, "{status}");
     assert_eq!(status["stages"]["main"]["waiting"], 2, "{status}");
 
-    let said = place.said(&["run", "--plan", "study"]);
+    let said = place.said(&["run", "--study", "study"]);
     assert!(said.contains("10 runs made, 0 failed"), "{said}");
     let records = place.read();
     let runs: BTreeSet<&str> = records.iter().map(|r| &r.header.run[..]).collect();
@@ -225,9 +225,9 @@ fn a_study_is_planned_made_once_and_told() {
     assert_eq!(seeds, [(3, 1), (3, 2), (4, 1), (4, 2)].into());
 
     // Nothing is made twice; a run of the study is the run that its spec describes.
-    let again = place.said(&["run", "--plan", "study"]);
+    let again = place.said(&["run", "--study", "study"]);
     assert!(again.contains("0 runs made, 0 failed"), "{again}");
-    let before = place.said(&["run", "--plan", "study", "--index", "4"]);
+    let before = place.said(&["run", "--study", "study", "--index", "4"]);
     assert!(before.contains("run 4 was done before"), "{before}");
     let spec: &RunSpec = &records[0].header.spec;
     fs::write(
@@ -246,14 +246,14 @@ fn a_study_is_planned_made_once_and_told() {
     )
     .unwrap();
     place.said(&["plan", "small.toml", "-o", "study", "--data", "data"]);
-    let more = place.said(&["run", "--plan", "study"]);
+    let more = place.said(&["run", "--study", "study"]);
     assert!(more.contains("4 runs made, 0 failed"), "{more}");
 }
 
 #[test]
 fn a_study_is_one_archive_that_comes_back() {
     let place = Place::planned(STUDY);
-    place.said(&["run", "--plan", "study"]);
+    place.said(&["run", "--study", "study"]);
     let said = place.said(&["collect", "study", "-o", "study.zip"]);
     assert!(said.contains("study.zip: 10 of 10 runs"), "{said}");
     let file = fs::File::open(place.path("study.zip")).unwrap();
@@ -334,13 +334,13 @@ fn a_study_is_one_archive_that_comes_back() {
 #[test]
 fn a_study_is_one_table_and_one_report() {
     let place = Place::planned(STUDY);
-    place.said(&["run", "--plan", "study", "--index", "0"]);
+    place.said(&["run", "--study", "study", "--index", "0"]);
     let early = place.said(&["report", "study"]);
     assert!(
         early.contains("9 of 10 runs are not done: 1, 2, 3"),
         "{early}"
     );
-    place.said(&["run", "--plan", "study"]);
+    place.said(&["run", "--study", "study"]);
     let records = place.read();
 
     let said = place.said(&["collect", "study", "-o", "runs.csv"]);
@@ -523,7 +523,7 @@ fn a_scheduler_says_which_run() {
         ("HQ_TASK_ID", "1", "0"),
         ("JOB_COMPLETION_INDEX", "2", "1"),
     ] {
-        let mut command = place.command(&["run", "--plan", "study", "--first", first]);
+        let mut command = place.command(&["run", "--study", "study", "--index-offset", first]);
         let output = command.env(variable, run).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let number: usize = first.parse::<usize>().unwrap() + run.parse::<usize>().unwrap();
@@ -532,14 +532,14 @@ fn a_scheduler_says_which_run() {
             "{variable}: {said}"
         );
     }
-    let mut command = place.command(&["run", "--plan", "study"]);
+    let mut command = place.command(&["run", "--study", "study"]);
     let output = command.env("SLURM_ARRAY_TASK_ID", "x").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
         said.contains("SLURM_ARRAY_TASK_ID: found \"x\", expected a number from 0"),
         "{said}"
     );
-    let beyond = place.refused(&["run", "--plan", "study", "--index", "10"]);
+    let beyond = place.refused(&["run", "--study", "study", "--index", "10"]);
     assert!(
         beyond.contains("--index: found 10, the study has runs 0 to 9"),
         "{beyond}"
@@ -554,7 +554,7 @@ fn workers_at_once_make_each_run_once() {
         assert!(worker.wait().unwrap().success());
     }
     let undisturbed = Place::planned(STUDY);
-    undisturbed.said(&["run", "--plan", "study", "--jobs", "2"]);
+    undisturbed.said(&["run", "--study", "study", "--jobs", "2"]);
     let [found, expected] =
         [&place, &undisturbed].map(|p| p.read().iter().map(told).collect::<Vec<_>>());
     assert_eq!(found.len(), 10);
@@ -593,7 +593,7 @@ fn a_killed_run_goes_on_from_its_last_step() {
         .filter(|line| matches!(line, Line::Note(note) if note.text.contains("resumed")));
     assert_eq!(notes.count(), 1);
     let whole = Place::planned(&long());
-    whole.said(&["run", "--plan", "study"]);
+    whole.said(&["run", "--study", "study"]);
     assert_eq!(told(found), told(&whole.read()[0]));
 }
 
@@ -633,7 +633,7 @@ fn a_stopped_worker_keeps_what_it_has_and_a_suspended_one_harms_nothing() {
     let went_on = |line: &Line| matches!(line, Line::Note(note) if note.text.starts_with(&on));
     assert!(record(&path).lines.iter().any(went_on), "{on}");
     let whole = Place::planned(&long());
-    whole.said(&["run", "--plan", "study"]);
+    whole.said(&["run", "--study", "study"]);
     assert_eq!(told(&record(&path)), told(&whole.read()[0]));
 }
 
@@ -643,7 +643,7 @@ fn what_fails_is_told_by_cause_and_made_again() {
     let data = place.path("data/sst2/train.jsonl");
     let rows = fs::read(&data).unwrap();
     fs::write(&data, "not a row\n").unwrap();
-    let said = place.refused(&["run", "--plan", "study"]);
+    let said = place.refused(&["run", "--study", "study"]);
     assert!(said.contains("apet status says why"), "{said}");
     let status = place.status();
     let causes = status["causes"].as_array().unwrap();
@@ -663,7 +663,7 @@ fn what_fails_is_told_by_cause_and_made_again() {
     let none = place.refused(&["retry", "study", "--index", "0"]);
     assert!(none.contains("run 0 has not failed"), "{none}");
     place.said(&["retry", "study"]);
-    place.said(&["run", "--plan", "study"]);
+    place.said(&["run", "--study", "study"]);
     let status = place.status();
     assert_eq!(status["all"]["done"], 10, "{status}");
     assert_eq!(status["causes"].as_array().unwrap().len(), 0);
@@ -753,8 +753,8 @@ fn wrong_studies_are_refused_in_one_sentence_and_nothing_is_written() {
 #[test]
 fn a_scheduler_gets_the_open_runs_stage_by_stage() {
     let place = Place::planned(STUDY);
-    place.said(&["run", "--plan", "study", "--index", "1"]);
-    place.said(&["run", "--plan", "study", "--index", "4"]);
+    place.said(&["run", "--study", "study", "--index", "1"]);
+    place.said(&["run", "--study", "study", "--index", "4"]);
     let with = [
         "--minutes",
         "30",
@@ -767,11 +767,15 @@ fn a_scheduler_gets_the_open_runs_stage_by_stage() {
     let jobs: Vec<&str> = slurm.split("# sbatch ").skip(1).collect();
     assert_eq!(jobs.len(), 2, "{slurm}");
     for (job, lines) in jobs.iter().zip([
-        ["--job-name=apet-small-tune", "--array=0%5", "--first 0"],
+        [
+            "--job-name=apet-small-tune",
+            "--array=0%5",
+            "--index-offset 0",
+        ],
         [
             "--job-name=apet-small-main",
             "--array=0-1,3-7%5",
-            "--first 2",
+            "--index-offset 2",
         ],
     ]) {
         for line in lines.into_iter().chain([

@@ -84,7 +84,7 @@ pub(super) fn studies() -> Result<Vec<Value>> {
         for cell in 0..cells {
             run(apet(&[
                 "run",
-                "--plan",
+                "--study",
                 "study",
                 "--index",
                 &cell.to_string(),

@@ -26,13 +26,13 @@ pub(crate) struct CollectArgs {
     /// apet import takes
     #[arg(
         short,
-        long,
+        long, alias = "out",
         value_name = "FILE",
         required_unless_present_any = ["tensorboard", "trackio"]
     )]
-    out: Option<PathBuf>,
+    output: Option<PathBuf>,
     /// Other runs in the table: records, or results of peft's method comparison
-    #[arg(long, value_name = "FILE|DIR", num_args = 1.., requires = "out")]
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., requires = "output")]
     with: Vec<PathBuf>,
     /// Every run's curves as TensorBoard's event files, in a folder each
     #[arg(long, value_name = "DIR")]
@@ -48,7 +48,7 @@ pub(crate) struct CollectArgs {
 /// Names the record that can not be read; or when a file can not be written.
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
-    if let Some(out) = &args.out
+    if let Some(out) = &args.output
         && out.extension().is_some_and(|ending| ending == "zip")
     {
         ensure!(
@@ -57,7 +57,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
             out.display()
         );
         archived(&folder, out)?;
-    } else if let Some(out) = &args.out {
+    } else if let Some(out) = &args.output {
         table(&folder, &others(&args.with)?, out)?;
     }
     if let Some(logs) = &args.tensorboard {

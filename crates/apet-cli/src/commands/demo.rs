@@ -31,8 +31,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Write the report as Markdown
-    #[arg(short, long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[arg(short, long, alias = "out", value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Only say what would be run
     #[arg(long)]
     dry_run: bool,
@@ -103,7 +103,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
     let report = study.report(&grid.name, &grid.about, None);
     print!("{report}");
     println!("\n{made} runs made in {minutes:.1} minutes, the others were there.");
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.output {
         write_atomic(path, |out| Ok(out.write_all(report.as_bytes())?))?;
         println!("{}: written", path.display());
     }

@@ -16,15 +16,15 @@ use crate::studies::folder::{About, Folder, VERSION, hash};
 /// What to plan, and where.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "apet run --plan DIR makes the runs; apet submit has a scheduler make them; apet status says how far they are."
+    after_help = "Next: apet run --study DIR runs the study, apet submit has a scheduler run it, apet status shows its progress."
 )]
 pub(crate) struct PlanArgs {
     /// models x tasks x methods x counts x seeds: see studies/
     #[arg(value_name = "STUDY.toml")]
     study: PathBuf,
     /// The study's folder; where it is one, records of runs that stay in it are kept
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: PathBuf,
     /// Directory whose folders are tasks of the study; the others come from the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
     let text = fs::read_to_string(&args.study).with_context(file)?;
     let plan = Grid::parse(&text).and_then(Plan::new).with_context(file)?;
     let grid = plan.grid();
-    same_study(&args.out, &grid.name)?;
+    same_study(&args.output, &grid.name)?;
     let data = match &args.data {
         Some(data) => Some(fs::canonicalize(data).with_context(|| data.display().to_string())?),
         None => None,
@@ -58,14 +58,14 @@ pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
         data,
         cells: costs,
     };
-    write_atomic(&args.out.join("study.toml"), |out| {
+    write_atomic(&args.output.join("study.toml"), |out| {
         Ok(out.write_all(text.as_bytes())?)
     })?;
     let json = serde_json::to_string(&about)?;
-    write_atomic(&args.out.join("plan.json"), |out| {
+    write_atomic(&args.output.join("plan.json"), |out| {
         Ok(out.write_all(json.as_bytes())?)
     })?;
-    show(&Folder::open(&args.out)?, speed(args.tflops)?);
+    show(&Folder::open(&args.output)?, speed(args.tflops)?);
     Ok(())
 }
 

@@ -40,8 +40,8 @@ pub(crate) struct PretrainArgs {
     /// What to train: corpus, tokenizer, recipe and models, as in ladder.toml
     file: PathBuf,
     /// Where the models go, and what is needed on the way (DIR/work)
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: PathBuf,
     /// Only this model of the file
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -126,8 +126,8 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         let place = Place {
             ladder: &ladder,
             folder: args.file.parent().unwrap_or(Path::new("")),
-            work: args.out.join("work"),
-            out: args.out.join(&rung.name),
+            work: args.output.join("work"),
+            out: args.output.join(&rung.name),
         };
         if train(args, rung, &place, &slice).with_context(|| format!("{shown}: {}", rung.name))?
             == End::Stopped

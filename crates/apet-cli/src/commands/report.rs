@@ -23,8 +23,8 @@ pub(crate) struct ReportArgs {
     #[arg(value_name = "DIR")]
     study: PathBuf,
     /// Write it, as a page in one file (.html) or as Markdown (.md), instead of printing it as Markdown
-    #[arg(short, long, value_name = "FILE.html|FILE.md")]
-    out: Option<PathBuf>,
+    #[arg(short, long, alias = "out", value_name = "FILE.html|FILE.md")]
+    output: Option<PathBuf>,
     /// Other runs beside the study's: records, or results of peft's method comparison
     #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
     with: Vec<PathBuf>,
@@ -36,7 +36,7 @@ pub(crate) struct ReportArgs {
 /// Names the record that can not be read; or when the report can not be written.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let folder = Folder::open(&args.study)?;
-    let ending = args.out.as_ref().and_then(|path| path.extension());
+    let ending = args.output.as_ref().and_then(|path| path.extension());
     let ending = ending.map(|ending| ending.to_string_lossy());
     let is_page = match ending.as_deref() {
         None | Some("md") => false,
@@ -52,7 +52,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
         true => as_page(&folder, &records)?,
         false => as_markdown(&folder, records)?,
     };
-    match &args.out {
+    match &args.output {
         None => print!("{text}"),
         Some(path) => {
             write_atomic(path, |out| Ok(out.write_all(text.as_bytes())?))?;

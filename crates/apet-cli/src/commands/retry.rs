@@ -42,7 +42,7 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<()> {
     match (args.index, count) {
         (Some(index), 0) => anyhow::bail!("run {index} has not failed"),
         _ => println!(
-            "{count} runs can be made again: apet run --plan {}",
+            "{count} failed runs will be retried by: apet run --study {}",
             args.study.display()
         ),
     }

@@ -18,10 +18,14 @@ pub(crate) struct RunArgs {
     /// A RunSpec as JSON, or the record of a run that is to be made again; the other options change it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Begins with a theta instead of initial values: of a run of the store, or a file. Its spec is the one that
-    /// the other options change
-    #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
-    start: Option<String>,
+    /// Initialise from a theta: a run of the store, or a file. Without --spec, the other options change its spec
+    #[arg(
+        long,
+        alias = "start",
+        value_name = "RUN|FILE",
+        conflicts_with = "resume"
+    )]
+    init_from: Option<String>,
     /// Model in the store, or a Hugging Face directory; ladder-micro, which comes with apet, where none is named
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
@@ -50,9 +54,9 @@ pub(crate) struct RunArgs {
     /// How answers are scored; one of the last three makes them texts in a task of your own
     #[arg(long, value_name = "accuracy|f1|matthews|squad_f1|rouge_l|bleu")]
     metric: Option<String>,
-    /// What classes are called in a language model's answer
-    #[arg(long, value_name = "labels|numbers")]
-    words: Option<String>,
+    /// Name the classes in a language model's answer by their labels or by their numbers
+    #[arg(long, alias = "words", value_name = "labels|numbers")]
+    verbalizer: Option<String>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -64,9 +68,9 @@ pub(crate) struct RunArgs {
     /// Go on from the last checkpoint of this run, or of the run with this id, on its device
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     resume: Option<Option<String>>,
-    /// Make the run anew where it is already there
-    #[arg(long, conflicts_with = "resume")]
-    again: bool,
+    /// Rerun a run that the store already has, and overwrite its record
+    #[arg(long, alias = "again", conflicts_with = "resume")]
+    overwrite: bool,
     /// Print the spec as JSON and do nothing else
     #[arg(long)]
     print_spec: bool,
@@ -85,7 +89,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&spec)?);
         return Ok(());
     }
-    if let Some(study) = &args.work.plan {
+    if let Some(study) = &args.work.study {
         return work(
             store,
             study,
@@ -112,7 +116,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         device: &device,
         data: &data,
         mask: args.settings.mask(),
-        again: args.again,
+        again: args.overwrite,
         resume: args.resume.is_some(),
         stop: &signal::stop()?,
         bar: terminal::bar(spec.train.steps)?,
@@ -120,7 +124,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     };
     let Made { record, was_there } = make(store, &spec, how)?;
     if was_there {
-        eprintln!("this run is already there; --again makes it anew");
+        eprintln!("this run is already there; --overwrite reruns it");
     }
     show(&record, args.json)?;
     match record.summary() {
@@ -136,7 +140,7 @@ impl RunArgs {
     /// When it is none.
     fn start(&self, store: &Store) -> Result<Option<ThetaFile>> {
         let opened = self
-            .start
+            .init_from
             .as_ref()
             .map(|start| ThetaFile::open(store, start));
         opened.transpose()
@@ -185,8 +189,8 @@ impl RunArgs {
         if let Some(metric) = &self.metric {
             spec.task.metric = Some(word::<Metric>("--metric", metric)?);
         }
-        if let Some(words) = &self.words {
-            spec.task.words = word::<Words>("--words", words)?;
+        if let Some(words) = &self.verbalizer {
+            spec.task.words = word::<Words>("--verbalizer", words)?;
         }
         spec.task.train_rows = self.train_rows.unwrap_or(spec.task.train_rows);
         spec.task.shots = self.shots.unwrap_or(spec.task.shots);

@@ -187,7 +187,7 @@ fn worker(program: &Path, root: &Path, store: &Store, args: &SubmitArgs) -> Resu
         ),
         "exec".into(),
         quoted(&program.display().to_string()),
-        "run --plan".into(),
+        "run --study".into(),
         quoted(&root.display().to_string()),
         format!("--device {} --lease {}", quoted(&args.device), args.lease),
     ];
@@ -282,7 +282,7 @@ fn batch(folder: &Folder, args: &SubmitArgs, part: &Part, needs: &Needs, worker:
         part.first
     ));
     args.options.iter().for_each(|own| option(own));
-    let _ = writeln!(text, "{worker} --first {}", part.first);
+    let _ = writeln!(text, "{worker} --index-offset {}", part.first);
     text
 }
 
@@ -326,7 +326,7 @@ fn hq(
         words.extend(args.options.iter().map(|own| quoted(own)));
         words.push(format!(
             "-- sh -c {}",
-            quoted(&format!("{worker} --first {}", part.first))
+            quoted(&format!("{worker} --index-offset {}", part.first))
         ));
         let _ = writeln!(script, "{}", words.join(" "));
     }

@@ -67,7 +67,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
         // The spec names a task, not its rows: the same name may mean other data now.
         ensure!(
             r.header.task.data_hash == task.info().data_hash,
-            "{}: this run was made with other rows of task {:?}; give the new data another --task name, or --again replaces the record",
+            "{}: this run was made with other rows of task {:?}; give the new data another --task name, or replace the record with --overwrite",
             record.display(),
             spec.task.name
         );
@@ -80,7 +80,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
             });
         }
         Some(_) if !how.resume => bail!(
-            "{}: this run was interrupted; --resume goes on from its last checkpoint, --again begins anew",
+            "{}: this run was interrupted; --resume continues from its last checkpoint, --overwrite starts it over",
             record.display()
         ),
         before => before.is_some(),
@@ -165,7 +165,7 @@ fn start(store: &Store, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
     let kept = store.start(&start.hash);
     let bytes = fs::read(&kept).with_context(|| {
         format!(
-            "{}: the theta that the spec begins with is not there; give it with --start FILE",
+            "{}: the theta that the spec is initialised from is missing; give it with --init-from FILE",
             kept.display()
         )
     })?;

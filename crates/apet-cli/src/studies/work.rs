@@ -1,4 +1,4 @@
-//! `apet run --plan`: one run of a study, or all that are left.
+//! `apet run --study`: one run of a study, or all that are left.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,26 +28,32 @@ const WAIT: Duration = Duration::from_millis(500);
 /// Which runs of a study.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WorkArgs {
-    /// Make a run of a planned study; all that are left where no scheduler and no --index says which
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["spec", "model", "task", "data"])]
-    pub(crate) plan: Option<PathBuf>,
-    /// Its number; otherwise that of SLURM_ARRAY_TASK_ID, HQ_TASK_ID or JOB_COMPLETION_INDEX
-    #[arg(long, value_name = "N", requires = "plan")]
+    /// Run a planned study: the run that --index or a scheduler names, otherwise all that are left
+    #[arg(long, alias = "plan", value_name = "DIR", conflicts_with_all = ["spec", "model", "task", "data"])]
+    pub(crate) study: Option<PathBuf>,
+    /// Index of the run in the study [default: SLURM_ARRAY_TASK_ID, HQ_TASK_ID or JOB_COMPLETION_INDEX, if set]
+    #[arg(long, value_name = "N", requires = "study")]
     index: Option<usize>,
-    /// What is added to the scheduler's number
-    #[arg(long, value_name = "N", requires = "plan", default_value_t = 0)]
-    first: usize,
-    /// Several runs at once, each in a process of its own
+    /// Add N to the scheduler's index
+    #[arg(
+        long,
+        alias = "first",
+        value_name = "N",
+        requires = "study",
+        default_value_t = 0
+    )]
+    index_offset: usize,
+    /// Run K runs at once, each in its own process
     #[arg(
         long,
         value_name = "K",
-        requires = "plan",
+        requires = "study",
         conflicts_with = "index",
         default_value_t = 1
     )]
     jobs: usize,
-    /// Seconds after which a worker that says nothing is taken for dead
-    #[arg(long, value_name = "S", requires = "plan", default_value_t = 120.0)]
+    /// Seconds without a sign of life after which a worker counts as dead
+    #[arg(long, value_name = "S", requires = "study", default_value_t = 120.0)]
     lease: f64,
 }
 
@@ -117,7 +123,7 @@ fn index(args: &WorkArgs) -> Result<Option<usize>> {
             let own = own.with_context(|| {
                 format!("{variable}: found {value:?}, expected a number from 0")
             })?;
-            return Ok(Some(args.first + own));
+            return Ok(Some(args.index_offset + own));
         }
     }
     Ok(None)
@@ -366,7 +372,7 @@ pub(crate) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> 
     let mut children: Vec<Child> = Vec::new();
     for job in 0..args.jobs {
         let mut command = Command::new(&program);
-        command.arg("run").arg("--plan").arg(root);
+        command.arg("run").arg("--study").arg(root);
         command.args(["--device", devices[job % devices.len()]]);
         command.args(["--lease", &args.lease.to_string()]);
         command.env("RAYON_NUM_THREADS", threads.to_string());
