@@ -84,7 +84,7 @@ pub fn records(path: &Path) -> Result<Vec<RunRecord>> {
 /// # Errors
 /// When it is no archive, names the record that can not be read, or when the store can not be written. What came before
 /// is whole.
-pub fn bring(store: &Store, path: &Path) -> Result<(usize, usize)> {
+pub fn import_runs(store: &Store, path: &Path) -> Result<(usize, usize)> {
     let mut zip = open(path)?;
     let (mut came, mut there) = (0, 0);
     for entry in names(&zip) {

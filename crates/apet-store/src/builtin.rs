@@ -23,7 +23,7 @@ pub const DEFAULTS: (&str, &str) = ("ladder-micro", "sentences");
 ///
 /// # Errors
 /// When the store can not be written.
-pub fn provide(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+pub fn install_builtin(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
     for path in Embedded::iter() {
         let parts: Vec<&str> = path.split('/').collect();
         let (folder, is_model) = match parts[..] {

@@ -28,7 +28,7 @@ pub fn write(weights: &dyn Weights, texts: [Vec<u8>; 2], folder: &Path) -> Resul
     Ok(())
 }
 
-/// Writes a checkpoint in the form of `model.safetensors`, tensor by tensor.
+/// Writes a checkpoint in the format of `model.safetensors`, tensor by tensor.
 ///
 /// # Errors
 /// When a tensor is of numbers that no weights have, or reading or writing fails.

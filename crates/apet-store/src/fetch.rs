@@ -8,8 +8,8 @@
 mod hub;
 mod known;
 mod onnx;
-mod place;
 mod source;
+mod store_file;
 mod task;
 
 use std::fs;
@@ -20,14 +20,14 @@ use apet_checkpoint::Config;
 
 use self::hub::{Hub, Repository};
 use self::known::{Known, known};
-use self::source::{Found, Source, Wheels, open_in};
+use self::source::{Source, SourceFile, Wheels, open_in};
 use crate::builtin;
 use crate::catalogue::{Published, catalogue, published};
 use crate::manifest::Manifest;
 use crate::store::{MODEL_FILES, Store, check_name, write_atomic};
-use crate::weights::Form;
+use crate::weights::WeightsFormat;
 
-pub use self::place::family;
+pub use self::store_file::family;
 pub use self::task::fetch_task;
 
 /// Counts the parameters of the model that a config describes. It belongs to the caller, since
@@ -53,7 +53,7 @@ pub fn fetch_models(
         if let Some(model) = known(name) {
             fetch_model(store, model, &sources, count)?;
         } else if builtin::has(name) {
-            builtin::provide(store, |inside| inside == name)?;
+            builtin::install_builtin(store, |inside| inside == name)?;
             println!(
                 "{name}: comes with apet, in {}",
                 store.model(name).display()
@@ -149,7 +149,7 @@ fn take(
             found
         };
         let origin = found.origin.clone();
-        place::place(found, &folder.join(file))?;
+        store_file::store_file(found, &folder.join(file))?;
         manifest.add(folder, file, &origin)?;
     }
     Ok(())
@@ -168,7 +168,7 @@ fn of_shape(file: &str, config: &Config, model: &Published, count: CountParamete
 }
 
 /// Refuses the config of another model than the known one.
-fn of_model(mut found: Found, model: &Known, count: CountParameters) -> Result<Found> {
+fn of_model(mut found: SourceFile, model: &Known, count: CountParameters) -> Result<SourceFile> {
     let mut text = String::new();
     let origin = &found.origin;
     found
@@ -196,7 +196,7 @@ fn import(store: &Store, from: &Path) -> Result<()> {
             path.is_file(),
             "{}: not found, expected a directory with config.json, tokenizer.json and weights ({})",
             path.display(),
-            Form::EXPECTED
+            WeightsFormat::EXPECTED
         );
     }
     let folder = store.model(name);
@@ -264,14 +264,14 @@ fn fetch_repository(
 /// is known before the weights are looked for. What fails leaves what was there.
 fn keep(
     folder: &Path,
-    open: impl Fn(&str) -> Result<Found>,
+    open: impl Fn(&str) -> Result<SourceFile>,
     check: impl FnOnce(&str) -> Result<()>,
 ) -> Result<()> {
     let [config_file, tokenizer_file, weights_file] = MODEL_FILES;
     let read = |file| -> Result<(String, String)> {
         let found = open(file)?;
         let origin = found.origin.clone();
-        Ok((origin, place::text(found, file)?))
+        Ok((origin, store_file::text(found, file)?))
     };
     let config = read(config_file)?;
     check(&config.1)?;
@@ -280,7 +280,7 @@ fn keep(
     let origin = weights.origin.clone();
     let mut manifest = Manifest::default();
     // First, since they are what may fail.
-    place::place(weights, &folder.join(weights_file))?;
+    store_file::store_file(weights, &folder.join(weights_file))?;
     manifest.add(folder, weights_file, &origin)?;
     for (file, (origin, text)) in [(tokenizer_file, tokenizer), (config_file, config)] {
         let path = folder.join(file);

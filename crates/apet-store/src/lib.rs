@@ -9,7 +9,7 @@
 //! mapped, pytorch, manifest, lease, theta, catalogue
 //! builtin     models and tasks that the binary brings
 //! archive     runs in one zip file
-//! weights     a model's directory, and its weights in any form
+//! weights     a model's directory, and its weights in any format
 //! convert     any weights as `model.safetensors`
 //! fetch       hub, wheels, directories
 //! ```

@@ -11,19 +11,19 @@ use crate::mapped::Mapped;
 use crate::pytorch::Pytorch;
 use crate::store::Store;
 
-/// The form that the store keeps weights in.
+/// The format that the store keeps weights in.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
-/// The form of a directory's checkpoint.
+/// The format of a directory's checkpoint.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
+pub(crate) struct WeightsFormat {
     /// The file with the tensors, or the index that says which file has which.
     pub(crate) file: &'static str,
     /// How the names of an index's files end.
     shards: Option<&'static str>,
 }
 
-impl Form {
+impl WeightsFormat {
     /// The one that the store has.
     pub(crate) const ONE_FILE: Self = Self::new(WEIGHTS, None);
 
@@ -43,9 +43,9 @@ impl Form {
         Self { file, shards }
     }
 
-    /// The form of a checkpoint among whose files is what `there` says.
-    pub(crate) fn of(there: impl Fn(&str) -> bool) -> Option<Self> {
-        Self::ALL.into_iter().find(|form| there(form.file))
+    /// The format of a checkpoint among whose files is what `there` says.
+    pub(crate) fn detect(there: impl Fn(&str) -> bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| there(format.file))
     }
 
     /// The files with tensors. `shown` is the folder's name in errors.
@@ -70,22 +70,22 @@ impl Form {
     }
 }
 
-/// The checkpoint of a directory, whatever its form. `name` is the directory's in errors.
+/// The checkpoint of a directory, whatever its format. `name` is the directory's in errors.
 ///
 /// # Errors
 /// When there is none, or it can not be read.
 pub fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
-    let form = Form::of(|file| folder.join(file).is_file()).with_context(|| {
+    let format = WeightsFormat::detect(|file| folder.join(file).is_file()).with_context(|| {
         let path = folder.join(WEIGHTS);
         format!(
             "{}: not found, expected a directory with config.json, tokenizer.json and weights ({})",
             path.display(),
-            Form::EXPECTED
+            WeightsFormat::EXPECTED
         )
     })?;
-    let files = form.files(folder, name)?;
-    let shown = format!("{name}/{}", form.file);
-    if form.is_pickled() {
+    let files = format.files(folder, name)?;
+    let shown = format!("{name}/{}", format.file);
+    if format.is_pickled() {
         let paths = files.iter().map(|file| folder.join(file));
         return Ok(Box::new(Pytorch::open(&shown, paths)?));
     }
@@ -104,7 +104,7 @@ pub fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
 /// # Errors
 /// When it is neither in the store or in this binary nor a directory.
 pub fn find(store: &Store, name: &str) -> Result<PathBuf> {
-    builtin::provide(store, |inside| inside == name)?;
+    builtin::install_builtin(store, |inside| inside == name)?;
     if store.models().iter().any(|m| m == name) {
         return Ok(store.model(name));
     }

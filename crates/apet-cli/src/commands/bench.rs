@@ -48,7 +48,7 @@ struct Times {
 }
 
 impl Times {
-    fn of(all: &[f64]) -> Self {
+    fn from_samples(all: &[f64]) -> Self {
         let mut sorted = all.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
@@ -65,7 +65,7 @@ impl Times {
             median,
             least,
             most,
-        } = Self::of(all);
+        } = Self::from_samples(all);
         json!({ "median": median, "min": least, "max": most, "all": all })
     }
 }
@@ -140,13 +140,13 @@ pub(crate) fn bench(store: &Store, args: &BenchArgs) -> Result<()> {
             median,
             least,
             most,
-        } = Times::of(all);
+        } = Times::from_samples(all);
         println!("{what:<10} {median:9.1} ms ({least:.1} to {most:.1})");
     }
     println!(
         "{:<10} {:9.0} a second",
         "tokens",
-        tokens as f64 / Times::of(&measured.step_ms).median * 1000.0
+        tokens as f64 / Times::from_samples(&measured.step_ms).median * 1000.0
     );
     println!(
         "{:<10} {}, at most {} in a step (of the process){}",

@@ -10,10 +10,10 @@ use apet_record::RunRecord;
 use apet_store::{archive, write_atomic};
 use apet_study::{COLUMNS, Flat, flat, key};
 
-use crate::studies::folder::Folder;
 use crate::studies::parquet::Table;
 use crate::studies::records::{WITHOUT_STEPS, main, others, paths, read};
 use crate::studies::report::as_markdown;
+use crate::studies::study_dir::StudyDir;
 use crate::studies::{tensorboard, trackio};
 
 /// Which study, and where to.
@@ -47,7 +47,7 @@ pub(crate) struct CollectArgs {
 /// # Errors
 /// Names the record that can not be read; or when a file can not be written.
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
-    let folder = Folder::open(&args.study)?;
+    let folder = StudyDir::open(&args.study)?;
     if let Some(out) = &args.output
         && out.extension().is_some_and(|ending| ending == "zip")
     {
@@ -72,7 +72,7 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
+fn table(folder: &StudyDir, others: &[RunRecord], path: &Path) -> Result<()> {
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     let write = match &*ending {
         "parquet" => as_parquet,
@@ -103,7 +103,7 @@ fn table(folder: &Folder, others: &[RunRecord], path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn archived(folder: &Folder, path: &Path) -> Result<()> {
+fn archived(folder: &StudyDir, path: &Path) -> Result<()> {
     let run = |record: PathBuf| {
         let id = record.file_stem().unwrap_or_default().to_string_lossy();
         let theta = folder.root.join(format!("thetas/{id}.safetensors"));
@@ -118,8 +118,12 @@ fn archived(folder: &Folder, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn told(path: &Path, runs: usize, folder: &Folder) {
-    println!("{}: {runs} of {} runs", path.display(), folder.about.runs);
+fn told(path: &Path, runs: usize, folder: &StudyDir) {
+    println!(
+        "{}: {runs} of {} runs",
+        path.display(),
+        folder.manifest.runs
+    );
 }
 
 fn as_csv(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {

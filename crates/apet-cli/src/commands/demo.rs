@@ -11,7 +11,7 @@ use apet_store::{Store, builtin, write_atomic};
 use apet_study::{DEMO, Grid, PRESETS, Plan, Stage, Study};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::runner::execute::{How, make};
+use crate::runner::execute::{RunOptions, execute};
 use crate::runner::signal;
 
 /// Where and how far.
@@ -56,7 +56,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
         }
         return Ok(());
     }
-    builtin::provide(store, |name| grid.uses(name))?;
+    builtin::install_builtin(store, |name| grid.uses(name))?;
     let stop = signal::stop()?;
     let bar = ProgressBar::new(plan.len() as u64);
     let style = "{wide_bar} {pos}/{len} runs, {eta} left  {msg}";
@@ -74,7 +74,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
             Some(folder) if folder.join(&spec.task.name).is_dir() => folder.join(&spec.task.name),
             _ => store.task(&spec.task.name),
         };
-        let how = How {
+        let options = RunOptions {
             device: &args.device,
             data: &data,
             mask: None,
@@ -84,12 +84,12 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
             bar: ProgressBar::hidden(),
             runs: &store.runs(),
         };
-        let found = make(store, spec, how).with_context(|| title(spec))?;
+        let found = execute(store, spec, options).with_context(|| title(spec))?;
         if stop.load(Ordering::Relaxed) {
             bar.finish_and_clear();
             bail!("stopped; the same command goes on from here");
         }
-        made += usize::from(!found.was_there);
+        made += usize::from(!found.existed);
         let score = found.record.summary().and_then(|summary| summary.dev);
         dev.push(score.unwrap_or(f64::NEG_INFINITY));
         // What chose a learning rate is no evidence of what that rate is worth.

@@ -10,7 +10,7 @@ use safetensors::{Dtype, tensor::TensorView};
 
 use crate::runner::device::{self, Precision};
 use crate::runner::model;
-use crate::runner::theta::Constant;
+use crate::runner::theta::ConstantTheta;
 
 /// What to run a model on.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;
     let opened = device::open(&args.device)?;
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
-    let theta = Constant::of(store, args.theta.as_deref(), &plm)?;
+    let theta = ConstantTheta::open(store, args.theta.as_deref(), &plm)?;
     let tap = &*theta.tap();
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::studies::folder::{Folder, names};
+use crate::studies::study_dir::{StudyDir, names};
 
 /// Which study to clean.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) struct GcArgs {
 /// # Errors
 /// When there is no study, or a file can not be removed.
 pub(crate) fn gc(args: &GcArgs) -> Result<()> {
-    let folder = Folder::open(&args.study)?;
+    let folder = StudyDir::open(&args.study)?;
     let done = names(&folder.root.join("runs"));
     let mut count = 0;
     for entry in fs::read_dir(folder.root.join("work"))

@@ -10,7 +10,7 @@ use futures_lite::future::block_on;
 
 use crate::runner::device::{self, Precision};
 use crate::runner::model;
-use crate::runner::theta::Constant;
+use crate::runner::theta::ConstantTheta;
 
 /// What to go on with.
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let begun = Instant::now();
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let load_seconds = begun.elapsed().as_secs_f64();
-    let theta = Constant::of(store, args.theta.as_deref(), &plm)?;
+    let theta = ConstantTheta::open(store, args.theta.as_deref(), &plm)?;
     let tap = &*theta.tap();
     let ahead = tap.virtual_tokens(INPUT);
     let room = plm.max_length().saturating_sub(args.most + ahead);

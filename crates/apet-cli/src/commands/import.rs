@@ -35,7 +35,7 @@ pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
     let is_archive = args.what.extension().is_some_and(|ending| ending == "zip");
     match (&args.model, &args.output) {
         (None, None) if is_archive => {
-            let (came, there) = archive::bring(store, &args.what)?;
+            let (came, there) = archive::import_runs(store, &args.what)?;
             println!("{shown}: {came} runs came into the store, {there} were there");
             Ok(())
         }

@@ -11,7 +11,7 @@ use apet_study::{Grid, Plan, Stage};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::studies::cost::{costs, speed};
-use crate::studies::folder::{About, Folder, VERSION, hash};
+use crate::studies::study_dir::{PlanManifest, StudyDir, VERSION, hash};
 
 /// What to plan, and where.
 #[derive(Debug, clap::Args)]
@@ -48,9 +48,9 @@ pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
         Some(data) => Some(fs::canonicalize(data).with_context(|| data.display().to_string())?),
         None => None,
     };
-    builtin::provide(store, |name| grid.uses(name))?;
+    builtin::install_builtin(store, |name| grid.uses(name))?;
     let costs = costs(store, &plan, data.as_deref())?;
-    let about = About {
+    let about = PlanManifest {
         version: VERSION,
         name: grid.name.clone(),
         study: hash(&text),
@@ -65,7 +65,7 @@ pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
     write_atomic(&args.output.join("plan.json"), |out| {
         Ok(out.write_all(json.as_bytes())?)
     })?;
-    show(&Folder::open(&args.output)?, speed(args.tflops)?);
+    show(&StudyDir::open(&args.output)?, speed(args.tflops)?);
     Ok(())
 }
 
@@ -84,7 +84,8 @@ fn same_study(out: &Path, name: &str) -> Result<()> {
         }
         text => text.with_context(|| path.display().to_string())?,
     };
-    let there: About = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let there: PlanManifest =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     ensure!(
         there.name == name,
         "{}: found the study {:?}, expected {name:?}; give -o another name",
@@ -94,8 +95,8 @@ fn same_study(out: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn show(folder: &Folder, speed: f64) {
-    let (plan, about) = (&folder.plan, &folder.about);
+fn show(folder: &StudyDir, speed: f64) {
+    let (plan, about) = (&folder.plan, &folder.manifest);
     let mut runs = vec![[0usize; 2]; plan.cells().len()];
     for (at, stage) in [Stage::Tune, Stage::Main].into_iter().enumerate() {
         let of_stage = plan.of_stage(stage);

@@ -123,13 +123,13 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         until: until.transpose()?,
     };
     for rung in rungs {
-        let place = Place {
+        let paths = Paths {
             ladder: &ladder,
             folder: args.file.parent().unwrap_or(Path::new("")),
             work: args.output.join("work"),
             out: args.output.join(&rung.name),
         };
-        if train(args, rung, &place, &slice).with_context(|| format!("{shown}: {}", rung.name))?
+        if train(args, rung, &paths, &slice).with_context(|| format!("{shown}: {}", rung.name))?
             == End::Stopped
         {
             println!("{}: stopped; the same command goes on from here", rung.name);
@@ -152,25 +152,25 @@ impl Slice {
 }
 
 /// Where a model's files are.
-struct Place<'a> {
+struct Paths<'a> {
     ladder: &'a Ladder,
     folder: &'a Path,
     work: PathBuf,
     out: PathBuf,
 }
 
-impl Place<'_> {
+impl Paths<'_> {
     fn text(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 }
 
-fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> Result<End> {
-    if place.out.join("model.safetensors").is_file() {
+fn train(args: &PretrainArgs, rung: &Rung, paths: &Paths<'_>, slice: &Slice) -> Result<End> {
+    if paths.out.join("model.safetensors").is_file() {
         println!("{}: is there", rung.name);
         return Ok(End::Done);
     }
-    let mut recipe = place.ladder.recipe.clone();
+    let mut recipe = paths.ladder.recipe.clone();
     recipe.extend(rung.recipe.clone());
     let recipe: Recipe = serde_json::from_value(recipe.into()).context("recipe")?;
     let kind = tokenizer::kind_of(
@@ -179,14 +179,14 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
             .and_then(Value::as_str)
             .unwrap_or_default(),
     )?;
-    let corpus_path = place.text(&place.ladder.corpus);
-    let tokenizer = tokenizer::trained(kind, &corpus_path, place.ladder.vocabulary, &place.work)?;
-    let corpus = corpus::tokens(&tokenizer, kind, &corpus_path, &place.work)?;
-    let held_out = place.text(&place.ladder.validation);
-    let held_out = corpus::tokens(&tokenizer, kind, &held_out, &place.work)?;
+    let corpus_path = paths.text(&paths.ladder.corpus);
+    let tokenizer = tokenizer::trained(kind, &corpus_path, paths.ladder.vocabulary, &paths.work)?;
+    let corpus = corpus::tokens(&tokenizer, kind, &corpus_path, &paths.work)?;
+    let held_out = paths.text(&paths.ladder.validation);
+    let held_out = corpus::tokens(&tokenizer, kind, &held_out, &paths.work)?;
 
     let mut config = rung.config.clone();
-    config.insert("vocab_size".into(), place.ladder.vocabulary.into());
+    config.insert("vocab_size".into(), paths.ladder.vocabulary.into());
     let config = serde_json::to_string_pretty(&config)?;
     let architecture = ModelArchitecture::new(&rung.name, Config::read("config", &config)?);
     let opened = device::open(&args.device)?;
@@ -200,7 +200,7 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
     let plm = Plm::load(files, Dtype::F32, &opened.device)?;
     let marks = tokenizer.marks(kind)?;
     let mut pretrainer = Pretrainer::new(&plm, &recipe, marks, &corpus)?;
-    let checkpoint = place
+    let checkpoint = paths
         .work
         .join(format!("{}.checkpoint.safetensors", rung.name));
     if checkpoint.is_file() {
@@ -209,7 +209,7 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
             .restore(&bytes)
             .with_context(|| checkpoint.display().to_string())?;
     }
-    let log = place.work.join(format!("{}.jsonl", rung.name));
+    let log = paths.work.join(format!("{}.jsonl", rung.name));
     let mut log = Log::open(&log, pretrainer.steps())?;
 
     let bar = ProgressBar::new(recipe.steps as u64);
@@ -287,21 +287,21 @@ fn train(args: &PretrainArgs, rung: &Rung, place: &Place<'_>, slice: &Slice) -> 
         let weights = Half(block_on(merged)?);
         let card = log::card(
             rung,
-            place.ladder,
+            paths.ladder,
             &plm,
             &recipe,
             corpus.len(),
             &log.validations()?,
         );
-        write_atomic(&place.out.join("README.md"), |out| {
+        write_atomic(&paths.out.join("README.md"), |out| {
             Ok(out.write_all(card.as_bytes())?)
         })?;
         convert::write(
             &weights,
             [config.into_bytes(), tokenizer.json.clone()],
-            &place.out,
+            &paths.out,
         )?;
-        println!("{}: {}", rung.name, place.out.display());
+        println!("{}: {}", rung.name, paths.out.display());
     }
     Ok(end)
 }

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use apet_record::{Line, RunRecord};
 use apet_store::write_atomic;
 
-use crate::studies::folder::Folder;
 use crate::studies::records::{WITHOUT_STEPS, main, others, read};
 use crate::studies::report::{as_markdown, as_page};
+use crate::studies::study_dir::StudyDir;
 
 /// Runs of a study whose losses are in its page; the steps of more would make it too large.
 const WITH_LOSSES: usize = 1_000;
@@ -35,7 +35,7 @@ pub(crate) struct ReportArgs {
 /// # Errors
 /// Names the record that can not be read; or when the report can not be written.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
-    let folder = Folder::open(&args.study)?;
+    let folder = StudyDir::open(&args.study)?;
     let ending = args.output.as_ref().and_then(|path| path.extension());
     let ending = ending.map(|ending| ending.to_string_lossy());
     let is_page = match ending.as_deref() {
@@ -43,7 +43,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
         Some("html") => true,
         Some(other) => bail!("-o: found the ending .{other}, expected .html or .md"),
     };
-    let mut records = match is_page && folder.about.runs <= WITH_LOSSES {
+    let mut records = match is_page && folder.manifest.runs <= WITH_LOSSES {
         true => read(&main(&folder), RunRecord::parse, thinned)?,
         false => read(&main(&folder), WITHOUT_STEPS, |record| record)?,
     };

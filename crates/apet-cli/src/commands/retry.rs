@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::studies::folder::{Failure, Folder};
+use crate::studies::study_dir::{Failure, StudyDir};
 
 /// Which runs to make again.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct RetryArgs {
 /// # Errors
 /// When there is no study, or the run that is named did not fail.
 pub(crate) fn retry(args: &RetryArgs) -> Result<()> {
-    let folder = Folder::open(&args.study)?;
+    let folder = StudyDir::open(&args.study)?;
     let failed = folder.root.join("failed");
     let mut count = 0;
     for entry in fs::read_dir(&failed).into_iter().flatten().flatten() {

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use apet_record::{Metric, RunRecord, RunSpec, Start, Status, TaskSpec, Words};
 use apet_store::{Store, builtin::DEFAULTS, check_name, theta::ThetaFile, write_atomic};
 
-use crate::runner::execute::{How, Made, data, last_of, make};
+use crate::runner::execute::{RunOptions, RunResult, data, execute, last_of};
 use crate::runner::settings::{Settings, word};
 use crate::runner::{signal, terminal};
-use crate::studies::work::{WorkArgs, work};
+use crate::studies::worker::{WorkArgs, run_study};
 
 /// What to run. Options that are not given keep the spec's defaults.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     /// Training rows of each class, drawn by the seed
     #[arg(long, value_name = "K", conflicts_with = "train_rows")]
     shots: Option<usize>,
-    /// How answers are scored; one of the last three makes them texts in a task of your own
+    /// RunOptions answers are scored; one of the last three makes them texts in a task of your own
     #[arg(long, value_name = "accuracy|f1|matthews|squad_f1|rouge_l|bleu")]
     metric: Option<String>,
     /// Name the classes in a language model's answer by their labels or by their numbers
@@ -90,7 +90,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         return Ok(());
     }
     if let Some(study) = &args.work.study {
-        return work(
+        return run_study(
             store,
             study,
             &args.work,
@@ -112,7 +112,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         }
     };
     let data = data(store, args.data.as_deref(), &spec)?;
-    let how = How {
+    let options = RunOptions {
         device: &device,
         data: &data,
         mask: args.settings.mask(),
@@ -122,13 +122,13 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
         bar: terminal::bar(spec.train.steps)?,
         runs: &store.runs(),
     };
-    let Made { record, was_there } = make(store, &spec, how)?;
-    if was_there {
+    let RunResult { record, existed } = execute(store, &spec, options)?;
+    if existed {
         eprintln!("this run is already there; --overwrite reruns it");
     }
     show(&record, args.json)?;
     match record.summary() {
-        Some(s) if s.status == Status::Diverged && !was_there => bail!("{}", s.message),
+        Some(s) if s.status == Status::Diverged && !existed => bail!("{}", s.message),
         _ => Ok(()),
     }
 }

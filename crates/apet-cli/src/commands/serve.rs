@@ -55,7 +55,7 @@ pub(crate) fn serve(store: Store, args: ServeArgs) -> Result<()> {
         Some(folder) => Page::folder(folder)?,
         None => Page::embedded(),
     };
-    builtin::provide(&store, |_| true)?;
+    builtin::install_builtin(&store, |_| true)?;
     let runs = match args.allow_runs {
         true => Some(Runs::start(&store, device::names())?),
         false => None,

@@ -10,7 +10,7 @@ use apet_study::Stage;
 use indicatif::{HumanCount, HumanDuration};
 use serde::Serialize;
 
-use crate::studies::folder::{Failure, Folder, names};
+use crate::studies::study_dir::{Failure, StudyDir, names};
 
 /// Which study.
 #[derive(Debug, clap::Args)]
@@ -67,8 +67,8 @@ struct Status {
 /// # Errors
 /// When there is no study.
 pub(crate) fn status(args: &StatusArgs) -> Result<()> {
-    let folder = Folder::open(&args.study)?;
-    let status = Status::of(&folder)?;
+    let folder = StudyDir::open(&args.study)?;
+    let status = Status::read(&folder)?;
     if args.json {
         println!("{}", serde_json::to_string(&status)?);
         return Ok(());
@@ -78,12 +78,12 @@ pub(crate) fn status(args: &StatusArgs) -> Result<()> {
 }
 
 impl Status {
-    fn of(folder: &Folder) -> Result<Self> {
+    fn read(folder: &StudyDir) -> Result<Self> {
         let [done, failed, begun] =
             ["runs", "failed", "work"].map(|kind| names(&folder.root.join(kind)));
         let plan = &folder.plan;
         let mut status = Self {
-            name: folder.about.name.clone(),
+            name: folder.manifest.name.clone(),
             ..Self::default()
         };
         let mut of_cell = vec![Counts::default(); plan.cells().len()];
@@ -94,7 +94,7 @@ impl Status {
                 let id = folder.spec(run).map(|spec| spec.id());
                 let cell = plan.cell_number(run).unwrap_or(0);
                 let cost = folder
-                    .about
+                    .manifest
                     .cells
                     .get(cell)
                     .map_or(0.0, |cost| cost.operations);

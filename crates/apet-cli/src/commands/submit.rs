@@ -10,15 +10,15 @@ use apet_store::{Store, write_atomic};
 use apet_study::Stage;
 
 use crate::studies::cost::speed;
-use crate::studies::folder::{Folder, plain};
-use crate::studies::work::{Work, several};
+use crate::studies::study_dir::{StudyDir, plain};
+use crate::studies::worker::{LocalWorkers, spawn_local_workers};
 
 /// Numbers an array may have where Slurm does not say: its default.
 const SLURM_MOST: usize = 1001;
 
 /// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum To {
+enum Scheduler {
     /// This machine
     Local,
     /// sbatch
@@ -38,7 +38,7 @@ pub(crate) struct SubmitArgs {
     study: PathBuf,
     /// The scheduler
     #[arg(long, value_enum)]
-    to: To,
+    to: Scheduler,
     /// Write the scripts and print them, and submit nothing
     #[arg(long)]
     dry_run: bool,
@@ -72,14 +72,14 @@ pub(crate) struct SubmitArgs {
 }
 
 /// What each run of a stage asks for.
-struct Needs {
+struct Resources {
     minutes: u64,
     mebibytes: u64,
     gpus: usize,
 }
 
 /// Some runs of a stage.
-struct Part {
+struct JobArray {
     stage: Stage,
     /// What is added to the scheduler's numbers.
     first: usize,
@@ -93,17 +93,17 @@ struct Part {
 /// When there is no study or nothing to do, or the scheduler refuses.
 pub(crate) fn submit(store: &Store, args: &SubmitArgs) -> Result<()> {
     let root = fs::canonicalize(&args.study).with_context(|| args.study.display().to_string())?;
-    let folder = Folder::open(&root)?;
-    if args.to == To::Local {
+    let folder = StudyDir::open(&root)?;
+    if args.to == Scheduler::Local {
         let devices: Vec<&str> = args.device.split(',').collect();
         let jobs = args.throttle.unwrap_or(1);
         ensure!(
             !args.dry_run,
             "--dry-run: a local study has no script; apet plan says what it is"
         );
-        return several(
+        return spawn_local_workers(
             &root,
-            &Work {
+            &LocalWorkers {
                 jobs,
                 lease: args.lease,
             },
@@ -111,30 +111,30 @@ pub(crate) fn submit(store: &Store, args: &SubmitArgs) -> Result<()> {
         );
     }
     let most = match args.to {
-        To::Slurm => slurm_most(),
+        Scheduler::Slurm => slurm_most(),
         _ => usize::MAX,
     };
-    let parts = parts(&folder, most);
+    let arrays = arrays(&folder, most);
     ensure!(
-        !parts.is_empty(),
+        !arrays.is_empty(),
         "nothing to submit: every run is done or has failed; apet status says which"
     );
-    let needs = needs(&folder, args)?;
+    let resources = resources(&folder, args)?;
     let logs = root.join("logs");
     fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
     let program = std::env::current_exe()?;
     let worker = worker(&program, &root, store, args)?;
     match args.to {
-        To::Slurm => slurm(&folder, args, &parts, &needs, &worker),
-        _ => hq(&folder, args, &parts, &needs, &worker),
+        Scheduler::Slurm => slurm(&folder, args, &arrays, &resources, &worker),
+        _ => hq(&folder, args, &arrays, &resources, &worker),
     }
 }
 
-/// The open runs, in parts whose numbers are below `most`.
-fn parts(folder: &Folder, most: usize) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+/// The open runs, in arrays whose numbers are below `most`.
+fn arrays(folder: &StudyDir, most: usize) -> Vec<JobArray> {
+    let mut arrays: Vec<JobArray> = Vec::new();
     for stage in [Stage::Tune, Stage::Main] {
-        let mut part: Option<Part> = None;
+        let mut array: Option<JobArray> = None;
         for run in folder.plan.of_stage(stage) {
             let id = folder.spec(run).map(|spec| spec.id());
             let there = |path: PathBuf| path.exists();
@@ -143,11 +143,11 @@ fn parts(folder: &Folder, most: usize) -> Vec<Part> {
             if !open {
                 continue;
             }
-            match &mut part {
-                Some(part) if run - part.first < most => part.numbers.push(run - part.first),
+            match &mut array {
+                Some(array) if run - array.first < most => array.numbers.push(run - array.first),
                 _ => {
-                    parts.extend(part.take());
-                    part = Some(Part {
+                    arrays.extend(array.take());
+                    array = Some(JobArray {
                         stage,
                         first: run,
                         numbers: vec![0],
@@ -155,21 +155,21 @@ fn parts(folder: &Folder, most: usize) -> Vec<Part> {
                 }
             }
         }
-        parts.extend(part);
+        arrays.extend(array);
     }
-    parts
+    arrays
 }
 
 /// What the dearest run asks for.
-fn needs(folder: &Folder, args: &SubmitArgs) -> Result<Needs> {
+fn resources(folder: &StudyDir, args: &SubmitArgs) -> Result<Resources> {
     let speed = speed(args.tflops)?;
-    let cells = &folder.about.cells;
+    let cells = &folder.manifest.cells;
     let seconds = cells
         .iter()
         .map(|cost| cost.operations / speed)
         .fold(0.0, f64::max);
     let bytes = cells.iter().map(|cost| cost.bytes).max().unwrap_or(0);
-    Ok(Needs {
+    Ok(Resources {
         minutes: args
             .minutes
             .unwrap_or((2.0 * seconds / 60.0).ceil() as u64 + 10),
@@ -195,21 +195,21 @@ fn worker(program: &Path, root: &Path, store: &Store, args: &SubmitArgs) -> Resu
 }
 
 fn slurm(
-    folder: &Folder,
+    folder: &StudyDir,
     args: &SubmitArgs,
-    parts: &[Part],
-    needs: &Needs,
+    arrays: &[JobArray],
+    resources: &Resources,
     worker: &str,
 ) -> Result<()> {
     let mut before: Vec<String> = Vec::new();
     let mut of_stage: Vec<String> = Vec::new();
-    let mut stage = parts[0].stage;
-    for (number, part) in parts.iter().enumerate() {
-        if part.stage != stage {
+    let mut stage = arrays[0].stage;
+    for (number, array) in arrays.iter().enumerate() {
+        if array.stage != stage {
             before = std::mem::take(&mut of_stage);
-            stage = part.stage;
+            stage = array.stage;
         }
-        let script = batch(folder, args, part, needs, worker);
+        let script = batch(folder, args, array, resources, worker);
         let path = folder
             .root
             .join(format!("logs/{}-{number}.sbatch", stage.name()));
@@ -243,7 +243,7 @@ fn slurm(
         let job = said.trim().split(';').next().unwrap_or_default().to_owned();
         println!(
             "{} runs of stage {}: job {job}",
-            part.numbers.len(),
+            array.numbers.len(),
             stage.name()
         );
         of_stage.push(job);
@@ -252,7 +252,13 @@ fn slurm(
 }
 
 /// The script of a job array.
-fn batch(folder: &Folder, args: &SubmitArgs, part: &Part, needs: &Needs, worker: &str) -> String {
+fn batch(
+    folder: &StudyDir,
+    args: &SubmitArgs,
+    array: &JobArray,
+    resources: &Resources,
+    worker: &str,
+) -> String {
     let throttle = args
         .throttle
         .map_or(String::new(), |most| format!("%{most}"));
@@ -262,15 +268,15 @@ fn batch(folder: &Folder, args: &SubmitArgs, part: &Part, needs: &Needs, worker:
     };
     option(&format!(
         "--job-name=apet-{}-{}",
-        plain(&folder.about.name),
-        part.stage.name()
+        plain(&folder.manifest.name),
+        array.stage.name()
     ));
-    option(&format!("--array={}{throttle}", ranges(&part.numbers)));
+    option(&format!("--array={}{throttle}", ranges(&array.numbers)));
     option(&format!("--cpus-per-task={}", args.cpus));
-    option(&format!("--mem={}M", needs.mebibytes));
-    option(&format!("--time={}", needs.minutes));
-    if needs.gpus > 0 {
-        option(&format!("--gres=gpu:{}", needs.gpus));
+    option(&format!("--mem={}M", resources.mebibytes));
+    option(&format!("--time={}", resources.minutes));
+    if resources.gpus > 0 {
+        option(&format!("--gres=gpu:{}", resources.gpus));
     }
     // A minute before its time ends, and where its node is taken away, a run is told to end.
     option("--signal=B:TERM@60");
@@ -279,54 +285,54 @@ fn batch(folder: &Folder, args: &SubmitArgs, part: &Part, needs: &Needs, worker:
     option(&format!(
         "--output={}/logs/{}-%a.log",
         folder.root.display(),
-        part.first
+        array.first
     ));
     args.options.iter().for_each(|own| option(own));
-    let _ = writeln!(text, "{worker} --index-offset {}", part.first);
+    let _ = writeln!(text, "{worker} --index-offset {}", array.first);
     text
 }
 
 fn hq(
-    folder: &Folder,
+    folder: &StudyDir,
     args: &SubmitArgs,
-    parts: &[Part],
-    needs: &Needs,
+    arrays: &[JobArray],
+    resources: &Resources,
     worker: &str,
 ) -> Result<()> {
-    let last = parts.last().map(|part| part.stage);
+    let last = arrays.last().map(|array| array.stage);
     let mut script = String::from("#!/bin/sh\nset -e\n");
-    for part in parts {
+    for array in arrays {
         let mut words = vec![
             "hq submit".to_owned(),
             format!(
                 "--name apet-{}-{}",
-                plain(&folder.about.name),
-                part.stage.name()
+                plain(&folder.manifest.name),
+                array.stage.name()
             ),
-            format!("--array {}", ranges(&part.numbers)),
+            format!("--array {}", ranges(&array.numbers)),
             format!("--cpus {}", args.cpus),
-            format!("--resource mem={}", needs.mebibytes),
-            format!("--time-limit {}min", needs.minutes),
+            format!("--resource mem={}", resources.mebibytes),
+            format!("--time-limit {}min", resources.minutes),
             format!(
                 "--stdout {} --stderr none",
                 quoted(&format!(
                     "{}/logs/{}-%{{TASK_ID}}.log",
                     folder.root.display(),
-                    part.first
+                    array.first
                 ))
             ),
         ];
-        if needs.gpus > 0 {
-            words.push(format!("--resource gpus/nvidia={}", needs.gpus));
+        if resources.gpus > 0 {
+            words.push(format!("--resource gpus/nvidia={}", resources.gpus));
         }
-        // The second stage needs what the first one found.
-        if Some(part.stage) != last {
+        // The second stage resources what the first one found.
+        if Some(array.stage) != last {
             words.push("--wait".into());
         }
         words.extend(args.options.iter().map(|own| quoted(own)));
         words.push(format!(
             "-- sh -c {}",
-            quoted(&format!("{worker} --index-offset {}", part.first))
+            quoted(&format!("{worker} --index-offset {}", array.first))
         ));
         let _ = writeln!(script, "{}", words.join(" "));
     }

@@ -13,19 +13,19 @@ use apet_train::RunInput;
 use indicatif::ProgressBar;
 
 use super::architecture::shortage;
-use super::crew::Crew;
 use super::terminal::Terminal;
+use super::worker_pool::spawn_workers;
 use super::{device, memory, model};
 
 /// A run that is made.
-pub(crate) struct Made {
+pub(crate) struct RunResult {
     pub(crate) record: RunRecord,
     /// It was made before.
-    pub(crate) was_there: bool,
+    pub(crate) existed: bool,
 }
 
-/// How a run is made.
-pub(crate) struct How<'a> {
+/// RunOptions a run is made.
+pub(crate) struct RunOptions<'a> {
     /// One, or several with commas, which make the gradient of each batch together.
     pub(crate) device: &'a str,
     /// Where the task's splits are.
@@ -48,12 +48,12 @@ pub(crate) struct How<'a> {
 ///
 /// # Errors
 /// One sentence naming what can not be used; what was recorded until then is kept.
-pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> {
-    let name = record_name(&spec.id(), how.device);
-    let record = how.runs.join(format!("{name}.jsonl"));
+pub(crate) fn execute(store: &Store, spec: &RunSpec, options: RunOptions<'_>) -> Result<RunResult> {
+    let name = record_name(&spec.id(), options.device);
+    let record = options.runs.join(format!("{name}.jsonl"));
     let before = match fs::read_to_string(&record) {
         // A header that was cut in its writing is as good as none.
-        Ok(text) if !how.again && text.contains('\n') => {
+        Ok(text) if !options.again && text.contains('\n') => {
             Some(last_of(&text).with_context(|| record.display().to_string())?)
         }
         _ => None,
@@ -61,7 +61,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     let task = apet_tasks::load(
         &spec.task,
         spec.seeds.batches,
-        find_splits(how.data)?.read()?,
+        find_splits(options.data)?.read()?,
     )?;
     if let Some(r) = &before {
         // The spec names a task, not its rows: the same name may mean other data now.
@@ -74,18 +74,18 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     }
     let resuming = match before {
         Some(r) if matches!(r.status(), Status::Done | Status::Diverged) => {
-            return Ok(Made {
+            return Ok(RunResult {
                 record: r,
-                was_there: true,
+                existed: true,
             });
         }
-        Some(_) if !how.resume => bail!(
+        Some(_) if !options.resume => bail!(
             "{}: this run was interrupted; --resume continues from its last checkpoint, --overwrite starts it over",
             record.display()
         ),
         before => before.is_some(),
     };
-    let devices: Vec<&str> = how.device.split(',').collect();
+    let devices: Vec<&str> = options.device.split(',').collect();
     let mut opened = device::open(devices[0])?;
     if opened.info.name == "cpu"
         && let Some(note) = shortage(store, spec, task.labels.len())
@@ -95,16 +95,16 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     memory::watch();
     let plm = model::load(store, &spec.model, spec.dtype, &opened)?;
     let gpu = (opened.info.name != "cpu").then(|| opened.device.clone());
-    let crew = Crew::of(store, &devices[1..], &task, spec)?;
-    opened.info.name = how.device.to_owned();
+    let workers = spawn_workers(store, &devices[1..], &task, spec)?;
+    opened.info.name = options.device.to_owned();
     let mut terminal = Terminal::new(
-        how.runs,
+        options.runs,
         &name,
         resuming,
-        how.stop.clone(),
-        how.bar,
+        options.stop.clone(),
+        options.bar,
         gpu,
-        crew,
+        workers,
     )?;
     let input = RunInput {
         plm: &plm,
@@ -112,7 +112,7 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
         spec,
         device: opened.info,
         software: software(),
-        mask: mask(store, how.mask, spec)?,
+        mask: mask(store, options.mask, spec)?,
         start: start(store, spec)?,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         checkpoint: resuming.then(|| terminal.last_checkpoint()).flatten(),
@@ -122,9 +122,9 @@ pub(crate) fn make(store: &Store, spec: &RunSpec, how: How<'_>) -> Result<Made> 
     let outcome = futures_lite::future::block_on(apet_train::run(input, &mut terminal));
     terminal.end(outcome)?;
     let text = fs::read_to_string(&record).with_context(|| record.display().to_string())?;
-    Ok(Made {
+    Ok(RunResult {
         record: last_of(&text)?,
-        was_there: false,
+        existed: false,
     })
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn data(store: &Store, given: Option<&Path>, spec: &RunSpec) -> Resul
     if let Some(dir) = given {
         return Ok(dir.to_owned());
     }
-    builtin::provide(store, |inside| inside == spec.task.name)?;
+    builtin::install_builtin(store, |inside| inside == spec.task.name)?;
     let dir = store.task(&spec.task.name);
     ensure!(
         dir.is_dir(),

@@ -16,8 +16,8 @@ use apet_train::{Control, GradientWorkers, Host, Outcome, Shard, ShardGradient, 
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::crew::Crew;
 use super::memory;
+use super::worker_pool::WorkerPool;
 
 /// The host of a native run.
 pub(crate) struct Terminal {
@@ -31,7 +31,7 @@ pub(crate) struct Terminal {
     last_dev: String,
     /// The device whose memory the run holds, where that is not this process's.
     gpu: Option<Device>,
-    crew: Crew,
+    workers: WorkerPool,
 }
 
 /// A bar of a run's steps.
@@ -55,7 +55,7 @@ impl Terminal {
         stop: Arc<AtomicBool>,
         bar: ProgressBar,
         gpu: Option<Device>,
-        crew: Crew,
+        workers: WorkerPool,
     ) -> Result<Self> {
         fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
         let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
@@ -78,7 +78,7 @@ impl Terminal {
             stop,
             last_dev: String::new(),
             gpu,
-            crew,
+            workers,
         })
     }
 
@@ -138,15 +138,15 @@ fn open_record(path: &Path, resuming: bool) -> Result<File> {
 
 impl GradientWorkers for Terminal {
     fn count(&self) -> usize {
-        self.crew.count()
+        self.workers.count()
     }
 
     fn send(&mut self, values: &[f32], shards: Vec<Vec<Shard>>) -> Result<(), String> {
-        self.crew.send(values, shards)
+        self.workers.send(values, shards)
     }
 
     async fn receive(&mut self) -> Result<Vec<ShardGradient>, String> {
-        self.crew.receive().await
+        self.workers.receive().await
     }
 }
 

@@ -42,14 +42,14 @@ pub(crate) fn onto(file: &ThetaFile, plm: &Plm) -> Result<Theta> {
 }
 
 /// A theta for forward passes without gradients; or none, and the model is as it is.
-pub(crate) struct Constant(Option<(Theta, Leaves)>);
+pub(crate) struct ConstantTheta(Option<(Theta, Leaves)>);
 
-impl Constant {
+impl ConstantTheta {
     /// Puts the theta of an option onto its model, where one is given.
     ///
     /// # Errors
     /// As [`ThetaFile::open`] and [`onto`].
-    pub(crate) fn of(store: &Store, given: Option<&str>, plm: &Plm) -> Result<Self> {
+    pub(crate) fn open(store: &Store, given: Option<&str>, plm: &Plm) -> Result<Self> {
         let theta = given.map(|given| onto(&ThetaFile::open(store, given)?, plm));
         let theta = theta.transpose()?;
         Ok(Self(theta.map(|theta| {

@@ -21,7 +21,7 @@ use crate::runner::signal::terminate;
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Place {
+enum QueueState {
     Waiting,
     Running,
     Ended,
@@ -35,7 +35,7 @@ struct Job {
     device: String,
     /// Its record, as `/api/records` names it.
     file: String,
-    place: Place,
+    place: QueueState,
     /// Its record has been begun.
     recorded: bool,
     /// Why it ended without a record of its end; empty where it did not.
@@ -108,13 +108,13 @@ impl Runs {
         let Some(job) = self.jobs().get(number).cloned() else {
             return;
         };
-        if job.place == Place::Ended {
+        if job.place == QueueState::Ended {
             return;
         }
         let error = self.run(number, &job).err();
         let mut jobs = self.jobs();
         if let Some(job) = jobs.get_mut(number) {
-            job.place = Place::Ended;
+            job.place = QueueState::Ended;
             job.process = None;
             job.error = error.map(|error| format!("{error:#}")).unwrap_or_default();
         }
@@ -133,10 +133,10 @@ impl Runs {
             .stderr(Stdio::piped());
         let child = command.spawn().context("the run can not be started")?;
         if let Some(job) = self.jobs().get_mut(number) {
-            if job.place == Place::Ended {
+            if job.place == QueueState::Ended {
                 terminate(child.id()); // it was stopped while it was being started
             } else {
-                job.place = Place::Running;
+                job.place = QueueState::Running;
             }
             job.process = Some(child.id());
         }
@@ -168,7 +168,7 @@ async fn list(State(runs): State<Arc<Runs>>) -> Json<Vec<Job>> {
 
 /// What the page asks for.
 #[derive(Deserialize)]
-struct Wanted {
+struct RunRequest {
     spec: serde_json::Value,
     device: String,
 }
@@ -177,7 +177,7 @@ fn refused(problem: impl std::fmt::Display) -> Response {
     (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response()
 }
 
-async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<Wanted>) -> Response {
+async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<RunRequest>) -> Response {
     let spec = match RunSpec::from_json(&wanted.spec.to_string()) {
         Ok(spec) => spec,
         Err(problem) => return refused(problem),
@@ -200,8 +200,9 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<Wanted>) -> Respo
     };
     let run = spec.id();
     let mut jobs = runs.jobs();
-    let open =
-        |job: &&Job| job.run == run && job.device == wanted.device && job.place != Place::Ended;
+    let open = |job: &&Job| {
+        job.run == run && job.device == wanted.device && job.place != QueueState::Ended
+    };
     if let Some(job) = jobs.iter().find(open) {
         return Json(job.clone()).into_response(); // asked for twice, made once
     }
@@ -209,7 +210,7 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<Wanted>) -> Respo
         file: format!("{}.jsonl", record_name(&run, &wanted.device)),
         run,
         device: wanted.device,
-        place: Place::Waiting,
+        place: QueueState::Waiting,
         recorded: false,
         error: String::new(),
         spec: text,
@@ -223,13 +224,13 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<Wanted>) -> Respo
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct JobName {
     run: String,
     device: String,
 }
 
 /// Ends a run after the step it is in, with a checkpoint; one that waits is not begun.
-async fn stop(State(runs): State<Arc<Runs>>, Json(which): Json<Which>) -> Response {
+async fn stop(State(runs): State<Arc<Runs>>, Json(which): Json<JobName>) -> Response {
     let mut jobs = runs.jobs();
     let is_it = |job: &&mut Job| job.run == which.run && job.device == which.device;
     let Some(job) = jobs.iter_mut().rev().find(is_it) else {
@@ -240,7 +241,7 @@ async fn stop(State(runs): State<Arc<Runs>>, Json(which): Json<Which>) -> Respon
     };
     match job.process {
         Some(process) => terminate(process),
-        None => job.place = Place::Ended,
+        None => job.place = QueueState::Ended,
     }
     Json(job.clone()).into_response()
 }

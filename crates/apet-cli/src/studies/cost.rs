@@ -13,7 +13,7 @@ use burn::Tensor;
 use burn::tensor::{DType, Device, Distribution};
 use futures_lite::future::block_on;
 
-use super::folder::Cost;
+use super::study_dir::RunCost;
 use crate::runner::architecture;
 
 /// Where a task's splits are.
@@ -28,7 +28,7 @@ pub(crate) fn task_folder(store: &Store, data: Option<&Path>, task: &str) -> Pat
 ///
 /// # Errors
 /// Names the task, the model or the cell that cannot be planned.
-pub(crate) fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<Cost>> {
+pub(crate) fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<Vec<RunCost>> {
     let grid = plan.grid();
     let mut tasks = Vec::new();
     for (at, spec) in grid.tasks.iter().enumerate() {
@@ -56,14 +56,14 @@ pub(crate) fn costs(store: &Store, plan: &Plan, data: Option<&Path>) -> Result<V
     cells.collect()
 }
 
-fn cost(architecture: &ModelArchitecture, task: &Task, spec: &RunSpec) -> Result<Cost> {
+fn cost(architecture: &ModelArchitecture, task: &Task, spec: &RunSpec) -> Result<RunCost> {
     let of_texts = task.metric.of_texts();
     if of_texts && spec.objective == Objective::ClassHead {
         bail!("objective: found \"class_head\", the answers are texts, expected \"label_words\"");
     }
     let planned = apet_train::Plan::new(architecture, spec, task.labels.len())?;
     let scored = (task.dev.len(), task.test.len());
-    Ok(Cost {
+    Ok(RunCost {
         tuned: planned.theta.trainable_parameters,
         bytes: planned.peak(),
         operations: planned.operations(spec, task.labels.len(), scored),

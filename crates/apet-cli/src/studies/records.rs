@@ -9,7 +9,7 @@ use apet_record::{RecordError, RunRecord};
 use apet_store::archive;
 use apet_study::Stage;
 
-use super::folder::Folder;
+use super::study_dir::StudyDir;
 
 /// How records are read.
 pub(crate) type Parse = fn(&str) -> Result<Vec<RunRecord>, RecordError>;
@@ -17,7 +17,7 @@ pub(crate) type Parse = fn(&str) -> Result<Vec<RunRecord>, RecordError>;
 pub(crate) const WITHOUT_STEPS: Parse = RunRecord::parse_without_steps;
 
 /// The study's records, in the order of their ids.
-pub(crate) fn paths(folder: &Folder) -> Vec<PathBuf> {
+pub(crate) fn paths(folder: &StudyDir) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.root.join("runs")).into_iter().flatten();
     let paths = entries.flatten().map(|entry| entry.path());
     let mut paths: Vec<PathBuf> = paths
@@ -28,7 +28,7 @@ pub(crate) fn paths(folder: &Folder) -> Vec<PathBuf> {
 }
 
 /// Those of the main stage: a run that chose a learning rate is no evidence of what that rate is worth.
-pub(crate) fn main(folder: &Folder) -> Vec<PathBuf> {
+pub(crate) fn main(folder: &StudyDir) -> Vec<PathBuf> {
     let runs = folder.plan.of_stage(Stage::Main);
     let specs = runs.filter_map(|run| folder.spec(run));
     let mut paths: Vec<PathBuf> = specs.map(|spec| folder.record(&spec.id())).collect();

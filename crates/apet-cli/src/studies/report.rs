@@ -9,7 +9,7 @@ use apet_study::Study;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::{Compression, write::GzEncoder};
 
-use super::folder::Folder;
+use super::study_dir::StudyDir;
 
 /// What stands in the page where the study belongs.
 const STUDY: &str = "STUDY";
@@ -18,7 +18,7 @@ const STUDY: &str = "STUDY";
 ///
 /// # Errors
 /// When two of the records are of one run and differ.
-pub(crate) fn as_markdown(folder: &Folder, records: Vec<RunRecord>) -> Result<String> {
+pub(crate) fn as_markdown(folder: &StudyDir, records: Vec<RunRecord>) -> Result<String> {
     let mut study = Study::new();
     for record in records {
         study.insert("study", record)?;
@@ -36,7 +36,7 @@ pub(crate) fn as_markdown(folder: &Folder, records: Vec<RunRecord>) -> Result<St
 ///
 /// # Errors
 /// When this build has no page.
-pub(crate) fn as_page(folder: &Folder, records: &[RunRecord]) -> Result<String> {
+pub(crate) fn as_page(folder: &StudyDir, records: &[RunRecord]) -> Result<String> {
     let page = builtin::Embedded::get("report.html");
     let page =
         page.context("this build has no page inside: cargo xtask build makes one that has")?;
@@ -61,9 +61,9 @@ pub(crate) fn as_page(folder: &Folder, records: &[RunRecord]) -> Result<String> 
 }
 
 /// Which of a study's runs have no record.
-fn missing(folder: &Folder) -> String {
+fn missing(folder: &StudyDir) -> String {
     let (mut open, mut all) = (Vec::new(), 0);
-    for run in 0..folder.about.runs {
+    for run in 0..folder.manifest.runs {
         let id = folder.spec(run).map(|spec| spec.id());
         if id.is_none_or(|id| !folder.record(&id).exists()) {
             all += 1;
@@ -76,7 +76,7 @@ fn missing(folder: &Folder) -> String {
         return String::new();
     }
     let more = if all > open.len() { ", ..." } else { "" };
-    let runs = folder.about.runs;
+    let runs = folder.manifest.runs;
     format!(
         "{all} of {runs} runs are not done: {}{more}.",
         open.join(", ")

@@ -12,9 +12,9 @@ use apet_study::{COLUMNS, Flat, Kind, flat};
 use serde_json::{Value, json};
 
 use super::curves;
-use super::folder::Folder;
 use super::parquet::Table;
 use super::records::{WITHOUT_STEPS, paths, read};
+use super::study_dir::StudyDir;
 
 /// Records that are in memory at once.
 const RECORDS: usize = 500;
@@ -45,7 +45,7 @@ const CONFIGS: [(&str, Kind); 4] = [
 ///
 /// # Errors
 /// Names the record that can not be read; or when a file can not be written.
-pub(crate) fn write(folder: &Folder, out: &Path) -> Result<usize> {
+pub(crate) fn write(folder: &StudyDir, out: &Path) -> Result<usize> {
     let paths = paths(folder);
     let scores = read(&paths, WITHOUT_STEPS, |record| curves::points(&record))?;
     let mut tags: BTreeSet<String> = ["loss", "learning_rate", "grad_norm"]

@@ -14,9 +14,9 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::source::{Found, check_sha256, open_in};
+use super::source::{SourceFile, check_sha256, open_in};
 use crate::store::{self, MODEL_FILES, check_name};
-use crate::weights::{Form, WEIGHTS};
+use crate::weights::{WEIGHTS, WeightsFormat};
 
 /// Seconds to wait before a download that was cut goes on.
 const WAITS: [u64; 2] = [1, 2];
@@ -91,7 +91,8 @@ impl Snapshot {
     /// Whether the cache has a whole model.
     fn is_whole(&self) -> bool {
         let there = |file: &str| self.folder.join(file).exists();
-        let weights = Form::of(there).and_then(|form| form.files(&self.folder, "").ok());
+        let weights =
+            WeightsFormat::detect(there).and_then(|format| format.files(&self.folder, "").ok());
         there(MODEL_FILES[0])
             && there(MODEL_FILES[1])
             && weights.is_some_and(|files| files.iter().all(|file| there(file)))
@@ -108,7 +109,7 @@ pub(crate) struct Hub {
     cache: Cache,
     /// Asked once: a hub that does not answer is not asked for every file.
     reachable: OnceCell<Result<(), String>>,
-    /// Found once, so that all files of a repository are of one commit.
+    /// SourceFile once, so that all files of a repository are of one commit.
     snapshots: RefCell<BTreeMap<String, Rc<Snapshot>>>,
 }
 
@@ -141,7 +142,7 @@ impl Hub {
     }
 
     /// Opens one of `MODEL_FILES`, brought into the cache where it is not there yet. Weights
-    /// in another form are read as `model.safetensors`, unless `sha256` pins them.
+    /// in another format are read as `model.safetensors`, unless `sha256` pins them.
     ///
     /// # Errors
     /// What the hub says, and what to do.
@@ -150,7 +151,7 @@ impl Hub {
         repository: &Repository,
         file: &str,
         sha256: Option<String>,
-    ) -> Result<Found> {
+    ) -> Result<SourceFile> {
         let snapshot = self.snapshot(repository)?;
         if file == WEIGHTS {
             self.bring_weights(repository, &snapshot)?;
@@ -158,11 +159,11 @@ impl Hub {
             self.bring(repository, &snapshot, file)?;
         }
         let mut found = open_in(&snapshot.folder, file, sha256)?;
-        let form = match snapshot.folder.join(file).is_file() {
+        let format = match snapshot.folder.join(file).is_file() {
             true => "",
             false => " (converted)",
         };
-        found.origin = format!("hub:{repository}/{file}{form}");
+        found.origin = format!("hub:{repository}/{file}{format}");
         Ok(found)
     }
 
@@ -201,12 +202,13 @@ impl Hub {
         Ok(snapshot)
     }
 
-    /// Brings the weights in the first form there is.
+    /// Brings the weights in the first format there is.
     fn bring_weights(&self, repository: &Repository, snapshot: &Snapshot) -> Result<()> {
         // Of a repository without weights it is said that it has not even these.
-        let form = Form::of(|file| snapshot.has(file)).unwrap_or(Form::ONE_FILE);
-        self.bring(repository, snapshot, form.file)?;
-        for file in form.files(&snapshot.folder, &repository.to_string())? {
+        let format =
+            WeightsFormat::detect(|file| snapshot.has(file)).unwrap_or(WeightsFormat::ONE_FILE);
+        self.bring(repository, snapshot, format.file)?;
+        for file in format.files(&snapshot.folder, &repository.to_string())? {
             self.bring(repository, snapshot, &file)?;
         }
         Ok(())
@@ -235,7 +237,7 @@ impl Hub {
             "{}/{} has no {file}, expected a model with config.json, tokenizer.json and weights ({})",
             self.endpoint,
             repository,
-            Form::EXPECTED
+            WeightsFormat::EXPECTED
         );
         self.download(repository, snapshot, file)?;
         check(&path).map_err(|e| {

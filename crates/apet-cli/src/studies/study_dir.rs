@@ -29,7 +29,7 @@ pub(crate) const VERSION: u32 = 1;
 
 /// `plan.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct About {
+pub(crate) struct PlanManifest {
     pub(crate) version: u32,
     /// The study's name.
     pub(crate) name: String,
@@ -40,12 +40,12 @@ pub(crate) struct About {
     /// The folder whose folders are tasks, where there is one.
     pub(crate) data: Option<PathBuf>,
     /// Of each cell of the grid.
-    pub(crate) cells: Vec<Cost>,
+    pub(crate) cells: Vec<RunCost>,
 }
 
 /// What a run of a cell takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Cost {
+pub(crate) struct RunCost {
     /// Parameters that are tuned, the head not counted.
     pub(crate) tuned: u64,
     /// The most bytes held at once.
@@ -55,10 +55,10 @@ pub(crate) struct Cost {
 }
 
 /// A planned study.
-pub(crate) struct Folder {
+pub(crate) struct StudyDir {
     pub(crate) root: PathBuf,
     pub(crate) plan: Plan,
-    pub(crate) about: About,
+    pub(crate) manifest: PlanManifest,
     /// Dev scores of tuning runs that are done.
     scores: RefCell<HashMap<usize, f64>>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Failure {
     pub(crate) at: String,
 }
 
-impl Folder {
+impl StudyDir {
     /// Opens a study that was planned.
     ///
     /// # Errors
@@ -86,18 +86,18 @@ impl Folder {
             ),
             text => text.with_context(|| path.display().to_string())?,
         };
-        let about: About =
+        let manifest: PlanManifest =
             serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         ensure!(
-            about.version == VERSION,
+            manifest.version == VERSION,
             "{}: found version {}, expected {VERSION}; plan the study again",
             path.display(),
-            about.version
+            manifest.version
         );
         let file = root.join("study.toml");
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         ensure!(
-            hash(&text) == about.study,
+            hash(&text) == manifest.study,
             "{}: was changed since it was planned; apet plan {0} -o {} plans it again, and keeps the runs that stay in it",
             file.display(),
             root.display()
@@ -106,7 +106,7 @@ impl Folder {
         Ok(Self {
             root: root.to_owned(),
             plan: plan.with_context(|| file.display().to_string())?,
-            about,
+            manifest,
             scores: RefCell::default(),
         })
     }

@@ -15,8 +15,8 @@ use apet_store::{Lease, Store, builtin, write_atomic};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::cost::task_folder;
-use super::folder::{Failure, Folder, host, plain};
-use crate::runner::execute::{How, make};
+use super::study_dir::{Failure, StudyDir, host, plain};
+use crate::runner::execute::{RunOptions, execute};
 use crate::runner::signal;
 
 /// Numbers that schedulers give the tasks of an array: Slurm, HyperQueue, a Kubernetes indexed job.
@@ -58,19 +58,19 @@ pub(crate) struct WorkArgs {
 }
 
 /// What became of a run.
-enum Made {
+enum RunOutcome {
     /// It is done now.
-    Now,
+    Finished,
     /// It was done before.
-    Before,
+    AlreadyDone,
     /// Another worker has it.
-    Taken(String),
+    TakenBy(String),
 }
 
 /// A worker of a study.
 struct Worker<'a> {
     store: &'a Store,
-    folder: &'a Folder,
+    folder: &'a StudyDir,
     device: &'a str,
     lease: Duration,
     /// A name that no other has.
@@ -82,21 +82,21 @@ struct Worker<'a> {
 ///
 /// # Errors
 /// What went wrong; it is kept in the study for `apet status`.
-pub(crate) fn work(store: &Store, root: &Path, args: &WorkArgs, device: &str) -> Result<()> {
-    let folder = Folder::open(root)?;
+pub(crate) fn run_study(store: &Store, root: &Path, args: &WorkArgs, device: &str) -> Result<()> {
+    let folder = StudyDir::open(root)?;
     ensure!(
         args.lease.is_finite() && args.lease > 0.0,
         "--lease: found {}, expected seconds, more than 0",
         args.lease
     );
-    builtin::provide(store, |name| folder.plan.grid().uses(name))?;
+    builtin::install_builtin(store, |name| folder.plan.grid().uses(name))?;
     if args.jobs > 1 {
-        let work = Work {
+        let work = LocalWorkers {
             jobs: args.jobs,
             lease: args.lease,
         };
         let devices: Vec<&str> = device.split(',').collect();
-        return several(root, &work, &devices);
+        return spawn_local_workers(root, &work, &devices);
     }
     let worker = Worker {
         store,
@@ -133,7 +133,7 @@ impl Worker<'_> {
     /// Makes a run; waits for the worker that has it, as a scheduler may start a task again before its first try is
     /// known to be dead.
     fn one(&self, run: usize) -> Result<()> {
-        let all = self.folder.about.runs;
+        let all = self.folder.manifest.runs;
         ensure!(
             run < all,
             "--index: found {run}, the study has runs 0 to {}",
@@ -146,9 +146,9 @@ impl Worker<'_> {
         let mut told = false;
         loop {
             match self.make(run, &spec)? {
-                Made::Now => println!("run {run} is done: {}", spec.id()),
-                Made::Before => println!("run {run} was done before: {}", spec.id()),
-                Made::Taken(holder) => {
+                RunOutcome::Finished => println!("run {run} is done: {}", spec.id()),
+                RunOutcome::AlreadyDone => println!("run {run} was done before: {}", spec.id()),
+                RunOutcome::TakenBy(holder) => {
                     if !std::mem::replace(&mut told, true) {
                         eprintln!("run {run} is being made by {holder}; waiting");
                     }
@@ -164,7 +164,7 @@ impl Worker<'_> {
     /// Makes all runs that nobody makes, those first that others wait for.
     fn all(&self) -> Result<()> {
         let (mut made, mut failed) = (0, 0);
-        let mut left: Vec<usize> = (0..self.folder.about.runs).collect();
+        let mut left: Vec<usize> = (0..self.folder.manifest.runs).collect();
         let bar = ProgressBar::new(left.len() as u64);
         bar.set_style(ProgressStyle::with_template(
             "{wide_bar} {pos}/{len} runs, {eta} left",
@@ -184,9 +184,9 @@ impl Worker<'_> {
                 }
                 bar.inc(1);
                 match self.make(run, &spec) {
-                    Ok(Made::Now) => made += 1,
-                    Ok(Made::Before) => {}
-                    Ok(Made::Taken(_)) => later.push(run),
+                    Ok(RunOutcome::Finished) => made += 1,
+                    Ok(RunOutcome::AlreadyDone) => {}
+                    Ok(RunOutcome::TakenBy(_)) => later.push(run),
                     Err(error) => {
                         self.stopped()?;
                         bar.suspend(|| eprintln!("run {run}: {error:#}"));
@@ -194,7 +194,7 @@ impl Worker<'_> {
                     }
                 }
             }
-            bar.set_position((self.folder.about.runs - later.len()) as u64);
+            bar.set_position((self.folder.manifest.runs - later.len()) as u64);
             // Others are at work on what is left, or what it waits for has failed.
             if later.len() == before {
                 if later.iter().all(|&run| self.is_stuck(run)) {
@@ -227,11 +227,11 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn make(&self, run: usize, spec: &RunSpec) -> Result<Made> {
+    fn make(&self, run: usize, spec: &RunSpec) -> Result<RunOutcome> {
         let id = spec.id();
         let record = self.folder.record(&id);
         if record.exists() {
-            return Ok(Made::Before);
+            return Ok(RunOutcome::AlreadyDone);
         }
         let work = self.folder.work(&id);
         fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
@@ -240,25 +240,25 @@ impl Worker<'_> {
         let lease = Lease::take(&place, &self.name, self.lease, &self.signal, &stop);
         let lease = match lease {
             Ok(Ok(lease)) => lease,
-            Ok(Err(holder)) => return Ok(Made::Taken(holder)),
+            Ok(Err(holder)) => return Ok(RunOutcome::TakenBy(holder)),
             // Who had it has just removed the folder: it is done.
-            Err(_) if record.exists() => return Ok(Made::Before),
+            Err(_) if record.exists() => return Ok(RunOutcome::AlreadyDone),
             Err(error) => return Err(error),
         };
         // It may have been done before the lease was free.
         if record.exists() {
             self.clear(&work);
-            return Ok(Made::Before);
+            return Ok(RunOutcome::AlreadyDone);
         }
         let own = work.join(&self.name);
         let name = record_name(&id, self.device);
-        adopt(&work, &own, &name)?;
+        take_over_checkpoint(&work, &own, &name)?;
         let data = task_folder(
             self.store,
-            self.folder.about.data.as_deref(),
+            self.folder.manifest.data.as_deref(),
             &spec.task.name,
         );
-        let how = How {
+        let options = RunOptions {
             device: self.device,
             data: &data,
             mask: None,
@@ -268,11 +268,11 @@ impl Worker<'_> {
             bar: ProgressBar::hidden(),
             runs: &own,
         };
-        let made = make(self.store, spec, how);
+        let made = execute(self.store, spec, options);
         if !lease.is_held() {
             // Suspended for so long that another has it now: what it makes counts.
             fs::remove_dir_all(&own).ok();
-            return Ok(Made::Taken("another".into()));
+            return Ok(RunOutcome::TakenBy("another".into()));
         }
         match made {
             Ok(made) if made.record.status() == Status::Stopped => {
@@ -287,7 +287,7 @@ impl Worker<'_> {
             }
         }
         self.clear(&work);
-        Ok(Made::Now)
+        Ok(RunOutcome::Finished)
     }
 
     /// Puts a run's files where they belong. Of two workers the first one's record stays.
@@ -332,7 +332,7 @@ impl Worker<'_> {
 
 /// Takes over what an earlier worker had of a run: its record, and its newest checkpoint. The checkpoint is the last to
 /// be there, and whole: a worker that is killed in between leaves nothing that another would go on from.
-fn adopt(work: &Path, own: &Path, name: &str) -> Result<()> {
+fn take_over_checkpoint(work: &Path, own: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(own).with_context(|| own.display().to_string())?;
     let others = fs::read_dir(work).with_context(|| work.display().to_string())?;
     let record = |folder: &Path| folder.join(format!("{name}.jsonl"));
@@ -357,14 +357,18 @@ fn adopt(work: &Path, own: &Path, name: &str) -> Result<()> {
 }
 
 /// Workers on this machine.
-pub(crate) struct Work {
+pub(crate) struct LocalWorkers {
     pub(crate) jobs: usize,
     /// Seconds.
     pub(crate) lease: f64,
 }
 
 /// Workers in processes of their own, one a device where there are several.
-pub(crate) fn several(root: &Path, args: &Work, devices: &[&str]) -> Result<()> {
+pub(crate) fn spawn_local_workers(
+    root: &Path,
+    args: &LocalWorkers,
+    devices: &[&str],
+) -> Result<()> {
     let program = std::env::current_exe()?;
     let threads = thread::available_parallelism()
         .map_or(1, |n| n.get() / args.jobs)
@@ -455,7 +459,7 @@ mod tests {
         thread::sleep(Duration::from_millis(20));
         left(work.path(), "second", "newer");
         let own = work.path().join("own");
-        adopt(work.path(), &own, NAME).unwrap();
+        take_over_checkpoint(work.path(), &own, NAME).unwrap();
         let read = |ending: &str| fs::read_to_string(own.join(format!("{NAME}.{ending}"))).unwrap();
         assert_eq!(read("checkpoint.safetensors"), "newer");
         assert_eq!(read("jsonl"), "second");
@@ -470,7 +474,7 @@ mod tests {
         let second = left(work.path(), "second", "newer");
         fs::remove_file(second.join(format!("{NAME}.jsonl"))).unwrap();
         let own = work.path().join("own");
-        adopt(work.path(), &own, NAME).unwrap();
+        take_over_checkpoint(work.path(), &own, NAME).unwrap();
         let checkpoint = own.join(format!("{NAME}.checkpoint.safetensors"));
         assert_eq!(fs::read_to_string(checkpoint).unwrap(), "older");
     }

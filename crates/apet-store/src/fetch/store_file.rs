@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::tensor::Metadata;
 use serde_json::{Value, value::RawValue};
 
-use super::source::{Found, check_sha256};
+use super::source::{SourceFile, check_sha256};
 use crate::store::{copy_hashed, write_atomic};
 
 /// A config or a tokenizer is not larger than this; a header of weights neither.
@@ -20,14 +20,14 @@ const LIMIT: u64 = 100 << 20;
 ///
 /// # Errors
 /// Names the origin, what was found and what was expected; `path` is as it was then.
-pub(crate) fn place(found: Found, path: &Path) -> Result<u64> {
+pub(crate) fn store_file(found: SourceFile, path: &Path) -> Result<u64> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     if name == "model.safetensors" {
         let origin = found.origin.clone();
-        return place_weights(found, path).with_context(|| said(&origin, name));
+        return store_weights(found, path).with_context(|| display_name(&origin, name));
     }
     let text = text(found, name)?;
     write_atomic(path, |out| Ok(out.write_all(text.as_bytes())?))?;
@@ -38,7 +38,7 @@ pub(crate) fn place(found: Found, path: &Path) -> Result<u64> {
 ///
 /// # Errors
 /// Names the origin, what was found and what was expected.
-pub(crate) fn text(found: Found, name: &str) -> Result<String> {
+pub(crate) fn text(found: SourceFile, name: &str) -> Result<String> {
     let origin = found.origin.clone();
     let read = || {
         let mut bytes = Vec::new();
@@ -57,11 +57,11 @@ pub(crate) fn text(found: Found, name: &str) -> Result<String> {
         family(&text)?;
         Ok(text)
     };
-    read().with_context(|| said(&origin, name))
+    read().with_context(|| display_name(&origin, name))
 }
 
 /// What a file is called in errors.
-fn said(origin: &str, name: &str) -> String {
+fn display_name(origin: &str, name: &str) -> String {
     if origin.ends_with(name) {
         origin.to_owned()
     } else {
@@ -103,7 +103,7 @@ fn without_padding(text: String) -> Result<String> {
     Ok(serde_json::to_string(&json)?)
 }
 
-fn place_weights(found: Found, path: &Path) -> Result<u64> {
+fn store_weights(found: SourceFile, path: &Path) -> Result<u64> {
     let bar = bar(found.length, path);
     let length = write_atomic(path, |out| {
         let mut bytes = bar.wrap_read(found.bytes);
@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
 
-    fn found(bytes: &[u8], sha256: Option<&str>) -> Found {
-        Found {
+    fn found(bytes: &[u8], sha256: Option<&str>) -> SourceFile {
+        SourceFile {
             bytes: Box::new(Cursor::new(bytes.to_vec())),
             length: None,
             sha256: sha256.map(str::to_owned),
@@ -221,7 +221,7 @@ mod tests {
             (&oversized, "found a header of 18446744073709551615 bytes"),
         ];
         for (bytes, problem) in wrong {
-            let e = format!("{:#}", place(found(bytes, None), &path).unwrap_err());
+            let e = format!("{:#}", store_file(found(bytes, None), &path).unwrap_err());
             assert!(
                 e.starts_with(&format!("model.safetensors of a test: {problem}")),
                 "{e}"
@@ -230,14 +230,14 @@ mod tests {
         }
         let e = format!(
             "{:#}",
-            place(found(&whole, Some("abc")), &path).unwrap_err()
+            store_file(found(&whole, Some("abc")), &path).unwrap_err()
         );
         assert!(
             e.contains("expected abc; the file is damaged or another one"),
             "{e}"
         );
         assert!(!path.exists());
-        assert_eq!(place(found(&whole, None), &path).unwrap(), 70);
+        assert_eq!(store_file(found(&whole, None), &path).unwrap(), 70);
         assert_eq!(fs::read(&path).unwrap(), whole);
     }
 
