@@ -9,6 +9,7 @@ mod hub;
 mod known;
 mod onnx;
 mod source;
+mod source_file;
 mod store_file;
 mod task;
 
@@ -20,7 +21,8 @@ use apet_checkpoint::Config;
 
 use self::hub::{Hub, Repository};
 use self::known::{Known, known};
-use self::source::{Source, SourceFile, Wheels, open_in};
+use self::source::{Source, Wheels};
+use self::source_file::{SourceFile, open_in};
 use crate::builtin;
 use crate::catalogue::{Published, catalogue, published};
 use crate::manifest::Manifest;

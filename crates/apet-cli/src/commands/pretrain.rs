@@ -2,6 +2,7 @@
 //! sizes differ. What ends in between goes on from its last checkpoint.
 
 mod corpus;
+mod ladder;
 mod log;
 mod tokenizer;
 
@@ -25,10 +26,10 @@ use burn::Tensor;
 use clap::Args;
 use futures_lite::future::block_on;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::runner::{device, signal};
+use ladder::{Ladder, Rung};
 use log::Log;
 
 /// Steps between reads of the loss.
@@ -54,37 +55,6 @@ pub(crate) struct PretrainArgs {
     /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-}
-
-/// A family to train.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ladder {
-    /// Plain text, one paragraph a line; relative to the file.
-    corpus: PathBuf,
-    /// Text that is not trained on.
-    validation: PathBuf,
-    /// What the text is and under what terms, for the models' cards.
-    #[serde(default)]
-    about: String,
-    /// Tokens of the vocabulary.
-    vocabulary: usize,
-    /// For all models.
-    #[serde(default)]
-    recipe: Map<String, Value>,
-    model: Vec<Rung>,
-}
-
-/// A model of the family.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rung {
-    name: String,
-    /// Its config.json, without the size of the vocabulary.
-    config: Map<String, Value>,
-    /// What differs from the family's recipe.
-    #[serde(default)]
-    recipe: Map<String, Value>,
 }
 
 /// How a model's training ended.

@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::source::{SourceFile, check_sha256, open_in};
+use super::source_file::{SourceFile, check_sha256, open_in};
 use crate::store::{self, MODEL_FILES, check_name};
 use crate::weights::{WEIGHTS, WeightsFormat};
 

@@ -6,28 +6,16 @@ use std::io::{Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use apet_checkpoint::Gguf;
 use bytes::Bytes;
 
 use super::hub::{Hub, Repository};
 use super::known::{FromWheel, Known, Member};
 use super::onnx;
-use crate::convert::{AsSafetensors, write_safetensors};
+use super::source_file::{SourceFile, check_sha256, open_in};
+use crate::convert::write_safetensors;
 use crate::store::{self, MODEL_FILES};
-use crate::weights;
-
-/// A file as its source gives it, not yet checked.
-pub(crate) struct SourceFile {
-    /// Its bytes.
-    pub(crate) bytes: Box<dyn Read>,
-    /// How many bytes, where the source says.
-    pub(crate) length: Option<u64>,
-    /// SHA-256 they must have, where it is known.
-    pub(crate) sha256: Option<String>,
-    /// Where they come from, for messages and for the store.
-    pub(crate) origin: String,
-}
 
 /// A place to look for the files of a known model.
 pub(crate) enum Source {
@@ -86,44 +74,6 @@ fn model_folder(folder: &Path, name: &str) -> Option<PathBuf> {
     candidates
         .into_iter()
         .find(|dir| dir.join("config.json").is_file())
-}
-
-/// Opens a file of a local directory.
-///
-/// # Errors
-/// Names the file and the file system's reason.
-pub(crate) fn open_file(path: &Path, sha256: Option<String>) -> Result<SourceFile> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    let about = file
-        .metadata()
-        .with_context(|| path.display().to_string())?;
-    ensure!(about.is_file(), "{}: expected a file", path.display());
-    Ok(SourceFile {
-        bytes: Box::new(file),
-        length: Some(about.len()),
-        sha256,
-        origin: path.display().to_string(),
-    })
-}
-
-/// Opens a file of a Hugging Face directory. Weights that are there in another format are read
-/// as `model.safetensors`, unless they must be the very file with `sha256`.
-///
-/// # Errors
-/// Names the file, what was found and what was expected.
-pub(crate) fn open_in(folder: &Path, file: &str, sha256: Option<String>) -> Result<SourceFile> {
-    let path = folder.join(file);
-    if file != weights::WEIGHTS || sha256.is_some() || path.is_file() {
-        return open_file(&path, sha256);
-    }
-    let shown = folder.display().to_string();
-    let weights = AsSafetensors::new(weights::weights(folder, &shown)?)?;
-    Ok(SourceFile {
-        length: Some(weights.length()),
-        bytes: Box::new(weights),
-        sha256,
-        origin: format!("{shown} (converted)"),
-    })
 }
 
 fn open_in_wheel(
@@ -204,15 +154,6 @@ fn opened(mut file: File, sha256: Option<String>, origin: &str) -> Result<Source
         sha256,
         origin: origin.into(),
     })
-}
-
-/// Says so when a file is not the published one.
-pub(crate) fn check_sha256(file: &str, found: &str, expected: &str) -> Result<()> {
-    ensure!(
-        found == expected,
-        "{file}: found SHA-256 {found}, expected {expected}; the file is damaged or another one"
-    );
-    Ok(())
 }
 
 /// One member of a zip archive.

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::tensor::Metadata;
 use serde_json::{Value, value::RawValue};
 
-use super::source::{SourceFile, check_sha256};
+use super::source_file::{SourceFile, check_sha256};
 use crate::store::{copy_hashed, write_atomic};
 
 /// A config or a tokenizer is not larger than this; a header of weights neither.

@@ -10,7 +10,7 @@ use apet_store::write_atomic;
 use apet_train::{Guesses, Recipe};
 use serde::{Deserialize, Serialize};
 
-use super::{Ladder, Rung};
+use super::ladder::{Ladder, Rung};
 
 /// Guesses on text that is not trained on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
