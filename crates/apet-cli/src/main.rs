@@ -47,35 +47,35 @@ enum Command {
     Models(Box<models::ModelsArgs>),
     /// Tune a model on a task
     Run(Box<run::RunArgs>),
-    /// Run the scaling experiment on the models that come with apet, and say what it found
+    /// Run the scaling experiment on the models that come with apet, and print a report
     Demo(demo::DemoArgs),
     /// Plan a study: a grid of runs, for any number of workers
     Plan(plan::PlanArgs),
-    /// Have a scheduler make a planned study's runs
+    /// Submit a planned study's runs to a scheduler
     Submit(submit::SubmitArgs),
-    /// Say how far a planned study is
+    /// Show the progress of a planned study
     Status(status::StatusArgs),
     /// Write a study's runs as one table
     Collect(collect::CollectArgs),
-    /// Write what a study found: its scores, and what they say about the paper's claims
+    /// Report a study's scores, and what they say about the paper's claims
     Report(report::ReportArgs),
-    /// Let a study's failed runs be made again
+    /// Retry a study's failed runs
     Retry(retry::RetryArgs),
-    /// Remove what a study's workers left behind
+    /// Remove leftover files of a study's workers
     Gc(gc::GcArgs),
     /// Write a model's hidden states for texts
     Forward(forward::ForwardArgs),
-    /// Go on with texts (BLOOM, Llama, T5)
+    /// Continue texts with a language model (BLOOM, Llama, T5)
     Generate(generate::GenerateArgs),
-    /// Write what a run's theta answers to the rows of its task
+    /// Answer the rows of a run's task with its theta
     Predict(predict::PredictArgs),
-    /// Write theta as an adapter of peft, as a tuned model, or as it is
+    /// Export theta as a peft adapter, as a merged model, or as a file
     Export(export::ExportArgs),
-    /// Make a theta file of an adapter of peft
+    /// Import a peft adapter as a theta file, or an archive of runs
     Import(import::ImportArgs),
     /// Pre-train a family of small models on plain text
     Pretrain(pretrain::PretrainArgs),
-    /// Make a Hugging Face directory of a GGUF file or another checkpoint
+    /// Convert a GGUF file or another checkpoint to a Hugging Face directory
     Convert(convert::ConvertArgs),
     /// Measure a step's time and memory on a device
     Bench(Box<bench::BenchArgs>),

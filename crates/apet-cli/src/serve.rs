@@ -29,14 +29,14 @@ pub(crate) fn serve(
     token: Option<String>,
     runs: Option<Arc<Runs>>,
 ) -> Result<()> {
-    // One thread: what is served is small, and file reads go to threads of their own.
+    // One thread: what is served is small, and file reads go to separate threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address)
             .await
-            .with_context(|| format!("{address} can not be listened on; give another --port"))?;
+            .with_context(|| format!("{address} cannot be listened on; give another --port"))?;
         let address = listener.local_addr()?;
         announce(address, token.as_deref())?;
         let guard = Guard::new(address, token);

@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A store with a task of its own.
+/// A store with a custom task.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -166,7 +166,7 @@ fn a_run_leaves_in_every_form_and_comes_back() {
                 assert!(card.contains(part), "{part}: {card}");
             }
         }
-        // The head is one that transformers does not have: it is beside, not dropped.
+        // The head is one that transformers does not have: it is in a separate file, not dropped.
         for format in ["peft", "merged"] {
             assert!(
                 place
@@ -347,7 +347,7 @@ fn what_can_not_leave_or_come_is_refused_and_nothing_is_written() {
         ),
         (
             &["import", "data", "--model", model, "-o", "out"],
-            "data/adapter_config.json: can not be read; expected a directory that peft saved",
+            "data/adapter_config.json: cannot be read; expected a directory that peft saved",
         ),
         (
             &[
@@ -410,7 +410,7 @@ fn what_can_not_leave_or_come_is_refused_and_nothing_is_written() {
 }
 
 /// A run that chose its places by a mask or by gradients goes on where it stood, and can be
-/// made again from its record's spec alone.
+/// repeated from its record's spec alone.
 #[test]
 fn chosen_places_survive_and_masks_are_kept() {
     let place = Place::new();

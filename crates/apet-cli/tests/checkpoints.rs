@@ -274,7 +274,7 @@ fn wrong_shards_of_pytorch_are_refused_with_a_sentence() {
     };
     put(PICKLES[0], &one);
     put(PICKLES[2], index.as_bytes());
-    assert!(said(PICKLES[1]).contains("can not be read"));
+    assert!(said(PICKLES[1]).contains("cannot be read"));
     put(PICKLES[1], &two[..two.len() / 2]);
     assert!(said(PICKLES[1]).contains("it may be cut"));
     put(PICKLES[1], &one);

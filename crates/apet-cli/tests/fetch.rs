@@ -271,6 +271,6 @@ fn a_task_is_checked_before_it_is_stored() {
     assert_eq!(machine.stored(), ["tasks/mine/train.jsonl"]);
     for name in ["../mine", ".mine", "a/b"] {
         let ended = machine.fetch(&["--task", name, "--from", "data"]);
-        assert!(ended.err.contains("can not be used"), "{}", ended.err);
+        assert!(ended.err.contains("cannot be used"), "{}", ended.err);
     }
 }

@@ -270,7 +270,7 @@ fn what_can_not_be_had_gets_a_sentence() {
         hub.put(file, bytes);
     }
 
-    // What can not run is refused before its weights are asked for.
+    // What cannot run is refused before its weights are asked for.
     fs::remove_dir_all(machine.path("hf")).unwrap();
     hub.put("config.json", r#"{"model_type":"mamba"}"#);
     hub.asked();
@@ -358,7 +358,7 @@ fn weights_of_every_form_become_one_file() {
         assert!(hub.asked().is_empty());
     }
 
-    // An index may name nothing but files beside it.
+    // An index may only name files in its directory.
     three.put(
         "model.safetensors.index.json",
         r#"{"weight_map":{"a":"../../x.safetensors"}}"#,
@@ -390,7 +390,7 @@ fn a_cut_download_goes_on_where_it_ended() {
         "{said}"
     );
     assert!(
-        said.contains("fetch again, it goes on with what is in"),
+        said.contains("fetch again to resume from what is in"),
         "{said}"
     );
     for file in FILES {

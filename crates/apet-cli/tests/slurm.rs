@@ -240,7 +240,7 @@ fn some_workers() -> Vec<String> {
     found
 }
 
-/// What workers said of their own errors.
+/// The errors that workers reported.
 fn errors(place: &Place) -> Vec<String> {
     let logs = fs::read_dir(place.path("study/logs")).unwrap().flatten();
     let texts = logs.filter_map(|log| fs::read_to_string(log.path()).ok());
@@ -310,7 +310,7 @@ fn an_array_survives_what_happens_to_it() {
         !slurm.says("scontrol", &["ping"]).contains("is UP")
     });
     slurm.controller();
-    // What was killed is not made again by itself: the rest is submitted, as a user would.
+    // Killed runs are not retried automatically: the rest is submitted, as a user would.
     let mut submissions = 1;
     loop {
         until("the queue is empty", 600, || {

@@ -375,7 +375,7 @@ fn a_study_is_one_table_and_one_report() {
             record.header.spec
         );
     }
-    // Others' runs beside them.
+    // Other runs for comparison.
     let fixtures = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/fixtures/method_comparison"
@@ -811,7 +811,7 @@ fn a_scheduler_gets_the_open_runs_stage_by_stage() {
     let mut command = place.command(&["submit", "study", "--to", "slurm"]);
     let output = command.env("PATH", place.path("nowhere")).output().unwrap();
     let none = String::from_utf8(output.stderr).unwrap();
-    assert!(none.contains("sbatch can not be started"), "{none}");
+    assert!(none.contains("sbatch cannot be started"), "{none}");
     place.said(&["submit", "study", "--to", "local", "--throttle", "2"]);
     assert_eq!(place.status()["all"]["done"], 10);
     let done = place.refused(&[&submit[..], &["slurm"]].concat());

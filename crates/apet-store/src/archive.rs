@@ -31,10 +31,10 @@ pub struct Run {
     pub theta: PathBuf,
 }
 
-/// Writes an archive of runs, with texts beside them by name.
+/// Writes an archive of runs, with further texts by name.
 ///
 /// # Errors
-/// Names the record that can not be read; or when the archive can not be written.
+/// Names the record that cannot be read; or when the archive cannot be written.
 pub fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) -> Result<()> {
     let mut zip = ZipWriter::new_stream(out);
     let packed = SimpleFileOptions::default();
@@ -67,7 +67,7 @@ pub fn write(out: &mut dyn Write, runs: &[Run], beside: &[(&str, &str)]) -> Resu
 /// The records of an archive.
 ///
 /// # Errors
-/// When it is no archive, or names the record that can not be read.
+/// When it is no archive, or names the record that cannot be read.
 pub fn records(path: &Path) -> Result<Vec<RunRecord>> {
     let mut zip = open(path)?;
     let mut records = Vec::new();
@@ -82,7 +82,7 @@ pub fn records(path: &Path) -> Result<Vec<RunRecord>> {
 /// were there.
 ///
 /// # Errors
-/// When it is no archive, names the record that can not be read, or when the store can not be written. What came before
+/// When it is no archive, names the record that cannot be read, or when the store cannot be written. What came before
 /// is whole.
 pub fn import_runs(store: &Store, path: &Path) -> Result<(usize, usize)> {
     let mut zip = open(path)?;
@@ -128,7 +128,7 @@ fn open(path: &Path) -> Result<ZipArchive<File>> {
 /// Its records by name, in their order.
 fn names(zip: &ZipArchive<File>) -> Vec<String> {
     let is_record = |name: &String| name.starts_with("runs/") && name.ends_with(".jsonl");
-    // A name that can not be read is none of ours.
+    // A name that cannot be read is none of ours.
     let names = zip.file_names().flatten().map(std::borrow::Cow::into_owned);
     let mut names: Vec<String> = names.filter(is_record).collect();
     names.sort_unstable();

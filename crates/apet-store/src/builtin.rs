@@ -22,7 +22,7 @@ pub const DEFAULTS: (&str, &str) = ("ladder-micro", "sentences");
 /// as they are here.
 ///
 /// # Errors
-/// When the store can not be written.
+/// When the store cannot be written.
 pub fn install_builtin(store: &Store, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
     for path in Embedded::iter() {
         let parts: Vec<&str> = path.split('/').collect();

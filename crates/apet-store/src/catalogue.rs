@@ -38,7 +38,7 @@ impl Published {
 /// Every model, families together, small ones first.
 ///
 /// # Errors
-/// When catalogue.json can not be read: a fault of that file.
+/// When catalogue.json cannot be read: a fault of that file.
 pub fn catalogue() -> Result<Vec<Published>> {
     serde_json::from_str(include_str!("catalogue.json")).context("catalogue.json")
 }

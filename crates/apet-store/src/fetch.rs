@@ -40,7 +40,7 @@ pub type CountParameters = fn(&str, Config) -> u64;
 /// look in before anything is downloaded.
 ///
 /// # Errors
-/// One sentence naming what can not be fetched, with the reason of every source.
+/// One sentence naming what cannot be fetched, with the reason of every source.
 pub fn fetch_models(
     store: &Store,
     names: &[String],

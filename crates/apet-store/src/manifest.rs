@@ -25,9 +25,9 @@ struct Entry {
 impl Manifest {
     const FILE: &str = "source.json";
 
-    /// The manifest of the model in a folder; an empty one where there is none.
+    /// The manifest of the model in a folder; empty if the folder has none.
     pub(crate) fn read(model: &Path) -> Self {
-        // A manifest that can not be read says nothing: the files are fetched again.
+        // A manifest that cannot be read says nothing: the files are fetched again.
         let text = fs::read(model.join(Self::FILE)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }

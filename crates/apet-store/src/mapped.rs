@@ -13,7 +13,7 @@ impl Mapped {
     /// Maps a file for reading.
     ///
     /// # Errors
-    /// When it can not be opened or mapped.
+    /// When it cannot be opened or mapped.
     #[expect(
         unsafe_code,
         reason = "mapping a file is unsafe: who cuts it while it is read ends the process. \

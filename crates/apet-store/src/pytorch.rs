@@ -15,7 +15,7 @@ pub(crate) struct Pytorch {
     readers: Vec<PytorchReader>,
     /// Reader of each tensor.
     tensors: BTreeMap<String, usize>,
-    /// The tensor that was read last: it is asked for piece by piece.
+    /// The tensor that was read last: callers read it piece by piece.
     last: RefCell<(String, Vec<u8>)>,
 }
 
@@ -34,7 +34,7 @@ impl Pytorch {
         for path in paths {
             let shown = path.display();
             let reader = PytorchReader::new(&path).with_context(|| {
-                format!("{shown}: can not be read; it may be cut or not be a PyTorch checkpoint")
+                format!("{shown}: cannot be read; it may be cut or not be a PyTorch checkpoint")
             })?;
             for name in reader.keys() {
                 let before = weights.tensors.insert(name.clone(), weights.readers.len());

@@ -77,7 +77,7 @@ impl Store {
         self.root.join("masks").join(format!("{hash}.safetensors"))
     }
 
-    /// Where the theta with a hash is kept that a spec begins with.
+    /// Where a theta is kept that specs are initialised from, by its hash.
     pub fn start(&self, hash: &str) -> PathBuf {
         self.root.join("starts").join(format!("{hash}.safetensors"))
     }
@@ -120,14 +120,14 @@ pub fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     ensure!(
         !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
-        "the name {name:?} can not be used, expected letters, digits, \".\", \"_\" and \"-\", \
+        "the name {name:?} cannot be used, expected letters, digits, \".\", \"_\" and \"-\", \
          the first not a dot"
     );
     Ok(())
 }
 
 /// Writes `path` in full or not at all: what `write` writes goes to a temporary
-/// file beside it, which is synced and renamed when `write` succeeds.
+/// file in the same directory, which is synced and renamed when `write` succeeds.
 ///
 /// # Errors
 /// What `write` returns, or the file system's reason; `path` is as it was then.
@@ -184,7 +184,7 @@ pub fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<(Strin
 /// SHA-256 of a file, hexadecimal.
 ///
 /// # Errors
-/// When it can not be read.
+/// When it cannot be read.
 pub fn sha256(path: &Path) -> Result<String> {
     let hashed = File::open(path).and_then(|mut file| copy_hashed(&mut file, &mut io::sink()));
     Ok(hashed.with_context(|| path.display().to_string())?.0)

@@ -18,7 +18,7 @@ pub struct ThetaFile {
     path: PathBuf,
     bytes: Vec<u8>,
     metadata: HashMap<String, String>,
-    /// The run that made it, where its record is beside it.
+    /// The run that made it, if its record is in the same directory.
     pub record: Option<RunRecord>,
 }
 
@@ -84,7 +84,7 @@ impl ThetaFile {
     /// The spec of the run that made it.
     ///
     /// # Errors
-    /// When it is there and can not be read.
+    /// When it is there and cannot be read.
     pub fn spec(&self) -> Result<Option<RunSpec>> {
         let text = self.metadata.get("apet_spec");
         let spec = text.map(|text| RunSpec::from_json(text)).transpose();

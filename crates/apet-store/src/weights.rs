@@ -51,7 +51,7 @@ impl WeightsFormat {
     /// The files with tensors. `shown` is the folder's name in errors.
     ///
     /// # Errors
-    /// When the index in `folder` can not be read, or is none.
+    /// When the index in `folder` cannot be read, or is none.
     pub(crate) fn files(self, folder: &Path, shown: &str) -> Result<Vec<String>> {
         let Some(ending) = self.shards else {
             return Ok(vec![self.file.to_owned()]);
@@ -73,7 +73,7 @@ impl WeightsFormat {
 /// The checkpoint of a directory, whatever its format. `name` is the directory's in errors.
 ///
 /// # Errors
-/// When there is none, or it can not be read.
+/// When there is none, or it cannot be read.
 pub fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
     let format = WeightsFormat::detect(|file| folder.join(file).is_file()).with_context(|| {
         let path = folder.join(WEIGHTS);
@@ -92,7 +92,7 @@ pub fn weights(folder: &Path, name: &str) -> Result<Box<dyn Weights>> {
     let open = |file: String| {
         let path = folder.join(&file);
         let mapped =
-            Mapped::open(&path).with_context(|| format!("{}: can not be read", path.display()))?;
+            Mapped::open(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         Ok((format!("{name}/{file}"), mapped))
     };
     let files: Vec<_> = files.into_iter().map(open).collect::<Result<_>>()?;

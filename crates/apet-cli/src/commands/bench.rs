@@ -1,4 +1,4 @@
-//! `apet bench`: what a step takes, on random tokens.
+//! `apet bench`: a step's time and memory, on random tokens.
 
 use std::time::Instant;
 
@@ -15,16 +15,16 @@ use crate::runner::architecture::{architecture, config_of};
 use crate::runner::settings::Settings;
 use crate::runner::{device, memory, model};
 
-/// What to measure.
+/// Options of `apet bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Model in the store, a known one, or a directory; random weights where it has none
+    /// Measure this model: in the store, known by name, or a directory; missing weights are random
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Steps before the measured ones, the first with its compilation of kernels
+    /// Run N steps before measuring; the first compiles the kernels
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
     #[command(flatten)]

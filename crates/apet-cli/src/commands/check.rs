@@ -7,7 +7,7 @@ use crate::runner::device;
 /// Which device to check.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Check the operations on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(default_value = "cpu")]
     device: String,
 }

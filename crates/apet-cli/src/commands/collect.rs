@@ -16,14 +16,14 @@ use crate::studies::report::as_markdown;
 use crate::studies::study_dir::StudyDir;
 use crate::studies::{tensorboard, trackio};
 
-/// Which study, and where to.
+/// Options of `apet collect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CollectArgs {
-    /// The study's folder
+    /// The study directory
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// The table, FILE.parquet or FILE.csv; or FILE.zip, an archive of records, thetas and report that the page opens and
-    /// apet import takes
+    /// Write the table to FILE.parquet or FILE.csv; or write FILE.zip, an archive of records, thetas and report for the
+    /// page and apet import
     #[arg(
         short,
         long, alias = "out",
@@ -31,13 +31,13 @@ pub(crate) struct CollectArgs {
         required_unless_present_any = ["tensorboard", "trackio"]
     )]
     output: Option<PathBuf>,
-    /// Other runs in the table: records, or results of peft's method comparison
+    /// Add other runs to the table: records, or results of peft's method comparison
     #[arg(long, value_name = "FILE|DIR", num_args = 1.., requires = "output")]
     with: Vec<PathBuf>,
-    /// Every run's curves as TensorBoard's event files, in a folder each
+    /// Write every run's curves as TensorBoard event files, one directory a run
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
-    /// All curves as the files of a static trackio page
+    /// Write all curves as the files of a static trackio page
     #[arg(long, value_name = "DIR")]
     trackio: Option<PathBuf>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct CollectArgs {
 /// Writes a study's runs as one table, a row each, or their curves.
 ///
 /// # Errors
-/// Names the record that can not be read; or when a file can not be written.
+/// Names the record that cannot be read; or when a file cannot be written.
 pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
     let folder = StudyDir::open(&args.study)?;
     if let Some(out) = &args.output

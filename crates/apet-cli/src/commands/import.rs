@@ -12,16 +12,16 @@ use apet_theta::Theta;
 use crate::runner::theta::{self, OBJECTIVE, POOLING};
 use crate::runner::{device, model};
 
-/// What to import.
+/// Options of `apet import`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportArgs {
-    /// Directory with adapter_config.json and adapter_model.safetensors; or an archive of runs, which come into the store
+    /// A directory with adapter_config.json and adapter_model.safetensors, or an archive of runs for the store
     #[arg(value_name = "DIR|FILE.zip")]
     what: PathBuf,
-    /// The model that an adapter belongs to: in the store, or a Hugging Face directory
+    /// Put the adapter on this model: a name in the store, or a Hugging Face directory
     #[arg(long, value_name = "NAME|DIR", requires = "output")]
     model: Option<String>,
-    /// Theta file to write
+    /// Write the adapter as a theta file
     #[arg(short, long, value_name = "FILE.theta.safetensors", requires = "model")]
     output: Option<PathBuf>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct ImportArgs {
 /// Brings in what it is.
 ///
 /// # Errors
-/// Names the field or tensor of the adapter, and why theta can not hold it; or the record that can not be read.
+/// Names the field or tensor of the adapter, and why theta cannot hold it; or the record that cannot be read.
 pub(crate) fn import(store: &Store, args: &ImportArgs) -> Result<()> {
     let shown = args.what.display();
     let is_archive = args.what.extension().is_some_and(|ending| ending == "zip");
@@ -49,7 +49,7 @@ fn adapter(store: &Store, folder: &Path, model: &str, output: &Path) -> Result<(
         let path = folder.join(file);
         fs::read(&path).with_context(|| {
             format!(
-                "{}: can not be read; expected a directory that peft saved",
+                "{}: cannot be read; expected a directory that peft saved",
                 path.display()
             )
         })

@@ -11,14 +11,14 @@ use serde_json::json;
 use crate::runner::architecture::{architecture, memory};
 use crate::runner::settings::Settings;
 
-/// What to say of models.
+/// Options of `apet models`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsArgs {
-    /// Say what a run with this model would take: a name of the table or of the store, or
-    /// a Hugging Face directory (its config.json is enough)
+    /// Plan a run with this model: a name in the table or the store, or a Hugging Face
+    /// directory (its config.json is enough)
     #[arg(long, value_name = "NAME|DIR")]
     plan: Option<String>,
-    /// Labels of the run's task
+    /// Number of labels of the run's task
     #[arg(long, value_name = "N", default_value_t = 2, requires = "plan")]
     labels: usize,
     #[command(flatten, next_help_heading = "With --plan, as in apet run")]

@@ -1,4 +1,4 @@
-//! `apet plan`: what a study stands for, and what it takes, before anything runs.
+//! `apet plan`: the runs of a study, and the memory and time that they take, before any of them starts.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,23 +13,22 @@ use indicatif::{HumanBytes, HumanCount};
 use crate::studies::cost::{costs, speed};
 use crate::studies::study_dir::{PlanManifest, StudyDir, VERSION, hash};
 
-/// What to plan, and where.
+/// Options of `apet plan`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Next: apet run --study DIR runs the study, apet submit has a scheduler run it, apet status shows its progress."
 )]
 pub(crate) struct PlanArgs {
-    /// models x tasks x methods x counts x seeds: see studies/
+    /// The study: models x tasks x methods x counts x seeds (examples: studies/)
     #[arg(value_name = "STUDY.toml")]
     study: PathBuf,
-    /// The study's folder; where it is one, records of runs that stay in it are kept
+    /// Write the plan to DIR; replanning keeps the records of runs that are still in the study
     #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
-    /// Directory whose folders are tasks of the study; the others come from the store
+    /// Take tasks from the subdirectories of DIR before the store
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Operations a second, in units of 10^12, of the device that will make the runs; this machine's cpu is measured
-    /// where nothing is said
+    /// Assume a device with N x 10^12 operations a second [default: this machine's cpu, measured]
     #[arg(long, value_name = "N")]
     tflops: Option<f64>,
 }
@@ -37,7 +36,7 @@ pub(crate) struct PlanArgs {
 /// Plans a study.
 ///
 /// # Errors
-/// The first thing that can not be; then nothing is written.
+/// The first thing that cannot be; then nothing is written.
 pub(crate) fn plan(store: &Store, args: &PlanArgs) -> Result<()> {
     let file = || args.study.display().to_string();
     let text = fs::read_to_string(&args.study).with_context(file)?;

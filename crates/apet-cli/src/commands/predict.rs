@@ -1,4 +1,4 @@
-//! `apet predict`: what a run's theta answers to the rows of its task.
+//! `apet predict`: a run's answers to the rows of its task.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use serde_json::json;
 
 use crate::runner::{device, execute, model, theta};
 
-/// Whose answers, and to what.
+/// Options of `apet predict`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// A run of the store, or its theta file
     #[arg(value_name = "RUN|FILE")]
     theta: String,
-    /// The folder with the task's splits; the store's where absent
+    /// Read the splits from DIR [default: the task in the store]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Whose rows
+    /// Answer the rows of this split
     #[arg(long, value_enum, default_value_t)]
     split: Split,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where to write: a line for each row, with its texts, what is right and what was answered
+    /// Write one JSON line a row: its texts, the correct answers and the given one
     #[arg(short, long, value_name = "FILE.jsonl")]
     output: PathBuf,
 }
@@ -43,7 +43,7 @@ enum Split {
 /// Writes the answers, and prints their score.
 ///
 /// # Errors
-/// When the theta says of no run, or its model, its task or the device can not be used.
+/// When the theta says of no run, or its model, its task or the device cannot be used.
 pub(crate) fn predict(store: &Store, args: &PredictArgs) -> Result<()> {
     let file = ThetaFile::open(store, &args.theta)?;
     let spec = file.spec()?.with_context(|| {

@@ -1,5 +1,5 @@
 //! `apet pretrain`: a family of models from plain text: one tokenizer, one corpus, one recipe, only the
-//! sizes differ. What ends in between goes on from its last checkpoint.
+//! sizes differ. An interrupted model resumes from its last checkpoint.
 
 mod corpus;
 mod ladder;
@@ -38,21 +38,21 @@ const READ_EVERY: usize = 50;
 /// Arguments of `apet pretrain`.
 #[derive(Debug, Args)]
 pub(crate) struct PretrainArgs {
-    /// What to train: corpus, tokenizer, recipe and models, as in ladder.toml
+    /// The family: corpus, tokenizer, recipe and models (example: ladder.toml)
     file: PathBuf,
-    /// Where the models go, and what is needed on the way (DIR/work)
+    /// Write the models to DIR, and intermediate files to DIR/work
     #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
-    /// Only this model of the file
+    /// Train only this model of the file
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// End after so many minutes; the same command goes on from there
+    /// Stop after N minutes; the same command resumes
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
-    /// Steps between checkpoints
+    /// Write a checkpoint every N steps
     #[arg(long, value_name = "N", default_value_t = 500)]
     checkpoint_every: usize,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -64,6 +64,8 @@ enum End {
     Stopped,
 }
 
+/// Trains the family, or one model of it.
+///
 /// # Errors
 /// Names the file, the field, what was found and what was expected.
 pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
@@ -102,7 +104,7 @@ pub(crate) fn pretrain(args: &PretrainArgs) -> Result<()> {
         if train(args, rung, &paths, &slice).with_context(|| format!("{shown}: {}", rung.name))?
             == End::Stopped
         {
-            println!("{}: stopped; the same command goes on from here", rung.name);
+            println!("{}: stopped; run the same command to resume", rung.name);
             return Ok(());
         }
     }
@@ -204,7 +206,7 @@ fn train(args: &PretrainArgs, rung: &Rung, paths: &Paths<'_>, slice: &Slice) -> 
         let is_over = !is_last && slice.is_over();
         let validate = step.is_multiple_of(recipe.validate_every) || is_last;
         let keep = step.is_multiple_of(args.checkpoint_every) || is_last || is_over;
-        // What goes on from a checkpoint has no other record of the steps before it.
+        // A resumed model has no other record of its earlier steps.
         if step.is_multiple_of(READ_EVERY) || validate || keep {
             let read = Tensor::cat(std::mem::take(&mut losses), 0).into_data_async();
             let read = block_on(read).map_err(|e| anyhow::anyhow!("{e}"))?;

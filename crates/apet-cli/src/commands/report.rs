@@ -16,16 +16,16 @@ const WITH_LOSSES: usize = 1_000;
 /// Steps of a run whose losses are in its page.
 const LOSSES: usize = 100;
 
-/// Which study, and where to.
+/// Options of `apet report`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// The study's folder
+    /// The study directory
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// Write it, as a page in one file (.html) or as Markdown (.md), instead of printing it as Markdown
+    /// Write a page in one file (.html) or Markdown (.md) [default: print Markdown]
     #[arg(short, long, alias = "out", value_name = "FILE.html|FILE.md")]
     output: Option<PathBuf>,
-    /// Other runs beside the study's: records, or results of peft's method comparison
+    /// Add other runs for comparison: records, or results of peft's method comparison
     #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
     with: Vec<PathBuf>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct ReportArgs {
 /// Writes what a study found.
 ///
 /// # Errors
-/// Names the record that can not be read; or when the report can not be written.
+/// Names the record that cannot be read; or when the report cannot be written.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let folder = StudyDir::open(&args.study)?;
     let ending = args.output.as_ref().and_then(|path| path.extension());

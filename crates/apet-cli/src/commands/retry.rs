@@ -1,4 +1,4 @@
-//! `apet retry`: a study's failed runs become open again.
+//! `apet retry`: a study's failed runs become pending.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,21 +7,21 @@ use anyhow::{Context, Result};
 
 use crate::studies::study_dir::{Failure, StudyDir};
 
-/// Which runs to make again.
+/// Options of `apet retry`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
-    /// The study's folder
+    /// The study directory
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// Only this run; all that failed where none is named
+    /// Retry only run N [default: all failed runs]
     #[arg(long, value_name = "N")]
     index: Option<usize>,
 }
 
-/// Lets runs that failed be made again.
+/// Marks failed runs as pending.
 ///
 /// # Errors
-/// When there is no study, or the run that is named did not fail.
+/// When there is no study, or the named run did not fail.
 pub(crate) fn retry(args: &RetryArgs) -> Result<()> {
     let folder = StudyDir::open(&args.study)?;
     let failed = folder.root.join("failed");

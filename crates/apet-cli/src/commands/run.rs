@@ -12,10 +12,10 @@ use crate::runner::settings::{Settings, word};
 use crate::runner::{signal, terminal};
 use crate::studies::worker::{WorkArgs, run_study};
 
-/// What to run. Options that are not given keep the spec's defaults.
+/// Options of `apet run`. An option that is not given keeps the spec's default.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// A RunSpec as JSON, or the record of a run that is to be made again; the other options change it
+    /// Read the spec from FILE: a RunSpec as JSON, or the record of a run to repeat; the other options change it
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Initialise from a theta: a run of the store, or a file. Without --spec, the other options change its spec
@@ -26,32 +26,32 @@ pub(crate) struct RunArgs {
         conflicts_with = "resume"
     )]
     init_from: Option<String>,
-    /// Model in the store, or a Hugging Face directory; ladder-micro, which comes with apet, where none is named
+    /// Tune this model: a name in the store, or a Hugging Face directory [default: ladder-micro, which comes with apet]
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
-    /// Task: sentences, which comes with apet and is the default, rotten_tomatoes, sst2, or a name of your own
-    /// with --data; or a TOML file that describes one
+    /// Tune on this task: sentences, rotten_tomatoes, sst2, any name together with --data, or a TOML file that
+    /// describes a task [default: sentences, which comes with apet]
     #[arg(long, value_name = "NAME|FILE.toml")]
     task: Option<String>,
-    /// Directory with train, validation and test files (JSONL, CSV, TSV, Parquet, Arrow)
+    /// Read the splits from DIR: train, validation and test files (JSONL, CSV, TSV, Parquet, Arrow)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Column of the text
+    /// Name the column of the text
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
-    /// Column of the second text of a pair
+    /// Name the column of the second text of a pair
     #[arg(long, value_name = "NAME")]
     text_pair_column: Option<String>,
-    /// Column of the label
+    /// Name the column of the label
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Training rows used, drawn by the seed; 0 uses all
+    /// Train on N rows, drawn by the seed; 0 uses all
     #[arg(long, value_name = "N")]
     train_rows: Option<usize>,
-    /// Training rows of each class, drawn by the seed
+    /// Train on K rows of each class, drawn by the seed
     #[arg(long, value_name = "K", conflicts_with = "train_rows")]
     shots: Option<usize>,
-    /// RunOptions answers are scored; one of the last three makes them texts in a task of your own
+    /// Score answers by this metric; with one of the last three, the answers of a custom task are texts
     #[arg(long, value_name = "accuracy|f1|matthews|squad_f1|rouge_l|bleu")]
     metric: Option<String>,
     /// Name the classes in a language model's answer by their labels or by their numbers
@@ -61,11 +61,11 @@ pub(crate) struct RunArgs {
     settings: Settings,
     #[command(flatten)]
     work: WorkArgs,
-    /// cpu (where nothing is said), wgpu, vulkan:N, metal:N, dx12:N or cuda:N; several with commas share every batch, or with --jobs
-    /// the runs
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N; several, separated by commas, share every batch, or with
+    /// --jobs the runs [default: cpu]
     #[arg(long)]
     device: Option<String>,
-    /// Go on from the last checkpoint of this run, or of the run with this id, on its device
+    /// Resume from the last checkpoint of this run, or of the run with this id on its device
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     resume: Option<Option<String>>,
     /// Rerun a run that the store already has, and overwrite its record
@@ -79,10 +79,10 @@ pub(crate) struct RunArgs {
     json: bool,
 }
 
-/// Runs what `args` describes; a run that is done already is only shown.
+/// Runs what `args` describes; a finished run is only shown.
 ///
 /// # Errors
-/// One sentence naming what can not be used; what was recorded until then is kept.
+/// Names what cannot be used; what was recorded until then is kept.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
     if args.print_spec {
         let spec = args.spec(args.start(store)?.as_ref())?;
@@ -103,7 +103,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<()> {
             let start = args.start(store)?;
             let spec = args.spec(start.as_ref())?;
             if let (Some(start), Some(file)) = (&spec.start, start) {
-                // So that the run can be made again from its record.
+                // So that the run can be repeated from its record.
                 write_atomic(&store.start(&start.hash), |out| {
                     Ok(out.write_all(file.bytes())?)
                 })?;

@@ -9,19 +9,19 @@ use apet_store::{Store, builtin};
 use crate::runner::device;
 use crate::serve::{self, Page, Runs};
 
-/// What to serve, and to whom.
+/// Options of `apet serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Port; 0 takes a free one
+    /// Listen on this port; 0 chooses a free one
     #[arg(long, default_value_t = 7878)]
     port: u16,
-    /// Serve the page in this folder instead of the one inside the binary
+    /// Serve the page in DIR instead of the one inside the binary
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
-    /// Address to listen on; others than this machine's own need --token
+    /// Listen on this address; an address that other machines reach needs --token
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
-    /// Let in only who knows this secret (16 characters or more)
+    /// Require this secret from every visitor (16 characters or more)
     #[arg(long, env = "APET_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Let the page start runs on this machine's devices

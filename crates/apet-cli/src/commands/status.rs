@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use crate::studies::study_dir::{Failure, StudyDir, names};
 
-/// Which study.
+/// Options of `apet status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// The study's folder
+    /// The study directory
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// Print it as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -167,7 +167,7 @@ impl Status {
             );
         }
         if !self.causes.is_empty() {
-            println!("apet retry makes what failed again");
+            println!("apet retry reruns them");
         }
         if let Some(left) = self.left.filter(|left| *left > 0.0) {
             println!(

@@ -27,46 +27,46 @@ enum Scheduler {
     Hq,
 }
 
-/// What to submit, and how.
+/// Options of `apet submit`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Runs that are done or have failed are left out: what a scheduler ended early is submitted with the same command."
+    after_help = "Finished and failed runs are left out, so the same command resubmits what a scheduler ended early."
 )]
 pub(crate) struct SubmitArgs {
-    /// The study's folder, as the workers see it, too
+    /// The study directory, by a path that the workers see, too
     #[arg(value_name = "DIR")]
     study: PathBuf,
-    /// The scheduler
+    /// Submit to this scheduler
     #[arg(long, value_enum)]
     to: Scheduler,
-    /// Write the scripts and print them, and submit nothing
+    /// Write and print the scripts, and submit nothing
     #[arg(long)]
     dry_run: bool,
-    /// cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
+    /// Run on cpu, wgpu, vulkan:N, metal:N, dx12:N or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Runs at once
+    /// Run at most K runs at once
     #[arg(long, value_name = "K")]
     throttle: Option<usize>,
-    /// Processor cores of a run
+    /// Request N processor cores for each run
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: usize,
-    /// GPUs of a run; one where the device is none of cpu
+    /// Request N GPUs for each run [default: 0 on cpu, otherwise 1]
     #[arg(long, value_name = "N")]
     gpus: Option<usize>,
-    /// Minutes of a run; twice what the plan says, and ten, where nothing is said
+    /// Limit each run to N minutes [default: twice the planned time plus 10]
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
-    /// Memory of a run in MiB; a third more than the plan says, and 512, where nothing is said
+    /// Request N MiB of memory for each run [default: 4/3 of the planned memory plus 512]
     #[arg(long, value_name = "N")]
     memory: Option<u64>,
-    /// As in apet plan
+    /// Assume a device with N x 10^12 operations a second [default: this machine's cpu, measured]
     #[arg(long, value_name = "N")]
     tflops: Option<f64>,
-    /// Seconds after which a worker that says nothing is taken for dead
+    /// Seconds without a sign of life after which a worker counts as dead
     #[arg(long, value_name = "S", default_value_t = 120.0)]
     lease: f64,
-    /// Another option for the scheduler, such as --partition=gpu
+    /// Pass an option to the scheduler, such as --partition=gpu; can be repeated
     #[arg(long = "with", value_name = "OPTION", allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -231,7 +231,7 @@ fn slurm(
             .arg(&path);
         let output = sbatch
             .output()
-            .context("sbatch can not be started; is Slurm on this machine?")?;
+            .context("sbatch cannot be started; is Slurm on this machine?")?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             bail!(

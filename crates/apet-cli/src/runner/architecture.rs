@@ -48,7 +48,7 @@ pub(crate) fn architecture(store: &Store, name: &str) -> Result<ModelArchitectur
 }
 
 /// What to say before a run on the processor that will take more memory than there is;
-/// nothing where it fits, or where that can not be known.
+/// nothing where it fits, or where that cannot be known.
 pub(crate) fn shortage(store: &Store, spec: &RunSpec, labels: usize) -> Option<String> {
     let architecture = architecture(store, &spec.model).ok()?;
     let peak = Plan::new(&architecture, spec, labels).ok()?.peak();

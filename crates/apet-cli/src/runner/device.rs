@@ -22,7 +22,7 @@ impl Opened {
     /// Says whether weights can be kept as `dtype` here.
     ///
     /// # Errors
-    /// When they can not, with what can be used.
+    /// When they cannot, with what can be used.
     pub(crate) fn keeps(&self, dtype: Dtype) -> Result<()> {
         let names: Vec<&str> = self.dtypes.iter().map(|dtype| dtype.name()).collect();
         ensure!(
@@ -110,7 +110,7 @@ pub(crate) fn open(name: &str) -> Result<Opened> {
         _ => options.device_kind(kind(name, backend, index)?),
     };
     let (device, setup) = options.init_with_setup().map_err(|e| {
-        anyhow::anyhow!("device {name:?} can not be opened: {e}; apet devices lists what is there")
+        anyhow::anyhow!("device {name:?} cannot be opened: {e}; apet devices lists what is there")
     })?;
     let adapter = setup.adapter.get_info();
     apet_kernels::set_software_adapter(adapter.device_type == wgpu::DeviceType::Cpu);

@@ -17,37 +17,37 @@ use super::terminal::Terminal;
 use super::worker_pool::spawn_workers;
 use super::{device, memory, model};
 
-/// A run that is made.
+/// A finished run.
 pub(crate) struct RunResult {
     pub(crate) record: RunRecord,
-    /// It was made before.
+    /// Whether the store had it before.
     pub(crate) existed: bool,
 }
 
-/// RunOptions a run is made.
+/// How to run a spec.
 pub(crate) struct RunOptions<'a> {
-    /// One, or several with commas, which make the gradient of each batch together.
+    /// One device, or several separated by commas, which compute the gradient of each batch together.
     pub(crate) device: &'a str,
     /// Where the task's splits are.
     pub(crate) data: &'a Path,
     /// The file of a mask selector's spec.
     pub(crate) mask: Option<&'a PathBuf>,
-    /// Anew where it is already there.
+    /// Whether to rerun a run that is already there.
     pub(crate) again: bool,
-    /// From its last checkpoint where it was interrupted.
+    /// Whether to resume an interrupted run from its last checkpoint.
     pub(crate) resume: bool,
-    /// Whether it is to end before its time.
+    /// Set to stop the run early.
     pub(crate) stop: &'a Arc<AtomicBool>,
-    /// What shows its steps.
+    /// Shows its steps.
     pub(crate) bar: ProgressBar,
     /// Where its files are.
     pub(crate) runs: &'a Path,
 }
 
-/// Makes a run, and gives its record; of one that is done already, that one.
+/// Runs a spec and returns its record; a finished run is not repeated.
 ///
 /// # Errors
-/// One sentence naming what can not be used; what was recorded until then is kept.
+/// Names what cannot be used; what was recorded until then is kept.
 pub(crate) fn execute(store: &Store, spec: &RunSpec, options: RunOptions<'_>) -> Result<RunResult> {
     let name = record_name(&spec.id(), options.device);
     let record = options.runs.join(format!("{name}.jsonl"));
@@ -129,7 +129,7 @@ pub(crate) fn execute(store: &Store, spec: &RunSpec, options: RunOptions<'_>) ->
 }
 
 /// The mask file that a spec names. One that is given is kept in the store, so that the run
-/// can be made again from its record.
+/// can be repeated from its record.
 fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
     let selects = spec.method.parts().iter().find_map(|part| match part {
         Method::Apet(Apet {
@@ -156,7 +156,7 @@ fn mask(store: &Store, given: Option<&PathBuf>, spec: &RunSpec) -> Result<Option
     Ok(Some(bytes))
 }
 
-/// The theta file that a spec begins with.
+/// The theta file that a spec is initialised from.
 fn start(store: &Store, spec: &RunSpec) -> Result<Option<Vec<u8>>> {
     let Some(start) = &spec.start else {
         return Ok(None);

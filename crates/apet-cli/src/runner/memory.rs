@@ -34,7 +34,7 @@ fn grow(bytes: usize) {
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe by nature")]
-// SAFETY: every call goes to mimalloc; only numbers are kept beside it.
+// SAFETY: every call goes to mimalloc; only numbers are kept in addition.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());

@@ -22,7 +22,7 @@ pub(crate) fn load(store: &Store, name: &str, dtype: Dtype, opened: &Opened) -> 
     let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or(name);
     let read = |file: &str| {
         let path = folder.join(file);
-        fs::read(&path).with_context(|| format!("{}: can not be read", path.display()))
+        fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
     };
     let config =
         String::from_utf8(read("config.json")?).with_context(|| format!("{shown}/config.json"))?;

@@ -13,107 +13,107 @@ use serde_json::Value;
 
 use super::device::Precision;
 
-/// How to run. What is not given keeps the spec's default.
+/// Settings of a run. An option that is not given keeps the spec's default.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Settings {
-    /// Tokens a sequence is cut to
+    /// Truncate sequences to N tokens
     #[arg(long, visible_alias = "seq", value_name = "N")]
     max_length: Option<usize>,
-    /// Tokens of an answer that is a text
+    /// Limit an answer that is a text to N tokens
     #[arg(long, value_name = "N")]
     target_length: Option<usize>,
-    /// Rows of dev that are scored, the first ones; 0 scores all
+    /// Score the first N rows of dev; 0 scores all
     #[arg(long, value_name = "N")]
     dev_rows: Option<usize>,
-    /// Rows of test that are scored, the first ones; 0 scores all
+    /// Score the first N rows of test; 0 scores all
     #[arg(long, value_name = "N")]
     test_rows: Option<usize>,
-    /// What is tuned
+    /// Tune by this method
     #[arg(long, value_parser = method_names())]
     method: Option<String>,
-    /// How many parameters (apet): 10000, 0.01%, or "as lora", bitfit, adapter, prompt
+    /// Train this many parameters (apet): 10000, 0.01%, or as many as a method: "as lora", bitfit, adapter, prompt
     #[arg(long, value_name = "N|X%|as METHOD")]
     count: Option<String>,
-    /// How they are drawn (apet): element, rows, columns, diagonal, magnitude, gradient, snip,
+    /// Choose them by this selector (apet): element, rows, columns, diagonal, magnitude, gradient, snip,
     /// unit, lora_scalar, or JSON with its options
     #[arg(long, value_name = "NAME|JSON")]
     select: Option<String>,
-    /// Takes them from a mask file (apet): safetensors with a mask or positions for each tensor
+    /// Take them from a mask file (apet): safetensors with a mask or positions for each tensor
     #[arg(long, value_name = "FILE", conflicts_with = "select")]
     mask: Option<PathBuf>,
-    /// Where they may lie (apet, full): attention,ffn,norm,bias,embedding, or all
+    /// Choose them from these modules (apet, full): attention,ffn,norm,bias,embedding, or all
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     modules: Vec<String>,
-    /// Parts of the blocks they may lie in (apet, full), such as query,value
+    /// Choose them from these parts of the blocks (apet, full), such as query,value
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     parts: Vec<String>,
-    /// Regular expression that is found in the names of their tensors (apet, full)
+    /// Choose them from tensors whose names match a regular expression (apet, full)
     #[arg(long, value_name = "REGEX")]
     sites: Option<String>,
-    /// Blocks they may lie in (apet, full), from 0: 4..5 is the fifth and the sixth
+    /// Choose them from these blocks (apet, full), from 0: 4..5 is the fifth and the sixth
     #[arg(long, value_name = "FIRST..LAST")]
     layers: Option<String>,
-    /// Rank of the deltas (lora)
+    /// Set the rank of the deltas (lora)
     #[arg(long, value_name = "N")]
     rank: Option<usize>,
-    /// Their scale times the rank (lora)
+    /// Set their scale times the rank (lora)
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
-    /// Linear layers they stand on (lora), such as query,value
+    /// Attach them to these linear layers (lora), such as query,value
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     targets: Vec<String>,
-    /// Virtual tokens (prompt)
+    /// Use N virtual tokens (prompt)
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
-    /// Width of the bottlenecks (adapter)
+    /// Set the width of the bottlenecks (adapter)
     #[arg(long, value_name = "N")]
     bottleneck: Option<usize>,
-    /// What is learned: the class by a head, or the label's word or a text by the language model
+    /// Learn the class by a head, or the label's word or a text by the language model
     #[arg(long, value_name = "class_head|label_words")]
     objective: Option<String>,
-    /// Numbers the frozen matrices are kept in
+    /// Keep the frozen matrices in this type
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// How a sequence becomes one vector
+    /// Pool a sequence to one vector by this rule
     #[arg(long, value_name = "mean|first|pooler")]
     pooling: Option<String>,
-    /// Seed of placement, batches and initial values
+    /// Set the seed of placement, batches and initial values
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Seed of the placement alone
+    /// Set the seed of the placement only
     #[arg(long, value_name = "N")]
     placement_seed: Option<u64>,
-    /// Optimizer steps
+    /// Train for N optimizer steps
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Rows a batch
+    /// Use N rows a batch
     #[arg(long, visible_alias = "batch", value_name = "N")]
     batch_size: Option<usize>,
-    /// Batches a step
+    /// Accumulate N batches a step
     #[arg(long, value_name = "N")]
     accumulation: Option<usize>,
-    /// Make batches of rows of like length: less padding
+    /// Batch rows of similar length: less padding
     #[arg(long)]
     group_by_length: bool,
-    /// Make blocks again on the way back: less memory, more time
+    /// Recompute blocks in the backward pass: less memory, more time
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Measure the loss around theta at the end, along its own way and so many random directions
+    /// Measure the loss around the final theta, along its path and N random directions
     #[arg(long, value_name = "N")]
     landscape: Option<usize>,
-    /// Steps between evaluations on dev
+    /// Evaluate on dev every N steps
     #[arg(long, value_name = "N")]
     eval_every: Option<usize>,
-    /// Evaluations without a better score after which the run stops; 0 never stops
+    /// Stop after N evaluations without a better score; 0 never stops
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// Steps between checkpoints; 0 writes them at evaluations only
+    /// Write a checkpoint every N steps; 0 writes them at evaluations only
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
     /// Set the learning rate [default: the method's: 1e-3; prompt and ia3 1e-2, full 5e-5]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
-    /// How the learning rate moves
+    /// Set the schedule of the learning rate
     #[arg(long, value_name = "linear|constant")]
     schedule: Option<String>,
 }

@@ -46,7 +46,7 @@ pub(crate) fn bar(steps: usize) -> Result<ProgressBar> {
 }
 
 impl Terminal {
-    /// Opens the run's files; a record that is gone on with keeps its lines.
+    /// Opens the run's files; the record of a resumed run keeps its lines.
     /// `name` is that of the record, see [`apet_record::record_name`].
     pub(crate) fn new(
         runs: &Path,
@@ -61,7 +61,7 @@ impl Terminal {
         let path = |suffix: &str| runs.join(format!("{name}.{suffix}"));
         let record_path = path("jsonl");
         let checkpoint = path("checkpoint.safetensors");
-        // Without a checkpoint there is nothing to go on from: the run begins anew.
+        // Without a checkpoint there is nothing to resume from: the run starts over.
         let resuming = resuming && checkpoint.exists();
         let record = open_record(&record_path, resuming)
             .with_context(|| record_path.display().to_string())?;
@@ -172,7 +172,7 @@ impl Host for Terminal {
         let text = line.to_json() + "\n";
         self.record.write_all(text.as_bytes()).map_err(|e| {
             format!(
-                "{}: {e}; free some space and go on with --resume",
+                "{}: {e}; free some space, then continue with --resume",
                 self.record_path.display()
             )
         })
@@ -183,7 +183,7 @@ impl Host for Terminal {
             .sync_data()
             .map_err(|e| format!("{}: {e}", self.record_path.display()))?;
         write_atomic(&self.checkpoint, |out| Ok(out.write_all(bytes)?))
-            .map_err(|e| format!("{e:#}; free some space and go on with --resume"))
+            .map_err(|e| format!("{e:#}; free some space, then continue with --resume"))
     }
 
     fn peak_bytes(&self) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! Who may ask: requests to this machine's own names, or with the token.
 //!
 //! The Host header is checked because any web page can make a browser send
-//! requests to 127.0.0.1, through a name of its own that resolves to it.
+//! requests to 127.0.0.1, through a name of theirs that resolves to it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn refusal(guard: &Guard, request: &Request) -> Option<Response> {
 }
 
 /// `None` for the page's own requests about runs, where it may make them. The Origin is checked because a browser sends it
-/// with whatever another page makes it send; the type of the content, because another page can not send it without asking.
+/// with whatever another page makes it send; the type of the content, because another page cannot send it without asking.
 fn may_not_change(guard: &Guard, request: &Request) -> Option<Response> {
     let is_of_runs = matches!(request.uri().path(), "/api/runs" | "/api/runs/stop");
     if !(guard.runs && is_of_runs && *request.method() == Method::POST) {

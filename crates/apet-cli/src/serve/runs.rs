@@ -1,4 +1,4 @@
-//! Runs that the page starts on this machine: a queue for each device, one run at a time, each a process of its own, whose
+//! Runs that the page starts on this machine: a queue for each device, one run at a time, each in a separate process, whose
 //! record is in the store like any other's.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Runs {
     /// Queues for `devices`, each with a thread that makes its runs.
     ///
     /// # Errors
-    /// When a thread can not be started.
+    /// When a thread cannot be started.
     pub(crate) fn start(store: &Store, devices: Vec<String>) -> Result<Arc<Self>> {
         let (mut queues, mut ends) = (BTreeMap::new(), Vec::new());
         for device in devices {
@@ -131,7 +131,7 @@ impl Runs {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let child = command.spawn().context("the run can not be started")?;
+        let child = command.spawn().context("the run cannot be started")?;
         if let Some(job) = self.jobs().get_mut(number) {
             if job.place == QueueState::Ended {
                 terminate(child.id()); // it was stopped while it was being started
@@ -182,7 +182,7 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<RunRequest>) -> R
         Ok(spec) => spec,
         Err(problem) => return refused(problem),
     };
-    // A name of the store, never a path beside it.
+    // A name in the store, never a path outside of it.
     for (field, name) in [("model", &spec.model), ("task.name", &spec.task.name)] {
         if let Err(problem) = check_name(name) {
             return refused(format!("{field}: {problem}"));
@@ -196,7 +196,7 @@ async fn add(State(runs): State<Arc<Runs>>, Json(wanted): Json<RunRequest>) -> R
         ));
     };
     let Ok(text) = serde_json::to_string(&spec) else {
-        return refused("spec: can not be written as JSON");
+        return refused("spec: cannot be written as JSON");
     };
     let run = spec.id();
     let mut jobs = runs.jobs();

@@ -66,7 +66,7 @@ impl Table {
     /// The file.
     ///
     /// # Errors
-    /// When it can not be ended.
+    /// When it cannot be ended.
     pub(crate) fn end(self) -> Result<Vec<u8>> {
         Ok(self.file.into_inner()?)
     }

@@ -40,7 +40,7 @@ pub(crate) fn main(folder: &StudyDir) -> Vec<PathBuf> {
 /// The records in files, and in the files of folders.
 ///
 /// # Errors
-/// Names the file that can not be read.
+/// Names the file that cannot be read.
 pub(crate) fn others(with: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let mut files = Vec::new();
     for path in with {
@@ -80,7 +80,7 @@ pub(crate) fn others(with: &[PathBuf]) -> Result<Vec<RunRecord>> {
 /// Records, read by all cores, in the order of their paths.
 ///
 /// # Errors
-/// Names the one that can not be read.
+/// Names the one that cannot be read.
 pub(crate) fn read<T: Send>(
     paths: &[PathBuf],
     parse: Parse,

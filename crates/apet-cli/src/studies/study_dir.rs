@@ -11,7 +11,7 @@
 //! logs/                  a scheduler's scripts, and what workers said there
 //! ```
 //! ID is that of the spec, so a run that is done stays done when the grid grows. No file is written by two workers:
-//! each has a folder of its own, and the record of the one that ends first is linked into its place.
+//! each has its own directory, and the record of the one that finishes first is linked into its place.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

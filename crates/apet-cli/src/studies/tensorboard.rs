@@ -42,10 +42,10 @@ struct Scalar {
     simple_value: Option<f32>,
 }
 
-/// Writes a run's losses, rates, gradients and scores into a folder of its own under `logs`.
+/// Writes a run's losses, rates, gradients and scores into its own directory under `logs`.
 ///
 /// # Errors
-/// When its start is no time, or the file can not be written.
+/// When its start is no time, or the file cannot be written.
 pub(crate) fn write(record: &RunRecord, logs: &Path) -> Result<()> {
     let begun = curves::begun(record)?;
     let first = Event {

@@ -24,7 +24,7 @@ const COLOURS: [&str; 7] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 ];
 
-/// Columns of `metrics.parquet` beside the scalars.
+/// Columns of `metrics.parquet` in addition to the scalars.
 const METRICS: [(&str, Kind); 5] = [
     ("id", Kind::Whole),
     ("run_id", Kind::Text),
@@ -33,7 +33,7 @@ const METRICS: [(&str, Kind); 5] = [
     ("step", Kind::Whole),
 ];
 
-/// Columns of `configs.parquet` beside those of a run.
+/// Columns of `configs.parquet` in addition to those of a run.
 const CONFIGS: [(&str, Kind); 4] = [
     ("id", Kind::Whole),
     ("run_id", Kind::Text),
@@ -44,7 +44,7 @@ const CONFIGS: [(&str, Kind); 4] = [
 /// Writes the study into the folder `out`; gives how many runs it has.
 ///
 /// # Errors
-/// Names the record that can not be read; or when a file can not be written.
+/// Names the record that cannot be read; or when a file cannot be written.
 pub(crate) fn write(folder: &StudyDir, out: &Path) -> Result<usize> {
     let paths = paths(folder);
     let scores = read(&paths, WITHOUT_STEPS, |record| curves::points(&record))?;

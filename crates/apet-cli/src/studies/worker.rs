@@ -78,7 +78,7 @@ struct Worker<'a> {
     signal: Arc<AtomicBool>,
 }
 
-/// Makes the run that is asked for, or all that are left.
+/// Runs the requested run, or all that are left.
 ///
 /// # Errors
 /// What went wrong; it is kept in the study for `apet status`.
@@ -112,7 +112,7 @@ pub(crate) fn run_study(store: &Store, root: &Path, args: &WorkArgs, device: &st
     }
 }
 
-/// The number of a run, where one is asked for.
+/// The index of the requested run, if there is one.
 fn index(args: &WorkArgs) -> Result<Option<usize>> {
     if args.index.is_some() {
         return Ok(args.index);
@@ -200,7 +200,7 @@ impl Worker<'_> {
                 if later.iter().all(|&run| self.is_stuck(run)) {
                     let count = later.len();
                     bail!(
-                        "{count} runs take their learning rates from runs that failed; apet status says why, apet retry makes them again"
+                        "{count} runs take their learning rates from runs that failed; apet status says why, apet retry reruns them"
                     );
                 }
                 thread::sleep(WAIT);
@@ -223,7 +223,7 @@ impl Worker<'_> {
 
     fn stopped(&self) -> Result<()> {
         let stopped = self.signal.load(Ordering::Relaxed);
-        ensure!(!stopped, "stopped; the same command goes on from here");
+        ensure!(!stopped, "stopped; run the same command to resume");
         Ok(())
     }
 
@@ -310,7 +310,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Keeps why a run can not be made.
+    /// Keeps why a run cannot be made.
     fn fail(&self, run: usize, id: &str, error: &anyhow::Error) -> Result<()> {
         let failure = Failure {
             run,
@@ -331,7 +331,7 @@ impl Worker<'_> {
 }
 
 /// Takes over what an earlier worker had of a run: its record, and its newest checkpoint. The checkpoint is the last to
-/// be there, and whole: a worker that is killed in between leaves nothing that another would go on from.
+/// be there, and whole: a worker that is killed in between leaves nothing that another would resume from.
 fn take_over_checkpoint(work: &Path, own: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(own).with_context(|| own.display().to_string())?;
     let others = fs::read_dir(work).with_context(|| work.display().to_string())?;
@@ -363,7 +363,7 @@ pub(crate) struct LocalWorkers {
     pub(crate) lease: f64,
 }
 
-/// Workers in processes of their own, one a device where there are several.
+/// Starts workers in separate processes, taking turns on the devices.
 pub(crate) fn spawn_local_workers(
     root: &Path,
     args: &LocalWorkers,
@@ -408,7 +408,7 @@ pub(crate) fn spawn_local_workers(
         children = left;
         thread::sleep(Duration::from_millis(100));
     }
-    ensure!(!told, "stopped; the same command goes on from here");
+    ensure!(!told, "stopped; run the same command to resume");
     ensure!(
         failed == 0,
         "{failed} of {} workers did not end well; apet status says more",

@@ -45,7 +45,7 @@ pub(crate) struct Asked {
 }
 
 impl Hub {
-    /// With the files of bert-tiny; answers on a thread of its own until the test's process ends.
+    /// With the files of bert-tiny; answers on a separate thread until the test's process ends.
     pub(crate) fn start(files: &[&str]) -> Self {
         let hub = Self::default();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -256,7 +256,7 @@ impl Hub {
                 return Err(self.refused(repository, &format!("{repository}/{file}"), &e));
             };
             if matches!(e, ApiError::InvalidResume) || status(&e) == Some(416) {
-                // All is there, or more than all: it can not go on, so it begins again.
+                // All is there, or more than all: it cannot go on, so it begins again.
                 let about = api.metadata(&repo.url(file));
                 let blobs = self.cache.repo(repository.at(&snapshot.commit));
                 let part = about.map(|about| blobs.blob_path(about.etag()).with_extension("part"));
@@ -323,7 +323,7 @@ impl Hub {
                 )
             }
             _ => anyhow!(
-                "{endpoint} did not give {what} in full ({e}); fetch again, it goes on with what \
+                "{endpoint} did not give {what} in full ({e}); fetch again to resume from what \
                  is in {}",
                 self.cache.path().display()
             ),
@@ -361,7 +361,7 @@ fn check(path: &Path) -> Result<()> {
     check_sha256(&path.display().to_string(), &store::sha256(&object)?, name)
 }
 
-/// Deletes a file of the cache and its object. What can not be deleted is found again.
+/// Deletes a file of the cache and its object. What cannot be deleted is found again.
 fn discard(path: &Path) {
     if let Ok(object) = fs::canonicalize(path) {
         let _ = fs::remove_file(object);

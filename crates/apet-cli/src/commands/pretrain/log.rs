@@ -45,7 +45,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens a log for what goes on at `step`: later lines, and one that was cut, are dropped.
+    /// Opens a log to resume at `step`: later lines, and a truncated one, are dropped.
     pub(super) fn open(path: &Path, step: usize) -> Result<Self> {
         let shown = || path.display().to_string();
         let lines = read(path)?;
@@ -83,7 +83,7 @@ impl Log {
             .with_context(|| self.path.display().to_string())
     }
 
-    /// The last validation in words.
+    /// A sentence about the last validation.
     pub(super) fn last(&self) -> String {
         self.last.map_or_else(String::new, |guesses| {
             format!(", {:.1} % of held-out tokens", 100.0 * guesses.accuracy)

@@ -182,10 +182,10 @@ fn bytes(corpus: &Path, vocabulary: usize) -> Result<tokenizers::Tokenizer> {
 
 /// WordPiece with the vocabulary that BPE finds, as `tokenizers` itself trains it, but always the same for the
 /// same text: its trainer numbers the pieces within words in the order of a hash table. Here they are
-/// letters of their own, in a private part of Unicode, until the vocabulary is there.
+/// separate letters, in a private part of Unicode, until the vocabulary is complete.
 fn wordpiece(corpus: &Path, vocabulary: usize) -> Result<tokenizers::Tokenizer> {
     let normalizer = BertNormalizer::new(true, true, None, true);
-    let words = |line: &str| -> Result<Vec<String>> {
+    let split_words = |line: &str| -> Result<Vec<String>> {
         let mut text = NormalizedString::from(line);
         normalizer.normalize(&mut text).map_err(plain)?;
         let mut text = PreTokenizedString::from(text);
@@ -198,7 +198,7 @@ fn wordpiece(corpus: &Path, vocabulary: usize) -> Result<tokenizers::Tokenizer> 
     };
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     each_line(corpus, |line| {
-        for word in words(&line)? {
+        for word in split_words(&line)? {
             *counts.entry(word).or_default() += 1;
         }
         Ok(())
