@@ -11,6 +11,7 @@ mod methods;
 mod metric;
 mod pool;
 mod record;
+pub mod schema;
 mod select;
 mod spec;
 mod start;
