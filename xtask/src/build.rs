@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::generate;
 use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, step, target};
@@ -77,6 +78,15 @@ pub(crate) fn binary() -> Result<()> {
     step("binary", || run(native("build")?))
 }
 
+/// Writes the files that are generated from the types of a spec.
+///
+/// # Errors
+/// Names what is missing, or the command that failed.
+pub(crate) fn generated() -> Result<()> {
+    packages()?;
+    generate::write()
+}
+
 /// Builds the wasm modules, then the page.
 ///
 /// # Errors
@@ -88,6 +98,7 @@ pub(crate) fn page() -> Result<()> {
             .try_for_each(|(name, folder)| bindgen(name, folder))
     })?;
     step("npm packages", packages)?;
+    step("types from the schema", generate::write)?;
     step("models and tasks of the page", offered)?;
     step("page", || {
         let root = root();

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod generate;
 mod lab;
 mod peers;
 mod setup;
@@ -20,6 +21,7 @@ const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
                                        (--check: request the page once, then exit)
 cargo xtask build                      build the page and the binary
+cargo xtask generate                   write the files that are generated from the types of a spec
 cargo xtask site [DIR]                 write the page as a folder for any static host (default: target/site)
 cargo xtask test [--filter TEXT]       run every check and test (--filter: only tests with TEXT in the name)
 cargo xtask test --peers               recompute the stored figures with transformers and peft (6 GB), and compare
@@ -54,6 +56,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["lab"] => lab::lab(None)?,
         ["lab", "--port", port] => lab::lab(Some(port))?,
         ["build"] => build::everything()?,
+        ["generate"] => build::generated()?,
         ["site"] => build::site(&step::target()?.join("site"))?,
         ["site", folder] => build::site(Path::new(folder))?,
         ["bench", options @ ..] => {

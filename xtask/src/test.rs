@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::build::{self, apet, native, npm};
 use crate::fuzz;
+use crate::generate;
 use crate::lab;
 use crate::setup;
 use crate::step::{cargo, command, root, run, run_reading, step, target};
@@ -171,6 +172,7 @@ fn lints(count: &mut Count) {
         check.env("DOCS_RS", "1");
         run(check)
     });
+    count.check("files generated from the schema", generate::check);
     count.check("types of the page and its tests", || {
         run(npm(["run", "check"])?)
     });
