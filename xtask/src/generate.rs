@@ -89,18 +89,28 @@ fn docs(fields: &[Field]) -> Result<String> {
          Every field except `model` and `task.name` has a default.\n\n\
          This page is generated from the types in `crates/apet-record` by `cargo xtask build`.\n",
     );
-    let mut section = "";
+    let section = |field: &Field| match field.path.split_once('.') {
+        Some((first, _)) => first.to_owned(),
+        None => String::new(),
+    };
+    // Runs of other programs are shown, not written by hand.
+    let own = |field: &&Field| field.variant.as_deref() != Some("foreign");
+    let mut fields: Vec<&Field> = fields.iter().filter(own).collect();
+    fields.sort_by_key(|field| section(field));
+    let mut before = None;
     for field in fields {
-        let own = field
-            .path
-            .split_once('.')
-            .map_or("spec", |(first, _)| first);
-        if own != section {
-            section = own;
+        let now = section(field);
+        if before.as_ref() != Some(&now) {
+            let title = if now.is_empty() {
+                "The spec itself"
+            } else {
+                &now
+            };
             write!(
                 text,
-                "\n## {section}\n\n| field | description | default | values |\n|---|---|---|---|\n"
+                "\n## {title}\n\n| field | description | default | values |\n|---|---|---|---|\n"
             )?;
+            before = Some(now);
         }
         let name = match &field.variant {
             Some(variant) => format!("`{}` ({variant})", field.path),

@@ -1,6 +1,7 @@
 //! All methods. A method is one file here and one file of the same name in `apet-theta`, and a line
 //! in the registry of each.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ macro_rules! methods {
         $(pub use $module::$variant;)*
 
         /// What is tuned besides the head. Counts never include the head.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "name", rename_all = "snake_case")]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]
         pub enum Method {
@@ -87,7 +88,7 @@ pub use adapter::SubLayer;
 pub(crate) use lora::{lora_alpha, lora_rank, lora_targets};
 
 /// Several methods in one theta.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Combined {
     /// The methods; none of them is combined itself.

@@ -94,7 +94,8 @@ fn collect(
 fn field(path: &str, variant: Option<&str>, schema: &Value, target: &Value) -> Field {
     let text = |value: &Value| {
         let text = value["description"].as_str().unwrap_or_default();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        without_links(&line)
     };
     let own = text(schema);
     let choices = target["oneOf"].as_array().into_iter().flatten();
@@ -120,6 +121,15 @@ fn field(path: &str, variant: Option<&str>, schema: &Value, target: &Value) -> F
         maximum: schema["maximum"].as_f64(),
         choices: choices.collect(),
     }
+}
+
+/// A docstring's links as code: ``[`Part`](crate::Part)`` is `Part`.
+fn without_links(text: &str) -> String {
+    let link = regex_lite::Regex::new(r"\[(`[^`]+`)\](\([^)]*\))?");
+    link.map_or_else(
+        |_| text.into(),
+        |link| link.replace_all(text, "$1").into_owned(),
+    )
 }
 
 /// The schema that a reference points to, also that of an optional field.
@@ -178,6 +188,34 @@ mod tests {
         assert_eq!(names("objective"), ["class_head", "label_words"]);
         assert!(names("method").contains(&"lora".into()));
         assert_eq!(at("method.rank").variant.as_deref(), Some("lora"));
+    }
+
+    #[test]
+    fn a_default_is_what_an_absent_field_means() {
+        let plain = RunSpec::new("m", "t");
+        let spec = serde_json::to_value(&plain).unwrap();
+        let mut checked = 0;
+        for field in fields() {
+            let (None, Some(default)) = (&field.variant, field.default) else {
+                continue;
+            };
+            let mut spec = spec.clone();
+            let path = format!("/{}", field.path.replace('.', "/"));
+            match spec.pointer_mut(&path) {
+                Some(value) => assert_eq!(*value, default, "{path}"),
+                None => {
+                    let (parent, name) = path.rsplit_once('/').unwrap();
+                    spec.pointer_mut(parent).unwrap()[name] = default;
+                    assert_eq!(
+                        RunSpec::from_json(&spec.to_string()).unwrap(),
+                        plain,
+                        "{path}"
+                    );
+                }
+            }
+            checked += 1;
+        }
+        assert!(checked >= 25, "{checked}");
     }
 
     /// The schema's bounds are those that [`RunSpec::check`] enforces.

@@ -18,6 +18,7 @@ pub struct RunSpec {
     #[serde(default)]
     pub method: Method,
     /// What is learned.
+    #[schemars(extend("default" = "class_head"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: Objective,
     /// How hidden states become class scores.
@@ -25,6 +26,7 @@ pub struct RunSpec {
     pub head: Head,
     /// The number format of the frozen matrices. Arithmetic with them, theta, the
     /// optimizer and the loss are f32.
+    #[schemars(extend("default" = "f32"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub dtype: Dtype,
     /// Steps, batches, evaluation.
@@ -120,6 +122,7 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
     /// The verbalizer: a language model's words for the classes.
+    #[schemars(extend("default" = "labels"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub words: Words,
     /// Class names of a user's own task, in the order of their numbers; the values found in train if empty.
@@ -135,6 +138,7 @@ pub struct TaskSpec {
     #[serde(default)]
     pub train_rows: usize,
     /// Number of training rows of each class, drawn with `seeds.batches`, instead of `train_rows`; 0 sets no limit.
+    #[schemars(extend("default" = 0))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub shots: usize,
     /// Number of dev rows, the first ones; 0 uses all.
@@ -148,6 +152,7 @@ pub struct TaskSpec {
     #[serde(default = "max_length")]
     pub max_length: usize,
     /// Maximum length in tokens of an answer that is a text, in training and in generation; 0 is the task's own.
+    #[schemars(extend("default" = 0))]
     #[schemars(range(max = MOST))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub target_length: usize,
@@ -259,13 +264,16 @@ pub struct Train {
     /// Steps between checkpoints; 0 writes them at evaluations only.
     pub checkpoint_every: usize,
     /// Whether a batch has rows of similar length: less padding, but orders are no longer equally likely.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub group_by_length: bool,
     /// Whether blocks are recomputed in the backward pass instead of keeping their activations: less memory,
     /// more time, the same gradient.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_default")]
     pub gradient_checkpointing: bool,
     /// Number of random directions along which the loss is measured at the end, in addition to theta's path; 0 measures nothing.
+    #[schemars(extend("default" = 0))]
     #[schemars(range(max = MOST))]
     #[serde(skip_serializing_if = "is_default")]
     pub landscape: usize,

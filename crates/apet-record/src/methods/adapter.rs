@@ -1,5 +1,6 @@
 //! Bottleneck adapters.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 
 /// Bottleneck adapters after attention and feed-forward layers (Houlsby et al., 2019):
 /// h + W_up gelu(W_down h + b_down) + b_up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adapter {
     /// Width of the bottleneck.
@@ -21,7 +22,7 @@ pub struct Adapter {
 }
 
 /// A sub-layer of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubLayer {
     /// Self-attention with its output layer.

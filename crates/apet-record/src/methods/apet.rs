@@ -1,5 +1,6 @@
 //! APET: any number of parameters in arbitrary positions.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// APET: a number of parameters in arbitrary positions (paper, section 2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apet {
     /// The number of parameters; exact, except with [`Select::Unit`], which stays at or below it.

@@ -1,5 +1,6 @@
 //! BitFit: biases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 
 /// Every true bias (Ben Zaken et al., 2022), LayerNorm's included; new biases of 0 at every linear layer
 /// if a model has none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bitfit {}
 

@@ -1,5 +1,6 @@
 //! LoRA: low-rank deltas on linear layers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Low-rank deltas (alpha / r) B A on linear layers (Hu et al., 2022).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lora {
     /// Rank r of each delta.
