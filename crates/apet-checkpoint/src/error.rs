@@ -1,6 +1,6 @@
-//! What can be wrong with a file.
+//! The error of a file.
 
-/// A model that can not be read or run, in one sentence.
+/// The reason why a model cannot be read or run, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {problem}")]
 pub struct PlmError {

@@ -1,5 +1,5 @@
-//! GGUF, llama.cpp's file of a model: quantised tensors, and what config.json and
-//! tokenizer.json say elsewhere. Read as Hugging Face would have it, dequantised.
+//! GGUF, llama.cpp's file format: quantised tensors, and the content of config.json and
+//! tokenizer.json. Read under Hugging Face's names, dequantised.
 //!
 //! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3.
 
@@ -50,7 +50,7 @@ impl<R: ReadAt> Gguf<R> {
     /// Reads the header; the tensors stay where they are.
     ///
     /// # Errors
-    /// When it is no GGUF file, is cut, or holds a model or numbers that are not supported.
+    /// When it is not a GGUF file, is truncated, or holds an unsupported model or type of numbers.
     pub fn open(file: &str, bytes: R) -> Result<Self, PlmError> {
         let wrong = |problem: String| PlmError::new(file, problem);
         let Header {

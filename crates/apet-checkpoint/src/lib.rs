@@ -1,10 +1,9 @@
 //! A model's files, as Hugging Face and llama.cpp have them: `config.json` of each family,
-//! weights in safetensors or GGUF, `tokenizer.json`. No tensors: weights are read piece by
-//! piece by whoever wants them.
+//! weights in safetensors or GGUF, `tokenizer.json`. No tensors: callers read weights piece by
+//! piece.
 //!
-//! Everything here reads what others wrote, so everything here is fuzzed (`tests/fuzz`):
-//! damaged files are refused in one sentence, without a panic and without taking memory
-//! for sizes that the file only claims.
+//! All readers are fuzzed (`tests/fuzz`): a damaged file fails with a clear error, without a
+//! panic, and without allocating memory for sizes that the file only claims.
 
 mod activation;
 mod checks;

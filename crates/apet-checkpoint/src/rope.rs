@@ -25,7 +25,7 @@ pub(crate) const MAX_HEAD: usize = 1 << 16;
 
 impl Rope {
     /// The angle of each pair of a head's first `width` numbers from one token to the next.
-    /// `theta` applies unless `rope_theta` is a field of its own.
+    /// `theta` applies unless this has a `rope_theta`.
     ///
     /// # Errors
     /// Names the field that is missing or not supported.

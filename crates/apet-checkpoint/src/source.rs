@@ -1,5 +1,5 @@
-//! Where weights come from: tensors by name, read piece by piece, so that no file
-//! is ever in memory as a whole.
+//! Checkpoints: tensors by name, read piece by piece, so that no file is ever in memory as a
+//! whole.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::{PlmError, header::Header};
 
 /// Bytes that are read at an offset: a mapped file, a file of a tab's store, memory.
 pub trait ReadAt {
-    /// How many there are.
+    /// The number of bytes.
     fn size(&self) -> u64;
 
     /// Fills `into` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// One sentence, where they can not be read.
+    /// When they cannot be read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), String>;
 }
 
@@ -38,7 +38,7 @@ impl ReadAt for &[u8] {
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Its numbers; a name where they are of a type that no weights have.
+    /// The type of its numbers, or the name of an unsupported type.
     pub dtype: Result<Dtype, String>,
     /// Its shape; rows are stored one after another.
     pub shape: Vec<usize>,
@@ -65,13 +65,13 @@ pub trait Weights {
     /// Every name, sorted.
     fn names(&self) -> Vec<&str>;
 
-    /// What stands under a name.
+    /// The tensor of a name.
     fn info(&self, name: &str) -> Option<TensorInfo>;
 
     /// Fills `into` with a tensor's little-endian bytes from `offset` on.
     ///
     /// # Errors
-    /// One sentence, where they can not be read.
+    /// When they cannot be read.
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<(), String>;
 }
 
@@ -91,7 +91,7 @@ pub struct Safetensors<R> {
 struct Shard<R> {
     bytes: R,
     header: Header,
-    /// Where the tensors begin.
+    /// Offset of the first tensor.
     start: u64,
 }
 
@@ -100,7 +100,8 @@ impl<R: ReadAt> Safetensors<R> {
     /// stay where they are. `file` is the name of all of them in errors.
     ///
     /// # Errors
-    /// When a file is cut, too long, or no safetensors file, or a tensor is in two of them.
+    /// When a file is truncated, too long, or not in the safetensors format, or a tensor is in two
+    /// of them.
     pub fn open(
         file: &str,
         files: impl IntoIterator<Item = (String, R)>,
@@ -200,7 +201,7 @@ impl<R: ReadAt> Weights for Safetensors<R> {
 /// shards end in `.safetensors`, or `pytorch_model.bin.index.json`, whose end in `.bin`.
 ///
 /// # Errors
-/// When it is no such index, or names anything but files beside it with that `ending`.
+/// When it is no such index, or names anything but files in the same folder with that `ending`.
 pub fn shards_of_index(file: &str, text: &str, ending: &str) -> Result<Vec<String>, PlmError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -215,14 +216,16 @@ pub fn shards_of_index(file: &str, text: &str, ending: &str) -> Result<Vec<Strin
     let mut files: Vec<String> = index.weight_map.into_values().collect();
     files.sort_unstable();
     files.dedup();
-    let beside = |name: &String| {
+    let in_folder = |name: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         name.chars().all(plain) && !name.starts_with('.') && name.ends_with(ending)
     };
-    match files.iter().find(|name| !beside(name)) {
+    match files.iter().find(|name| !in_folder(name)) {
         Some(name) => Err(PlmError::new(
             file,
-            format!("\"weight_map\": found {name:?}, expected names of {ending} files beside it"),
+            format!(
+                "\"weight_map\": found {name:?}, expected names of {ending} files in its folder"
+            ),
         )),
         None if files.is_empty() => Err(PlmError::new(file, "\"weight_map\" names no file")),
         None => Ok(files),
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_names_files_beside_it() {
+    fn an_index_names_files_of_its_folder() {
         let index = r#"{"metadata": {}, "weight_map": {"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"}}"#;
         let files = shards_of_index("i.json", index, ".safetensors").unwrap();
         assert_eq!(files, ["m-1.safetensors", "m-2.safetensors"]);

@@ -18,8 +18,8 @@ pub struct Encoded {
     pub types: Vec<u32>,
 }
 
-/// A model's tokenizer. Padding and truncation set in the file are not used:
-/// the lab pads to a batch's longest and cuts to the task's length.
+/// A model's tokenizer. Padding and truncation in the file are ignored: the lab pads to the
+/// longest sequence of a batch and truncates to the task's length.
 #[derive(Debug)]
 pub struct Tokenizer {
     file: String,
@@ -30,7 +30,7 @@ impl Tokenizer {
     /// Reads a tokenizer and checks it against the rows of the model's table.
     ///
     /// # Errors
-    /// When it is no tokenizer, or belongs to another model.
+    /// When it is not a tokenizer, or belongs to another model.
     pub fn read(file: &str, bytes: &[u8], vocabulary: usize) -> Result<Self, PlmError> {
         let wrong =
             |e: &dyn Display| PlmError::new(file, format!("{e}, expected a tokenizer.json"));
@@ -65,14 +65,14 @@ impl Tokenizer {
     /// The ids of a text without special tokens.
     ///
     /// # Errors
-    /// When the text can not be tokenized.
+    /// When the text cannot be tokenized.
     pub fn plain(&self, text: &str) -> Result<Vec<u32>, PlmError> {
         let encoding = self.inner.encode(text, false);
         let encoding = encoding.map_err(|e| PlmError::new(&self.file, e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of ids; special tokens are left out.
+    /// The text of ids, without special tokens.
     ///
     /// # Errors
     /// When an id is not in the vocabulary.
@@ -85,7 +85,7 @@ impl Tokenizer {
     /// Tokenizes texts and text pairs, each cut to `max_length` tokens (the longer text first).
     ///
     /// # Errors
-    /// When a text can not be tokenized.
+    /// When a text cannot be tokenized.
     pub fn encode<'a>(
         &self,
         texts: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,

@@ -221,7 +221,7 @@ fn pytorch_and_sharded_checkpoints_are_what_the_one_file_is() {
     let out = tempfile::tempdir().unwrap();
     let said = refused(&["convert", "-o"], &[out.path(), sharded.path()]);
     assert!(
-        said.contains("expected names of .safetensors files beside it"),
+        said.contains("expected names of .safetensors files in its folder"),
         "{said}"
     );
 }
@@ -283,11 +283,11 @@ fn wrong_shards_of_pytorch_are_refused_with_a_sentence() {
     for (bad, problem) in [
         (
             index.replace("pytorch_model-00002", "../x"),
-            "expected names of .bin files beside it",
+            "expected names of .bin files in its folder",
         ),
         (
             index.replace(".bin", ".safetensors"),
-            "expected names of .bin files beside it",
+            "expected names of .bin files in its folder",
         ),
         (
             index[..index.len() / 2].to_owned(),

@@ -1,4 +1,4 @@
-//! A model without its weights: what a config.json alone says of it.
+//! A model without its weights, as its config.json describes it.
 
 use apet_checkpoint::{Config, Dtype, Kind, family::Classifier};
 use apet_record::{Module, Pooling};
@@ -25,7 +25,7 @@ pub struct ModelArchitecture {
 }
 
 impl ModelArchitecture {
-    /// The model that `config` describes, with a pooler where its family has one.
+    /// The model that `config` describes, with a pooler if its family has one.
     pub fn new(name: &str, config: Config) -> Self {
         let device = Device::flex();
         let mut loader = Loader::new(None, &device, Dtype::F32);
@@ -39,12 +39,12 @@ impl ModelArchitecture {
         }
     }
 
-    /// What it can do.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.config.info().kind
     }
 
-    /// Scalars of all sites, and of those that are no embedding table.
+    /// Scalars of all sites, and of all but embedding tables.
     pub fn parameters(&self) -> (u64, u64) {
         let count = |keep: &dyn Fn(&Site) -> bool| -> u64 {
             let kept = self.sites.iter().filter(|s| keep(s));
@@ -53,7 +53,7 @@ impl ModelArchitecture {
         (count(&|_| true), count(&|s| s.module != Module::Embedding))
     }
 
-    /// Bytes of its weights, matrices kept as `dtype`; vectors are always f32.
+    /// Bytes of its weights with matrices as `dtype`. Vectors are always f32.
     pub fn bytes(&self, dtype: Dtype) -> u64 {
         let size = |site: &Site| match site.shape.len() {
             1 => Dtype::F32.size(),
@@ -63,8 +63,8 @@ impl ModelArchitecture {
         self.sites.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// Whether a classification with this pooling uses a site at all: not the head of a
-    /// language model, not the decoder of T5, and the pooler only where it is asked for.
+    /// Whether a classification with this pooling uses a site. It uses neither the head of a
+    /// language model nor the decoder of an encoder-decoder, and the pooler only as its pooling.
     pub fn in_classification(&self, site: &Site, pooling: Pooling) -> bool {
         let is_encoder =
             self.kind() != Kind::EncoderDecoder || !site.tensor.starts_with("decoder.");
@@ -73,7 +73,8 @@ impl ModelArchitecture {
             && (site.module != Module::Pooler || pooling == Pooling::Pooler)
     }
 
-    /// Whether a classification uses an insertion point at all: not in the decoder of T5.
+    /// Whether a classification uses an insertion point. It uses none in the decoder of an
+    /// encoder-decoder.
     pub fn insertion_point_in_classification(&self, point: &InsertionPoint) -> bool {
         self.kind() != Kind::EncoderDecoder || !point.name.starts_with("decoder.")
     }
@@ -100,11 +101,11 @@ impl ModelArchitecture {
         families::footprints(&self.config)
     }
 
-    /// Whether a classification head can stand on this pooling.
+    /// Whether a classification head can use this pooling.
     pub fn can_pool(&self, pooling: Pooling) -> bool {
         match (self.kind(), pooling) {
             (_, Pooling::Pooler) => self.sites.iter().any(|s| s.module == Module::Pooler),
-            // A decoder's first token sees no other.
+            // A decoder's first token attends to no other.
             (Kind::Decoder, Pooling::First) => false,
             _ => true,
         }

@@ -1,5 +1,5 @@
-//! What the families' attention has in common: heads, the cache of generation,
-//! relative positions.
+//! Attention, as the families share it: heads, the key-value cache of generation, relative
+//! positions.
 
 use apet_kernels::attention;
 use burn::{Tensor, tensor::Device};
@@ -44,16 +44,16 @@ fn repeat(x: Tensor<4>, heads: usize) -> Tensor<4> {
         .reshape([rows, heads, keys, width])
 }
 
-/// Keys and values of earlier tokens, of every block, for generation.
+/// The keys and values of earlier tokens in every block, for generation.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     blocks: Vec<(Tensor<4>, Tensor<4>)>,
-    /// Of what an encoder gave.
+    /// Those of an encoder's output.
     cross: Vec<(Tensor<4>, Tensor<4>)>,
 }
 
 impl Cache {
-    /// Appends the keys and values of block `block`'s new tokens; gives all of them.
+    /// Appends the keys and values of the new tokens in block `block`, and returns all of them.
     pub(crate) fn extend(
         &mut self,
         block: usize,
@@ -74,7 +74,7 @@ impl Cache {
         all
     }
 
-    /// A block's keys and values of what an encoder gave, made by `make` the first time.
+    /// A block's keys and values of an encoder's output, which `make` computes the first time.
     pub(crate) fn once(
         &mut self,
         block: usize,
@@ -94,13 +94,13 @@ impl Cache {
 pub(crate) struct Buckets {
     pub(crate) count: usize,
     pub(crate) farthest: usize,
-    /// Whether later keys have buckets of their own (encoders).
+    /// Whether later keys have separate buckets (encoders).
     pub(crate) both_ways: bool,
 }
 
 impl Buckets {
-    /// The bucket of a key `offset` places behind (positive) or before the query.
-    fn of(self, offset: i64) -> usize {
+    /// The bucket of a key `offset` positions after (positive) or before the query.
+    fn bucket(self, offset: i64) -> usize {
         let mut count = self.count;
         let mut first = 0;
         let distance = if self.both_ways {
@@ -114,8 +114,8 @@ impl Buckets {
         if distance < exact {
             return first + distance;
         }
-        // In f32, as the reference computes it: at a border the rounding decides. libm's
-        // logarithm is the same on every platform.
+        // In f32, as in the reference: rounding decides at a border. libm's logarithm is the same
+        // on every platform.
         let share = libm::logf(distance as f32 / exact as f32)
             / (libm::log(self.farthest as f64 / exact as f64) as f32);
         let far = exact + (share * (count - exact) as f32) as usize;
@@ -123,12 +123,12 @@ impl Buckets {
     }
 
     /// The bias of every pair of a query and a key, from a table `[buckets, heads]`:
-    /// `[1, heads, length, keys]`, or one for every row where they differ.
+    /// `[1, heads, length, keys]`, or `[rows, heads, length, keys]` if rows differ.
     pub(crate) fn bias(self, table: &Table, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<4> {
         let (length, keys) = (batch.length(), batch.keys());
         let pair = |at: usize| {
             let query = batch.past() + at / keys;
-            self.of((at % keys) as i64 - query as i64) as i32
+            self.bucket((at % keys) as i64 - query as i64) as i32
         };
         let buckets: Vec<i32> = (0..length * keys).map(pair).collect();
         let heads = table.rows.value.dims()[1];
@@ -175,11 +175,11 @@ mod tests {
         ];
         let encoded = [15, 15, 14, 10, 8, 8, 7, 1, 0, 17, 23, 24, 25, 27, 31, 31];
         let decoded = [31, 31, 26, 17, 9, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(offsets.map(|o| encoder.of(o)), encoded);
-        assert_eq!(offsets.map(|o| decoder.of(o)), decoded);
+        assert_eq!(offsets.map(|o| encoder.bucket(o)), encoded);
+        assert_eq!(offsets.map(|o| decoder.bucket(o)), decoded);
         // Every distance at which another bucket begins.
         let borders = |buckets: Buckets| -> Vec<i64> {
-            let other = |&d: &i64| buckets.of(-d) != buckets.of(1 - d);
+            let other = |&d: &i64| buckets.bucket(-d) != buckets.bucket(1 - d);
             (1..20_000).filter(other).collect()
         };
         let far = [12, 16, 23, 32, 46, 64, 91];

@@ -8,39 +8,39 @@ use burn::{
 
 use crate::hooks::{INPUT, LayerHooks};
 
-/// What attention scores of what must not be seen are lowered by; exp of it is 0 in f32.
+/// Added to the attention scores of masked keys; its exponential is 0 in f32.
 pub(crate) const MASKED: f32 = -1e9;
 
 /// On which side the shorter sequences are padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// Behind: encoders.
+    /// After the tokens: encoders.
     Right,
-    /// Before: decoders, whose last token must stand at the end.
+    /// Before the tokens: decoders, whose last token must be the last of the row.
     Left,
 }
 
-/// Token sequences, padded to the longest of them; or, in generation, the next token of
-/// each behind `past` earlier ones.
+/// Token sequences, padded to the length of the longest; in generation, the next token of
+/// each after `past` earlier ones.
 #[derive(Clone, Debug)]
 pub struct Batch {
     device: Device,
     rows: usize,
-    /// Tokens of a row, virtual ones too.
+    /// Tokens of a row, including virtual ones.
     length: usize,
-    /// Virtual tokens that stand before each row.
+    /// Virtual tokens at the start of each row.
     ahead: usize,
     past: usize,
-    /// Whether an encoder's tokens see no later ones.
+    /// Whether an encoder's tokens attend only to earlier ones.
     causal: bool,
-    /// Which keys are tokens and no padding, `[rows, past + length]`.
+    /// Whether each key is a token rather than padding, `[rows, past + length]`.
     real: Vec<bool>,
     ids: Vec<u32>,
     types: Vec<u32>,
 }
 
 impl Batch {
-    /// Pads `sequences` with `pad`; tensors on `device` are made as they are asked for.
+    /// Pads `sequences` with `pad`. Tensors on `device` are made on demand.
     pub fn new(sequences: &[&Encoded], pad: u32, padding: Padding, device: &Device) -> Self {
         let rows = sequences.len();
         let length = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0);
@@ -70,8 +70,8 @@ impl Batch {
         batch
     }
 
-    /// The same with `count` virtual tokens before every row, before padding too.
-    pub(crate) fn behind(&self, count: usize) -> Self {
+    /// The same with `count` virtual tokens at the start of every row, before any padding.
+    pub(crate) fn with_virtual_tokens(&self, count: usize) -> Self {
         if count == 0 {
             return self.clone();
         }
@@ -94,8 +94,7 @@ impl Batch {
         }
     }
 
-    /// The embedded input x `[rows * own tokens, width]` with the virtual tokens that this
-    /// batch stands behind.
+    /// The embedded input x `[rows * own tokens, width]` after this batch's virtual tokens.
     pub(crate) fn concat(&self, x: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         if self.ahead == 0 {
             return x;
@@ -107,7 +106,7 @@ impl Batch {
             .reshape([self.rows * self.length, width])
     }
 
-    /// The next token of every sequence, behind all that came before.
+    /// The next token of every sequence, after all earlier ones.
     pub(crate) fn next(&self, ids: &[u32]) -> Self {
         let before = self.past + self.length;
         let mut real = Vec::with_capacity(self.rows * (before + 1));
@@ -133,7 +132,7 @@ impl Batch {
         self.rows
     }
 
-    /// Tokens of the longest sequence, and virtual ones; 1 in generation.
+    /// Tokens of the longest sequence, including virtual ones; 1 in generation.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -143,17 +142,17 @@ impl Batch {
         self.past
     }
 
-    /// Where it is.
+    /// The device of its tensors.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Tokens in all, virtual ones too, padding not counted.
+    /// The number of tokens, including virtual ones, without padding.
     pub fn tokens(&self) -> u64 {
         self.real.iter().filter(|&&real| real).count() as u64
     }
 
-    /// Token ids, those of virtual tokens apart, `[rows * own tokens]`.
+    /// Token ids without virtual tokens, `[rows * own tokens]`.
     pub fn ids(&self) -> Tensor<1, Int> {
         self.ints(self.ids.iter().map(|&id| id as i32).collect())
     }
@@ -177,7 +176,7 @@ impl Batch {
         self.own(&keys).map(|p| p.unwrap_or(0)).collect()
     }
 
-    /// Of what there is for every key, what belongs to the tokens of this batch.
+    /// The values of this batch's tokens, out of those of all keys.
     fn own<'a, T>(&self, of_keys: &'a [T]) -> impl Iterator<Item = &'a T> + use<'a, T> {
         let past = self.past;
         of_keys
@@ -202,12 +201,12 @@ impl Batch {
         positions
     }
 
-    /// Keys that attention sees: the tokens before, and these.
+    /// The number of keys: earlier tokens and these.
     pub(crate) fn keys(&self) -> usize {
         self.past + self.length
     }
 
-    /// The same sequences for an encoder that reads them as a decoder would: no token sees a later one.
+    /// The same sequences with causal attention in an encoder: no token attends to a later one.
     pub fn causal(self) -> Self {
         Self {
             causal: true,
@@ -215,8 +214,8 @@ impl Batch {
         }
     }
 
-    /// Added to attention scores, `[rows, 1, 1, keys]`: 0, or far below it on padding. Of a
-    /// [`Batch::causal`] one, `[rows, 1, length, keys]`.
+    /// The bias of attention scores, `[rows, 1, 1, keys]`: 0 on tokens, very negative on padding.
+    /// For a [`Batch::causal`] batch, `[rows, 1, length, keys]`.
     pub fn attention_bias(&self) -> Tensor<4> {
         if self.causal && self.length > 1 {
             return self.causal_bias();
@@ -226,7 +225,7 @@ impl Batch {
             .reshape([self.rows, 1, 1, self.keys()])
     }
 
-    /// The same where a token sees no later one, `[rows, 1, length or 1, keys]`.
+    /// The same with later tokens masked, `[rows, 1, length or 1, keys]`.
     pub(crate) fn causal_bias(&self) -> Tensor<4> {
         if self.length == 1 {
             return self.attention_bias();
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_next_token_stands_behind_all_others() {
+    fn a_next_token_follows_all_others() {
         let next = batch(Padding::Left).next(&[9, 9]);
         assert_eq!((next.length(), next.past(), next.keys()), (1, 3, 4));
         assert_eq!(ints(next.positions(0)), [3, 1]);

@@ -1,39 +1,40 @@
-//! What a training step keeps of a model's blocks for their gradients: numbers of f32,
-//! counted from the forward passes beside this file and from what each operation of
-//! `apet-kernels` stores. A test holds the sum to the allocations of real steps.
+//! The activations that a training step keeps of a model's blocks for their gradients, in f32
+//! numbers, counted from the forward passes in `families/` and from what each operation of
+//! `apet-kernels` stores. A test compares the sum with the allocations of real steps.
 
 use apet_checkpoint::Activation;
 
-/// Which tokens something is kept for.
+/// The tokens that numbers are kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
-    /// Those of the text that is read.
+    /// Those of the input text.
     Source,
-    /// Those of the text that is written, in an encoder-decoder.
+    /// Those of the output text, in an encoder-decoder.
     Target,
 }
 
-/// An input of linear layers. It is kept where one of their weights is tuned.
+/// An input of linear layers, kept if one of their weights is trainable.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// The layers, as the ends of their weights' names.
+    /// The layers, by the ends of their weights' names.
     pub layers: &'static [&'static str],
-    /// Numbers a token.
+    /// Numbers per token.
     pub width: usize,
-    /// Of which tokens.
+    /// The tokens it is kept for.
     pub tokens: Tokens,
 }
 
-/// What one block keeps.
+/// The activations that one block keeps.
 #[derive(Clone, Debug)]
 pub struct Footprint {
     /// The block, as [`crate::Site::layer`] counts.
     pub block: usize,
-    /// Whose states go through it.
+    /// The tokens whose states it processes.
     pub tokens: Tokens,
-    /// Numbers a token of its own, whatever is tuned.
+    /// Numbers per token, whichever parameters are trainable.
     pub kept: usize,
-    /// Numbers a source token, whatever is tuned: keys and values of cross-attention.
+    /// Numbers per source token, whichever parameters are trainable: keys and values of
+    /// cross-attention.
     pub kept_of_source: usize,
     /// Inputs of its linear layers.
     pub inputs: Vec<Input>,
@@ -41,38 +42,38 @@ pub struct Footprint {
     pub hidden: usize,
     /// Width of its feed-forward layer.
     pub inner: usize,
-    /// Numbers a token that its feed-forward layer holds at once, without gradients.
+    /// Numbers per token that its feed-forward layer holds at once, without gradients.
     pub through_inner: usize,
-    /// Numbers a token while it attends: its input, queries, keys, values.
+    /// Numbers per token during attention: its input, queries, keys, values.
     pub through_attention: usize,
-    /// Heads whose bias of every query and key is held for all blocks.
+    /// Heads with a bias of every query and key that is held for all blocks.
     pub bias_heads: usize,
 }
 
-/// What the footprints of a family's blocks are made of.
+/// The shape of a family's blocks, from which their footprints follow.
 pub(crate) struct BlockShape {
     pub(crate) hidden: usize,
-    /// All heads together.
+    /// Width of all heads together.
     pub(crate) width: usize,
     pub(crate) inner: usize,
     pub(crate) activation: Activation,
     /// Whether its feed-forward layer multiplies two products.
     pub(crate) gated: bool,
-    /// Whether norms stand before the layers: then the input is held beside what goes in.
+    /// Whether norms precede the layers: then a block's input is held next to the normalised one.
     pub(crate) pre_norm: bool,
     pub(crate) bias_heads: usize,
-    /// The linear layers behind the inputs of queries, keys and values, of the attention's
-    /// output, of the feed-forward layer, and of its output.
+    /// The linear layers of queries, keys and values, of the attention's output, of the
+    /// feed-forward layer, and of its output.
     pub(crate) layers: [&'static [&'static str]; 4],
 }
 
 impl BlockShape {
-    /// What block `block` of this shape keeps of these tokens.
+    /// The footprint of block `block` for these tokens.
     pub(crate) fn block(&self, block: usize, tokens: Tokens) -> Footprint {
         let widths = [self.hidden, self.width, self.hidden, self.inner];
         let inputs = self.layers.into_iter().zip(widths);
         let activation = match self.activation {
-            // x alone (relu: what comes out).
+            // Only x (relu: only the result).
             Activation::Gelu | Activation::GeluTanh | Activation::Relu => 1,
             // x times its logistic, as two operations.
             Activation::Silu => 2,

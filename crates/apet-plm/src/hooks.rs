@@ -1,29 +1,29 @@
-//! Sites: the places of a model where something may be added, and the trait that
-//! is called there.
+//! Sites and insertion points, where a method may change a model, and the trait of hooks that
+//! the forward pass calls there.
 
 use apet_kernels::{Normalization, linear, norm};
 use apet_record::{Module, Part, SubLayer};
 use burn::{Tensor, tensor::Int};
 
 /// A tensor of a model, or a part of one, by its Hugging Face name. A tensor that is used
-/// twice (a tied head) is one site, and what is added to it acts at every use.
+/// twice (a tied head) is one site, and its delta acts at every use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// Its tensor's name, and in brackets the part: `...query_key_value.weight[q]`.
     pub name: String,
     /// Name in the checkpoint: `encoder.layer.0.attention.self.query.weight`.
     pub tensor: String,
-    /// Which rows of that tensor it is; all where absent.
+    /// Its rows of that tensor. None for all rows.
     pub rows: Option<Rows>,
     /// Shape; a linear weight is `[out, in]`.
     pub shape: Vec<usize>,
     /// Kind of sub-module.
     pub module: Module,
-    /// What it is to its block, or to the model; a bias has the part of its layer.
+    /// Its role in the block or the model. A bias has that of its layer.
     pub part: Part,
-    /// Whether it is in attention to another's states.
+    /// Whether it belongs to cross-attention.
     pub cross: bool,
-    /// Block, from 0; none outside the blocks. A decoder's blocks follow its encoder's.
+    /// Index of its block. None outside the blocks. A decoder's blocks follow its encoder's.
     pub layer: Option<usize>,
 }
 
@@ -33,7 +33,7 @@ impl Site {
         self.shape.iter().product()
     }
 
-    /// Whether there are none.
+    /// Whether it has no scalars.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -57,11 +57,11 @@ impl Site {
 pub struct InsertionPoint {
     /// `prompt`, or the block's name with `after_attention` or `after_ffn`.
     pub name: String,
-    /// Width of the states that pass.
+    /// Width of the states.
     pub width: usize,
-    /// The sub-layer before it; none before the embedded input.
+    /// The sub-layer before it. None at the embedded input.
     pub after: Option<SubLayer>,
-    /// Block, from 0, as a site's.
+    /// Index of its block, as a site's.
     pub layer: Option<usize>,
 }
 
@@ -83,25 +83,25 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The row of the fused tensor that is row `row` of the part.
+    /// The row of the fused tensor for row `row` of the part.
     pub fn of(self, row: usize) -> usize {
         row / self.count * self.stride + self.start + row % self.count
     }
 
-    /// The row of the part that is row `row` of the fused tensor, where it is one.
+    /// The row of the part for row `row` of the fused tensor. None if it belongs to another part.
     pub fn within(self, row: usize) -> Option<usize> {
         let in_group = (row % self.stride).checked_sub(self.start)?;
         (in_group < self.count).then(|| row / self.stride * self.count + in_group)
     }
 }
 
-/// Number of a site in its model.
+/// Index of a site in its model.
 pub type SiteId = usize;
 
-/// A frozen tensor and the site it stands at.
+/// A frozen tensor and its site.
 #[derive(Clone, Debug)]
 pub struct Param<const D: usize> {
-    /// Where.
+    /// Its site.
     pub site: SiteId,
     /// The frozen value, shared and never changed.
     pub value: Tensor<D>,
@@ -140,15 +140,15 @@ impl Norm {
     }
 }
 
-/// A table of rows looked up by id; a tied head multiplies with it, too.
+/// A table of rows looked up by id. A tied head multiplies by it, too.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// Rows, `[rows, width]`.
     pub rows: Param<2>,
 }
 
-/// What happens at a model's sites. Every method has the frozen model's own
-/// behaviour as its body, so an implementation overrides only what it changes.
+/// The operations at a model's sites and insertion points. Each defaults to the behaviour of
+/// the frozen model, so an implementation overrides only what it changes.
 pub trait LayerHooks {
     /// A linear layer: x `[tokens, in]` to `[tokens, out]`.
     fn linear(&self, layer: &Linear, x: Tensor<2>) -> Tensor<2> {
@@ -167,28 +167,28 @@ pub trait LayerHooks {
         apet_kernels::embed(table.rows.value.clone(), ids)
     }
 
-    /// Looks up rows that serve every sequence of a batch: ids `[n]` to `[parts, n, width]`,
-    /// where each of the `parts` serves an equal number of sequences, in their order.
+    /// Looks up rows that all sequences of a batch share: ids `[n]` to `[parts, n, width]`, each
+    /// part for an equal number of sequences, in their order.
     fn embed_shared(&self, table: &Table, ids: Tensor<1, Int>) -> Tensor<3> {
         self.embed(table, ids).unsqueeze()
     }
 
-    /// Multiplies with every row of a table: x `[tokens, width]` to `[tokens, rows]`.
+    /// Multiplies by every row of a table: x `[tokens, width]` to `[tokens, rows]`.
     fn project(&self, table: &Table, x: Tensor<2>) -> Tensor<2> {
         linear(x, table.rows.value.clone(), None)
     }
 
-    /// Between two sub-layers: h `[tokens, width]`, shape kept.
+    /// At an insertion point after a sub-layer: h `[tokens, width]`, shape kept.
     fn plug(&self, _point: InsertionPointId, h: Tensor<2>) -> Tensor<2> {
         h
     }
 
-    /// Tokens that [`LayerHooks::concat`] puts before every row.
+    /// The number of tokens that [`LayerHooks::concat`] adds at the start of every row.
     fn virtual_tokens(&self, _point: InsertionPointId) -> usize {
         0
     }
 
-    /// Before the embedded input: x `[rows, length, width]` to
+    /// At the embedded input: x `[rows, length, width]` to
     /// `[rows, virtual tokens + length, width]`.
     fn concat(&self, _point: InsertionPointId, x: Tensor<3>) -> Tensor<3> {
         x

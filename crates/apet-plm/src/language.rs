@@ -1,4 +1,4 @@
-//! What language models do: score what should follow a text, and go on with it.
+//! Language modelling: scores of target tokens, and generation.
 
 use apet_checkpoint::{Encoded, PlmError};
 use apet_kernels::cross_entropy;
@@ -16,23 +16,23 @@ use crate::{
     pass::Pass,
 };
 
-/// A text and what should follow it, in token ids.
+/// A text and its continuation, in token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompted {
-    /// What is given.
+    /// The given text.
     pub source: Vec<u32>,
-    /// What should be written; only this is scored.
+    /// The continuation, of which every token is scored.
     pub target: Vec<u32>,
 }
 
-/// Scores of the tokens that stand at the targets' places.
+/// Scores at the positions of the targets.
 #[derive(Clone, Debug)]
 pub struct TargetLogits {
     /// `[targets, vocabulary]`, the targets of all rows one after another.
     pub logits: Tensor<2>,
-    /// The token that stands there, `[targets]`.
+    /// The target token at each position, `[targets]`.
     pub targets: Tensor<1, Int>,
-    /// Targets of each row.
+    /// The number of targets of each row.
     pub counts: Vec<usize>,
 }
 
@@ -43,11 +43,11 @@ impl TargetLogits {
     }
 }
 
-/// Rows on their way through a model, whose targets will be scored.
+/// The forward pass of rows whose targets will be scored.
 #[derive(Debug)]
 pub struct Asked<'a> {
     plm: &'a Plm,
-    /// The way.
+    /// The forward pass.
     pub pass: Pass<'a>,
     /// The states that predict the targets.
     places: Tensor<1, Int>,
@@ -56,7 +56,7 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The targets' scores, from the pass's last states.
+    /// The targets' scores, from the last states of the pass.
     pub fn score(&self, states: Tensor<2>, hooks: &dyn LayerHooks) -> TargetLogits {
         let states = states.select(0, self.places.clone());
         TargetLogits {
@@ -68,8 +68,8 @@ impl Asked<'_> {
 }
 
 impl Plm {
-    /// Scores at the targets' places, each from all that is before it. A decoder's row
-    /// needs a source: nothing predicts a first token.
+    /// Scores at the positions of the targets, each from all tokens before it. A decoder's row
+    /// needs a source, as nothing predicts a first token.
     ///
     /// # Errors
     /// When the model is an encoder, or no row has a target.
@@ -83,7 +83,7 @@ impl Plm {
         Ok(asked.score(states, hooks))
     }
 
-    /// The rows on their way through the model, and where their targets stand.
+    /// The forward pass of the rows, with the positions of their targets.
     ///
     /// # Errors
     /// As [`Plm::target_logits`].
@@ -98,13 +98,15 @@ impl Plm {
         }
         let ahead = hooks.virtual_tokens(INPUT);
         let (pass, places) = match &self.network {
-            Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
+            Network::Encoder(_) => return Err(self.problem("an encoder cannot write text")),
             Network::Decoder(_) => {
                 let whole = |row: &&Prompted| encoded([&row.source[..], &row.target].concat());
                 let whole: Vec<Encoded> = rows.iter().map(whole).collect();
-                let batch = self.batch(&whole.iter().collect::<Vec<_>>()).behind(ahead);
-                // Padded on the left, so every row's targets stand at its end; the state
-                // before a token predicts it.
+                let batch = self
+                    .batch(&whole.iter().collect::<Vec<_>>())
+                    .with_virtual_tokens(ahead);
+                // Padded on the left, so every row ends with its targets. The state before a
+                // token predicts it.
                 let length = batch.length();
                 let places = rows.iter().enumerate().flat_map(|(row, prompted)| {
                     let last = (row + 1) * length - 1;
@@ -115,7 +117,7 @@ impl Plm {
             }
             Network::EncoderDecoder(both) => {
                 let source = self.sources(rows.iter().map(|row| &row.source[..]));
-                let source = source.behind(ahead);
+                let source = source.with_virtual_tokens(ahead);
                 let shifted = |row: &&Prompted| {
                     let before = &row.target[..row.target.len().saturating_sub(1)];
                     encoded([&[both.start()], before].concat())
@@ -139,15 +141,15 @@ impl Plm {
         })
     }
 
-    /// A decoder's scores of what follows each token, padding and virtual tokens too,
+    /// A decoder's scores of the next token after each, padding and virtual tokens included,
     /// `[rows * length, vocabulary]`.
     ///
     /// # Errors
-    /// When the model is no decoder.
+    /// When the model is not a decoder.
     pub fn logits(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Result<Tensor<2>, PlmError> {
         match &self.network {
             Network::Decoder(decoder) => {
-                let batch = batch.behind(hooks.virtual_tokens(INPUT));
+                let batch = batch.with_virtual_tokens(hooks.virtual_tokens(INPUT));
                 let x = run_blocks(&**decoder, &batch, None, hooks, &mut |_| {});
                 Ok(decoder.logits(x, hooks))
             }
@@ -172,8 +174,8 @@ impl Plm {
         Ok(counts.into_iter().map(sum).collect())
     }
 
-    /// Goes on with each prompt by the likeliest token, until one of `ends` or `most`
-    /// tokens; gives what was written, without the end.
+    /// Continues each prompt with the likeliest tokens, until one of `ends` or `most` tokens.
+    /// Returns the new tokens without the end token.
     ///
     /// # Errors
     /// When the model is an encoder, a prompt is empty, or the device fails.
@@ -185,13 +187,13 @@ impl Plm {
         hooks: &dyn LayerHooks,
     ) -> Result<Vec<Vec<u32>>, PlmError> {
         if prompts.iter().any(|prompt| prompt.is_empty()) {
-            return Err(self.problem("a prompt has no token to go on from"));
+            return Err(self.problem("a prompt has no token to continue"));
         }
         let mut written = Written::new(prompts.len(), ends);
         let sources = self.sources(prompts.iter().copied());
-        let sources = sources.behind(hooks.virtual_tokens(INPUT));
+        let sources = sources.with_virtual_tokens(hooks.virtual_tokens(INPUT));
         match &self.network {
-            Network::Encoder(_) => return Err(self.problem("an encoder can not write text")),
+            Network::Encoder(_) => return Err(self.problem("an encoder cannot write text")),
             Network::Decoder(decoder) => {
                 let mut cache = Cache::default();
                 let mut batch = sources;
@@ -230,7 +232,7 @@ impl Plm {
         self.batch(&sources.iter().collect::<Vec<_>>())
     }
 
-    /// The targets of a row that something predicts.
+    /// The targets of a row that an earlier token predicts.
     fn scored<'a>(&self, row: &'a Prompted) -> &'a [u32] {
         let first = matches!(self.network, Network::Decoder(_)) && row.source.is_empty();
         &row.target[usize::from(first).min(row.target.len())..]
@@ -277,7 +279,7 @@ fn last(x: Tensor<2>, batch: &Batch) -> Tensor<2> {
         .reshape([rows, hidden])
 }
 
-/// What has been written so far.
+/// The tokens generated so far.
 struct Written<'a> {
     rows: Vec<Vec<u32>>,
     ended: Vec<bool>,
@@ -293,7 +295,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// Takes each row's next token; says whether every row has ended.
+    /// Adds each row's next token, and returns whether every row has ended.
     fn push(&mut self, ids: &[u32]) -> bool {
         for ((row, ended), id) in self.rows.iter_mut().zip(&mut self.ended).zip(ids) {
             *ended |= self.ends.contains(id);

@@ -1,4 +1,4 @@
-//! Puts a checkpoint's tensors on a device as the sites of a model.
+//! Loads a checkpoint's tensors onto a device as the sites of a model.
 
 use apet_checkpoint::{Dtype, PlmError, Weights};
 use apet_record::{Module, Part, SubLayer};
@@ -10,21 +10,21 @@ use half::{bf16, f16};
 
 use crate::hooks::{InsertionPoint, InsertionPointId, Linear, Norm, Param, Rows, Site, Table};
 
-/// Bytes that are read from a checkpoint at once: all that is held beside the tensors.
+/// Bytes that are read from a checkpoint at once: the memory of loading besides the tensors.
 const STAGING: usize = 1 << 20;
 
-/// Problems that an error lists; the rest is counted.
+/// The number of problems that an error lists. The rest are counted.
 const SHOWN: usize = 8;
 
-/// Loads tensors by name and collects everything that does not fit, so that one error tells all.
+/// Loads tensors by name and collects all problems, so that one error lists them.
 pub(crate) struct Loader<'a> {
-    /// None: nothing is read, only the sites are wanted.
+    /// None to list the sites without reading a checkpoint.
     weights: Option<&'a dyn Weights>,
     device: &'a Device,
     dtype: Dtype,
-    /// Whether numbers are read, too; else only names, shapes and types are checked.
+    /// Whether numbers are read. If not, only names, shapes and types are checked.
     reads: bool,
-    /// What stands before the model's own names: `bert.`, or nothing.
+    /// The prefix of all names: `bert.`, or nothing.
     prefix: String,
     staging: Vec<u8>,
     hash: blake3::Hasher,
@@ -35,7 +35,7 @@ pub(crate) struct Loader<'a> {
     problems_in_all: usize,
 }
 
-/// What a model consists of, once loaded.
+/// The loaded parts of a model.
 pub(crate) struct Loaded {
     pub(crate) sites: Vec<Site>,
     pub(crate) insertion_points: Vec<InsertionPoint>,
@@ -45,7 +45,7 @@ pub(crate) struct Loaded {
     pub(crate) hash: String,
 }
 
-/// Where a tensor belongs: what it is to its block, and the block.
+/// The role of a tensor: its part of the block, and the block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SiteRole {
     part: Part,
@@ -70,7 +70,7 @@ impl SiteRole {
         }
     }
 
-    /// In attention to another's states.
+    /// The same in cross-attention.
     pub(crate) fn cross(self) -> Self {
         Self {
             cross: true,
@@ -80,7 +80,7 @@ impl SiteRole {
 }
 
 impl<'a> Loader<'a> {
-    /// Begins to load matrices as `dtype`; vectors (scales, biases) are always f32.
+    /// Starts to load matrices as `dtype`. Vectors (scales, biases) are always f32.
     pub(crate) fn new(weights: Option<&'a dyn Weights>, device: &'a Device, dtype: Dtype) -> Self {
         Self {
             weights,
@@ -98,7 +98,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Checks the tensors of a model as loading does, and reads none of their numbers.
+    /// Checks the tensors of a model as loading does, without reading their numbers.
     pub(crate) fn check(weights: &'a dyn Weights, device: &'a Device) -> Self {
         Self {
             reads: false,
@@ -106,8 +106,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// `anchor` is a name that every checkpoint of the family has; what stands before
-    /// it in this one is the prefix of all names.
+    /// Sets the prefix of all names: the one of `anchor`, a tensor that every checkpoint of the
+    /// family has.
     pub(crate) fn anchor(&mut self, anchor: &str) {
         let names = self.weights.map(Weights::names).unwrap_or_default();
         let found = names.iter().find_map(|name| name.strip_suffix(anchor));
@@ -200,25 +200,25 @@ impl<'a> Loader<'a> {
         Table { rows }
     }
 
-    /// The insertion point before the embedded input: every family has it first.
+    /// The insertion point at the embedded input, which is the first one in every family.
     pub(crate) fn input(&mut self, width: usize) -> InsertionPointId {
         self.insertion_point("prompt".into(), width, None, None)
     }
 
     /// The insertion point after a sub-layer of block `layer`, under the block's name.
-    pub(crate) fn behind(
+    pub(crate) fn after(
         &mut self,
         block: &str,
-        after: SubLayer,
+        sub_layer: SubLayer,
         width: usize,
         layer: usize,
     ) -> InsertionPointId {
-        let name = match after {
+        let name = match sub_layer {
             SubLayer::Attention => "after_attention",
             SubLayer::Ffn => "after_ffn",
         };
         let name = format!("{}{block}.{name}", self.prefix);
-        self.insertion_point(name, width, Some(after), Some(layer))
+        self.insertion_point(name, width, Some(sub_layer), Some(layer))
     }
 
     fn insertion_point(
@@ -237,7 +237,7 @@ impl<'a> Loader<'a> {
         self.insertion_points.len() - 1
     }
 
-    /// Whether the checkpoint has a tensor of this name; as if, where there is none.
+    /// Whether the checkpoint has a tensor of this name. True without a checkpoint.
     pub(crate) fn has(&self, name: &str) -> bool {
         let name = format!("{}{name}", self.prefix);
         self.weights
@@ -263,7 +263,7 @@ impl<'a> Loader<'a> {
                 let flat = Tensor::<1>::from_data(data, (self.device, dtype));
                 (flat.clone(), flat.reshape(shape))
             }
-            // Never used: loading ends with an error, or with the sites alone.
+            // Never used: loading ends with an error, or lists the sites only.
             other => {
                 if let Some(Err(problem)) = other {
                     self.problem(problem);
@@ -276,7 +276,7 @@ impl<'a> Loader<'a> {
             Some((part, _)) => format!("{tensor}[{part}]"),
             None => tensor.clone(),
         };
-        // The bias of a linear layer in a block is a kind of its own.
+        // The biases of linear layers in blocks are a separate kind of module.
         let module = match at.part.module() {
             Module::Attention | Module::Ffn if D == 1 => Module::Bias,
             other => other,
@@ -305,8 +305,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads a tensor, or some of its rows, into numbers of the wanted type; nothing
-    /// where it is only checked.
+    /// Reads a tensor, or some of its rows, into numbers of the given type. None if it is only
+    /// checked.
     fn read(
         &mut self,
         weights: &dyn Weights,
@@ -334,7 +334,7 @@ impl<'a> Loader<'a> {
         let size: usize = shape.iter().product();
         let width: usize = shape.iter().skip(1).product();
         let total = shape.first().copied().unwrap_or(1);
-        // Ranges of rows that lie together.
+        // Ranges of adjacent rows.
         let ranges: Vec<(usize, usize)> = match rows {
             None => vec![(0, total)],
             Some(rows) => (0..total / rows.count)
@@ -357,7 +357,7 @@ impl<'a> Loader<'a> {
         Ok(Some(numbers.data(size)))
     }
 
-    /// Ends with what stands where, without values.
+    /// Ends with the sites and insertion points, without values.
     pub(crate) fn architecture(self) -> (Vec<Site>, Vec<InsertionPoint>) {
         (self.sites, self.insertion_points)
     }
@@ -365,8 +365,8 @@ impl<'a> Loader<'a> {
     /// Ends loading.
     ///
     /// # Errors
-    /// Lists every missing, mis-shaped and surplus tensor together. Tensors whose
-    /// name begins with one of `unused` belong to parts that are not loaded.
+    /// Lists every missing, mis-shaped and surplus tensor together. A name that starts with one
+    /// of `unused` belongs to a part that is not loaded.
     pub(crate) fn finish(mut self, unused: &[String]) -> Result<Loaded, PlmError> {
         let used: std::collections::HashSet<&str> =
             self.sites.iter().map(|site| site.tensor.as_str()).collect();
@@ -403,7 +403,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Numbers of a tensor in the type they are wanted in.
+/// Numbers of a tensor, by their type.
 enum Numbers {
     F32(Vec<f32>),
     F16(Vec<f16>),

@@ -1,31 +1,29 @@
-//! Whether a model's tensors fit where they are to be held: asked before they are
-//! downloaded or read.
+//! Whether a model's tensors fit into memory, checked before they are downloaded or read.
 
 use apet_checkpoint::PlmError;
 
 use crate::hooks::Site;
 
-/// What a place has for a model's tensors, all of them in f32.
+/// The memory for a model's tensors, all of them in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
-    /// Most bytes of one tensor, where a device binds each as one buffer.
+    /// Maximum bytes of one tensor on a device that binds each as one buffer.
     pub binding: Option<u64>,
     /// Bytes of memory for the tensors.
     pub memory: u64,
-    /// Whether that memory holds all of them; else each passes through it on its way
-    /// to a device whose own memory is not known.
+    /// Whether that memory holds all tensors. If not, each passes through it to a device of
+    /// unknown memory.
     pub holds_all: bool,
 }
 
 impl MemoryLimits {
-    /// Refuses what does not fit. In memory are all tensors, where they stay there, or
-    /// else one, and the largest once more: while it is made, its numbers are there twice.
-    /// `file` is the checkpoint's name.
+    /// Checks that the tensors fit. The memory holds all of them, or else one at a time, and the
+    /// largest twice: its numbers are copied while it is made. `file` is the checkpoint's name.
     ///
     /// # Errors
     /// Names the largest tensor or the sum, with its bytes and the limit.
     pub fn fits(&self, file: &str, sites: &[Site]) -> Result<(), PlmError> {
-        // In 64 bits: what is refused may be more than WebAssembly can count to.
+        // In 64 bits: a size that is too large may exceed WebAssembly's `usize`.
         let bytes = |site: &Site| site.shape.iter().map(|&n| n as u64).product::<u64>() * 4;
         let Some(largest) = sites.iter().max_by_key(|site| bytes(site)) else {
             return Ok(());
@@ -70,7 +68,7 @@ mod tests {
     use super::*;
     use apet_record::{Module, Part};
 
-    /// Sites of so many numbers each.
+    /// Sites of these lengths.
     fn sites(lengths: &[usize]) -> Vec<Site> {
         let site = |(index, &length): (usize, &usize)| Site {
             name: format!("tensor.{index}"),

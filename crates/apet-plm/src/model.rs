@@ -1,4 +1,4 @@
-//! A model with its tokenizer, whatever its family.
+//! A model of any family with its tokenizer.
 
 use apet_checkpoint::{
     Config, Dtype, Encoded, Kind, PlmError, Tokenizer, Weights, config::Special,
@@ -16,10 +16,10 @@ use crate::{
     pass::Pass,
 };
 
-/// The files of a Hugging Face directory, and how to call them in errors.
+/// The files of a Hugging Face directory, and its name for errors.
 #[derive(Clone, Copy)]
 pub struct PlmFiles<'a> {
-    /// Name of the model: the directory's.
+    /// Name of the model, which is that of the directory.
     pub name: &'a str,
     /// `config.json`.
     pub config: &'a str,
@@ -55,7 +55,7 @@ impl Plm {
     /// Loads a model onto a device, its matrices as `dtype`.
     ///
     /// # Errors
-    /// Names the file and what does not fit; see [`PlmError`].
+    /// Names the file and the problem; see [`PlmError`].
     pub fn load(files: PlmFiles<'_>, dtype: Dtype, device: &Device) -> Result<Self, PlmError> {
         let file = format!("{}/config.json", files.name);
         let config = Config::read(&file, files.config)?;
@@ -86,7 +86,7 @@ impl Plm {
             architecture,
             values: loaded.values,
             network,
-            // Padding is masked: any token does.
+            // Padding is masked, so any token will do.
             pad: special.pad.or(tokenizer.pad()).unwrap_or(0),
             ends: special.ends,
             tokenizer,
@@ -95,14 +95,14 @@ impl Plm {
         })
     }
 
-    /// Checks all that loading would, and reads no tensor's numbers: config.json, the
-    /// tokenizer, and every name, shape and type. Gives what loading would find.
+    /// Checks config.json, the tokenizer, and every name, shape and type as loading does, without
+    /// reading the numbers of any tensor.
     ///
     /// # Errors
     /// As [`Plm::load`].
     pub fn check(files: PlmFiles<'_>) -> Result<ModelArchitecture, PlmError> {
         let config = Config::read(&format!("{}/config.json", files.name), files.config)?;
-        let device = Device::flex(); // nothing is put there
+        let device = Device::flex(); // unused
         let mut loader = Loader::check(files.weights, &device);
         let (_, unused) = families::load(&config, &mut loader);
         let loaded = loader.finish(&unused)?;
@@ -125,12 +125,12 @@ impl Plm {
         &self.architecture
     }
 
-    /// What it can do.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.architecture.kind()
     }
 
-    /// Numbers that its matrices are kept in.
+    /// The type of its matrices.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -155,17 +155,17 @@ impl Plm {
         &self.ends
     }
 
-    /// Where the weights lie; never an autodiff device.
+    /// The device of the weights, never an autodiff one.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Longest sequence the model has positions for; as good as endless for relative positions.
+    /// Maximum length of a sequence in tokens; `usize::MAX` for relative positions.
     pub fn max_length(&self) -> usize {
         self.architecture.config.max_length()
     }
 
-    /// Sequences padded on the side that this model wants.
+    /// Sequences padded on the side that this kind of model needs.
     pub fn batch(&self, sequences: &[&Encoded]) -> Batch {
         let padding = match self.network {
             Network::Decoder(_) => Padding::Left,
@@ -174,24 +174,24 @@ impl Plm {
         Batch::new(sequences, self.pad, padding, &self.device)
     }
 
-    /// The model's states for a batch, `[rows, length, hidden]`: the encoder's of T5. Virtual
-    /// tokens stand before the batch's own.
+    /// The model's states for a batch, `[rows, length, hidden]`; those of the encoder in an
+    /// encoder-decoder. Virtual tokens precede the batch's own.
     pub fn states(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Tensor<3> {
         let x = self.forward(batch, hooks, &mut |_| {});
         three(x, batch.rows())
     }
 
-    /// The way of [`Plm::states`] in pieces.
+    /// The forward pass of [`Plm::states`], in pieces.
     pub fn pass(&self, batch: &Batch, hooks: &dyn LayerHooks) -> Pass<'_> {
         Pass::new(
             &self.network,
-            batch.behind(hooks.virtual_tokens(INPUT)),
+            batch.with_virtual_tokens(hooks.virtual_tokens(INPUT)),
             None,
         )
     }
 
-    /// Scores of every token of the vocabulary for some last states, `[tokens, hidden]` to
-    /// `[tokens, vocabulary]`: by its head, or, in an encoder, by the rows of its token table.
+    /// Scores of every token of the vocabulary for last states, `[tokens, hidden]` to
+    /// `[tokens, vocabulary]`: by the head, or by the token table in an encoder.
     pub fn token_scores(&self, states: Tensor<2>, hooks: &dyn LayerHooks) -> Tensor<2> {
         self.network.logits(states, hooks)
     }
@@ -217,12 +217,12 @@ impl Plm {
         hooks: &dyn LayerHooks,
         see: &mut dyn FnMut(&Tensor<2>),
     ) -> Tensor<2> {
-        let batch = &batch.behind(hooks.virtual_tokens(INPUT));
+        let batch = &batch.with_virtual_tokens(hooks.virtual_tokens(INPUT));
         run_blocks(self.network.reading(), batch, None, hooks, see)
     }
 
-    /// One vector a sequence, `[rows, hidden]`. `last` may have virtual tokens before the
-    /// batch's own; they are tokens as the others, so the first is the first of them.
+    /// One vector per sequence, `[rows, hidden]`. `last` may start with virtual tokens, which count
+    /// as tokens: the first token is then a virtual one.
     pub fn pool(
         &self,
         batch: &Batch,
@@ -231,7 +231,7 @@ impl Plm {
         hooks: &dyn LayerHooks,
     ) -> Tensor<2> {
         let [rows, length, hidden] = last.dims();
-        let batch = batch.behind(length - batch.length());
+        let batch = batch.with_virtual_tokens(length - batch.length());
         let first = |last: Tensor<3>| last.slice([0..rows, 0..1]).reshape([rows, hidden]);
         match (pooling, &self.network) {
             (Pooling::Pooler, Network::Encoder(encoder)) => encoder.pooler(first(last), hooks),

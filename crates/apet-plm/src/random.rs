@@ -1,5 +1,5 @@
-//! A checkpoint of random numbers for any config.json, made as it is read: models of
-//! any size without their files.
+//! A checkpoint of random numbers for any config.json, generated on reading: models of any
+//! size without their files.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use apet_checkpoint::{Dtype, TensorInfo, Weights};
 use crate::architecture::ModelArchitecture;
 
 /// Numbers like a pretrained model's: matrices and tables around ±0.01 to 0.03, scales of
-/// norms 1, biases 0. The same name and place always has the same number.
+/// norms 1, biases 0. A number depends only on its tensor's name and its index.
 #[derive(Debug)]
 pub struct Random {
     dtype: Dtype,
@@ -16,7 +16,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The tensors of a model; parts of a fused tensor make one.
+    /// The tensors of a model. Parts of a fused tensor form one.
     pub fn new(architecture: &ModelArchitecture, dtype: Dtype) -> Self {
         let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for site in architecture.sites.clone() {
@@ -55,7 +55,7 @@ impl Weights for Random {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
         for (at, number) in into.chunks_exact_mut(size).enumerate() {
-            // splitmix64 of the place.
+            // splitmix64 of the index.
             let place = offset / size as u64 + at as u64;
             let mut bits = seed.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! config.json and tokenizer.json, as a GGUF file has them in its fields.
+//! config.json and tokenizer.json from the fields of a GGUF file.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -9,7 +9,7 @@ use crate::{PlmError, source::ReadAt};
 const SPECIAL: [i64; 2] = [3, 4];
 
 impl<R: ReadAt> Gguf<R> {
-    /// What `config.json` would say.
+    /// The model's `config.json`.
     ///
     /// # Errors
     /// Names the field that is missing or not a number.
@@ -49,10 +49,10 @@ impl<R: ReadAt> Gguf<R> {
         }
     }
 
-    /// What `tokenizer.json` would say: byte-level BPE.
+    /// The model's `tokenizer.json`: byte-level BPE.
     ///
     /// # Errors
-    /// When the tokenizer is of another kind, or cuts texts in a way that is not known.
+    /// When the tokenizer is of another kind, or splits texts by an unknown rule.
     pub fn tokenizer(&self) -> Result<String, PlmError> {
         let refuse = |problem: String| PlmError::new(&self.file, problem);
         let text = |name: &str| match self.fields.get(&format!("tokenizer.ggml.{name}")) {

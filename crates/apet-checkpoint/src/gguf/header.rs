@@ -1,5 +1,5 @@
-//! The header of a GGUF file: fields and tensors. Nothing is allocated that the file has
-//! not the bytes for.
+//! The header of a GGUF file: fields and tensors. Nothing is allocated beyond the bytes that the
+//! file has.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const ALIGNMENT: u64 = 32;
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 16;
 
-/// What stands before the tensors.
+/// The header.
 pub(super) struct Header {
     pub(super) fields: BTreeMap<String, Value>,
     pub(super) tensors: Vec<Tensor>,

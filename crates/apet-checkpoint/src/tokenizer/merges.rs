@@ -1,4 +1,4 @@
-//! Merges of a byte-pair encoding, looked at as they pass: the crate panics on one that is
+//! Checks of the merges of a byte-pair encoding: the `tokenizers` crate panics on one that is
 //! longer than every token of the vocabulary.
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ pub(super) struct Model {
 
 impl Model {
     /// # Errors
-    /// What can not be used.
+    /// Describes the unsupported merge.
     pub(super) fn check(&self) -> Result<(), String> {
         let (merge, token) = (self.merges.0, self.vocab.0);
         if merge > token {
@@ -29,7 +29,7 @@ impl Model {
         }
         match &self.continuing_subword_prefix {
             Some(prefix) if merge > 0 && !prefix.is_empty() => Err(format!(
-                "\"continuing_subword_prefix\": {prefix:?} is not supported beside \"merges\" (null)"
+                "\"continuing_subword_prefix\": {prefix:?} is not supported with \"merges\" (null)"
             )),
             _ => Ok(()),
         }

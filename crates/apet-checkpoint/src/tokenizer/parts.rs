@@ -1,4 +1,4 @@
-//! What the `tokenizers` crate would panic on, refused before it sees the file.
+//! Checks of a tokenizer.json for parts on which the `tokenizers` crate would panic.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ struct Parts {
 /// takes a part of an unknown "type" for the first kind that its fields fit.
 ///
 /// # Errors
-/// What is wrong with the first part that can not be used.
+/// Describes the problem of the first part that is not supported.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let parts: Parts = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if let Some(model) = &parts.model {
@@ -102,8 +102,8 @@ fn template(part: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a SentencePiece table of characters can be walked without leaving it: `None`
-/// where it can not. Its bytes: the length of a trie, the trie (a double array of u32, see
+/// Checks that lookups in a SentencePiece table of characters stay inside it: `None` if they
+/// don't. Its bytes: the length of a trie, the trie (a double array of u32, see
 /// Darts-clone), and the texts that its leaves point into.
 fn characters(bytes: &[u8]) -> Option<()> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;

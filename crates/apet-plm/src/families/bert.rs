@@ -153,7 +153,7 @@ impl Encoder for Bert {
     }
 }
 
-/// What a block is made of.
+/// The sizes of a block.
 pub(crate) struct Sizes {
     pub(crate) hidden: usize,
     pub(crate) inner: usize,
@@ -162,7 +162,7 @@ pub(crate) struct Sizes {
     pub(crate) epsilon: f64,
 }
 
-/// Names of a block's query, key, value, attention output and the norm behind it.
+/// Names of a block's query, key, value, attention output and the norm after it.
 const NAMES: [&str; 5] = [
     "attention.self.query",
     "attention.self.key",
@@ -176,8 +176,7 @@ impl Block {
         let (d, inner, eps) = (sizes.hidden, sizes.inner, sizes.epsilon);
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
         let at = |part: Part| SiteRole::block(part, i);
-        let behind =
-            |l: &mut Loader<'_>, after| l.behind(&format!("encoder.layer.{i}"), after, d, i);
+        let after = |l: &mut Loader<'_>, layer| l.after(&format!("encoder.layer.{i}"), layer, d, i);
         let mut linear =
             |name_of: usize, part| l.linear(&name(names[name_of]), [d, d], at(part), true);
         Self {
@@ -187,7 +186,7 @@ impl Block {
             key: linear(1, Part::Key),
             value: linear(2, Part::Value),
             attention_output: linear(3, Part::Output),
-            after_attention: behind(l, SubLayer::Attention),
+            after_attention: after(l, SubLayer::Attention),
             attention_norm: l.norm(&name(names[4]), d, eps, Some(i)),
             intermediate: l.linear(
                 &name("intermediate.dense"),
@@ -196,7 +195,7 @@ impl Block {
                 true,
             ),
             output: l.linear(&name("output.dense"), [d, inner], at(Part::FfnOut), true),
-            after_ffn: behind(l, SubLayer::Ffn),
+            after_ffn: after(l, SubLayer::Ffn),
             output_norm: l.norm(&name("output.LayerNorm"), d, eps, Some(i)),
         }
     }

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Bloom {
     heads: usize,
-    /// Residuals start after the norms, not before (no published BLOOM, but in its config).
+    /// Whether residuals start after the norms. No published BLOOM has it, but its config does.
     residual_after_norm: bool,
     words: Table,
     words_norm: Norm,
@@ -47,7 +47,7 @@ struct Block {
     after_ffn: InsertionPointId,
 }
 
-/// The tied head, where a checkpoint has it in words.
+/// A copy of the tied head that some checkpoints have.
 pub(crate) const UNUSED: [&str; 1] = ["lm_head."];
 
 impl Family for Bloom {
@@ -147,7 +147,7 @@ impl Bloom {
         hooks.linear(&block.dense, attend(query, key, value, bias.clone(), scale))
     }
 
-    /// What keeps each token from later ones and from padding, and ALiBi:
+    /// The bias of attention scores: ALiBi, and a mask of later tokens and padding:
     /// `[rows, heads, length, keys]`.
     fn bias(&self, batch: &Batch) -> Tensor<4> {
         let slopes = TensorData::new(slopes(self.heads), [self.heads]);
@@ -207,7 +207,7 @@ impl Block {
         let width = d / config.n_head;
         let name = |part: &str| format!("h.{i}.{part}");
         let at = |part: Part| SiteRole::block(part, i);
-        let behind = |l: &mut Loader<'_>, after| l.behind(&format!("h.{i}"), after, d, i);
+        let after = |l: &mut Loader<'_>, layer| l.after(&format!("h.{i}"), layer, d, i);
         // The rows of each head: its query, its key, its value.
         let part = |name: &'static str, place: usize, part, l: &mut Loader<'_>| {
             let rows = Rows {
@@ -229,7 +229,7 @@ impl Block {
                 at(Part::Output),
                 true,
             ),
-            after_attention: behind(l, SubLayer::Attention),
+            after_attention: after(l, SubLayer::Attention),
             attention_norm: l.norm(&name("post_attention_layernorm"), d, eps, Some(i)),
             wide: l.linear(
                 &name("mlp.dense_h_to_4h"),
@@ -243,7 +243,7 @@ impl Block {
                 at(Part::FfnOut),
                 true,
             ),
-            after_ffn: behind(l, SubLayer::Ffn),
+            after_ffn: after(l, SubLayer::Ffn),
         }
     }
 }

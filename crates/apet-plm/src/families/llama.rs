@@ -31,7 +31,7 @@ pub(crate) struct Llama {
     words: Table,
     blocks: Vec<Block>,
     norm: Norm,
-    /// None where the head is the token table.
+    /// None where the head is tied to the token table.
     head: Option<Table>,
 }
 
@@ -73,7 +73,7 @@ impl Family for Llama {
     }
 
     fn unused(&self) -> Vec<String> {
-        // A buffer of old transformers versions, and the head where it is tied.
+        // A buffer of older versions of transformers, and a copy of a tied head.
         let tied = self.head.is_none().then_some("lm_head.");
         let unused = tied.into_iter().chain(["rotary_emb."]);
         unused.map(String::from).collect()
@@ -191,11 +191,11 @@ impl Block {
         );
         let (width, keys) = (config.width(), config.key_heads() * config.width());
         let queries = config.num_attention_heads * width;
-        // Qwen2 has biases on these three, without saying so.
+        // Qwen2 has biases on these three, without a field for them.
         let inputs = config.attention_bias || config.model_type == "qwen2";
         let name = |part: &str| format!("layers.{i}.{part}");
         let at = |part: Part| SiteRole::block(part, i);
-        let behind = |l: &mut Loader<'_>, after| l.behind(&format!("layers.{i}"), after, d, i);
+        let after = |l: &mut Loader<'_>, layer| l.after(&format!("layers.{i}"), layer, d, i);
         let mlp = config.mlp_bias;
         Self {
             input_norm: l.rms_norm(&name("input_layernorm"), d, eps, Some(i)),
@@ -218,12 +218,12 @@ impl Block {
                 at(Part::Output),
                 config.attention_bias,
             ),
-            after_attention: behind(l, SubLayer::Attention),
+            after_attention: after(l, SubLayer::Attention),
             attention_norm: l.rms_norm(&name("post_attention_layernorm"), d, eps, Some(i)),
             gate: l.linear(&name("mlp.gate_proj"), [inner, d], at(Part::FfnIn), mlp),
             up: l.linear(&name("mlp.up_proj"), [inner, d], at(Part::FfnGate), mlp),
             down: l.linear(&name("mlp.down_proj"), [d, inner], at(Part::FfnOut), mlp),
-            after_ffn: behind(l, SubLayer::Ffn),
+            after_ffn: after(l, SubLayer::Ffn),
         }
     }
 }

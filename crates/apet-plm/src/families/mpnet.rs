@@ -27,8 +27,8 @@ pub(crate) struct Mpnet {
     relative: Table,
 }
 
-/// Names of a block's query, key, value, attention output and the norm behind it: all else
-/// is as in BERT.
+/// Names of a block's query, key, value, attention output and the norm after it. The rest is as
+/// in BERT.
 const NAMES: [&str; 5] = [
     "attention.attn.q",
     "attention.attn.k",

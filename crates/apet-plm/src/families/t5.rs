@@ -1,6 +1,6 @@
 //! T5 (Raffel et al., 2020): encoder and decoder with relative position buckets, RMSNorm
 //! before each part and no biases; as first published (ReLU, tied head) and v1.1 (gated
-//! GELU, a head of its own).
+//! GELU, an untied head).
 //!
 //! Names and numbers as in transformers, `models/t5/modeling_t5.py`.
 
@@ -27,7 +27,7 @@ pub(crate) struct T5 {
     words: Table,
     encoder: Stack,
     decoder: Stack,
-    /// None where the head is the token table.
+    /// None where the head is tied to the token table.
     head: Option<Table>,
     /// d^-1/2 where the decoder's output is scaled before the head.
     scale: Option<f64>,
@@ -64,7 +64,7 @@ struct Attention {
     output: Linear,
 }
 
-/// Tensors that some checkpoints have a second time, or for buffers of old versions.
+/// Copies of tied tensors in some checkpoints, and a table of older versions.
 const UNUSED: [&str; 3] = [
     "encoder.embed_tokens.",
     "decoder.embed_tokens.",
@@ -150,7 +150,7 @@ impl Family for T5 {
 }
 
 impl T5 {
-    /// A block up to its feed-forward layer, and behind the last one the stack's norm.
+    /// The feed-forward layer of a block, and after the last one the stack's norm.
     fn rest(
         &self,
         stack: &Stack,
@@ -275,7 +275,7 @@ impl EncoderDecoder for T5 {
     }
 }
 
-/// The decoder at work on an encoder's output.
+/// The decoder with its encoder's output.
 #[derive(Debug)]
 pub(crate) struct Writing<'t> {
     t5: &'t T5,
@@ -359,7 +359,7 @@ impl Block {
         let at = |part: Part| SiteRole::block(part, number);
         // `name` is that of the block's list of sub-layers.
         let block = name.trim_end_matches(".layer");
-        let behind = |l: &mut Loader<'_>, after| l.behind(block, after, d, number);
+        let after = |l: &mut Loader<'_>, layer| l.after(block, layer, d, number);
         let norm = |l: &mut Loader<'_>, place: usize| {
             let name = format!("{name}.{place}.layer_norm");
             l.rms_norm(&name, d, config.layer_norm_epsilon, Some(number))
@@ -385,13 +385,13 @@ impl Block {
         Self {
             attention_norm: norm(l, 0),
             attention: attention(l, "0.SelfAttention"),
-            after_attention: behind(l, SubLayer::Attention),
+            after_attention: after(l, SubLayer::Attention),
             cross: is_decoder.then(|| (norm(l, 1), attention(l, "1.EncDecAttention"))),
             ffn_norm: norm(l, last),
             wide: l.linear(&dense(wide), [inner, d], at(Part::FfnIn), false),
             gate: gated.then(|| l.linear(&dense("wi_1"), [inner, d], at(Part::FfnGate), false)),
             narrow: l.linear(&dense("wo"), [d, inner], at(Part::FfnOut), false),
-            after_ffn: behind(l, SubLayer::Ffn),
+            after_ffn: after(l, SubLayer::Ffn),
         }
     }
 }
