@@ -137,6 +137,7 @@ fn a_plan_is_what_a_run_takes() {
         ("bloom", class),
         ("bloom", words),
         ("llama", words),
+        ("gpt_neox", words),
         ("t5", words),
     ] {
         let methods = [Method::default(), Method::lora(), Method::full()];

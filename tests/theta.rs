@@ -27,11 +27,12 @@ use burn::{
 use futures_lite::future::block_on;
 use safetensors::Dtype as Stored;
 
-const FAMILIES: [&str; 5] = [
+const FAMILIES: [&str; 6] = [
     "bert-tiny",
     "mpnet-tiny",
     "bloom-tiny",
     "llama-tiny",
+    "gptneox-tiny",
     "t5-tiny",
 ];
 

@@ -1,7 +1,7 @@
 //! Every family, on a tiny checkpoint with random weights: hidden states, logits, loss, the
 //! gradient of every parameter and greedy generation equal those of transformers.
 
-use apet_plm::{Batch, Encoded, Frozen, Kind, Plm, Prompted, Site};
+use apet_plm::{Batch, Dtype, Encoded, Frozen, Kind, Plm, PlmFiles, Prompted, Safetensors, Site};
 use apet_record::{Method, Pooling, RunSpec};
 use apet_theta::{Layout, Leaves, Theta, Tuned, Used};
 use burn::{
@@ -9,7 +9,7 @@ use burn::{
     tensor::{DType, Device, Int, TensorData},
 };
 use futures_lite::future::block_on;
-use safetensors::SafeTensors;
+use safetensors::{Dtype as Stored, SafeTensors, tensor::TensorView};
 
 use super::{difference, f32s, fixture, i64s, load, read, values};
 
@@ -23,6 +23,11 @@ struct Bounds {
 /// The tolerances on `cpu`.
 const CPU: Bounds = Bounds {
     states: 1e-4,
+    gradients: 1e-3,
+};
+/// For fixtures that differ from transformers by rounding only.
+const TIGHT: Bounds = Bounds {
+    states: 2e-5,
     gradients: 1e-3,
 };
 /// Mesa's lavapipe sums in a different order and has its own exp.
@@ -397,6 +402,50 @@ fn llama(device: &Device, bounds: Bounds) {
     golden.generation("input_ids", new.collect());
 }
 
+/// GPTNeoXForCausalLM with the parallel residual, as in Pythia.
+fn gpt_neox(device: &Device, bounds: Bounds) {
+    gpt_neox_of("gptneox-tiny", device, bounds);
+}
+
+/// GPTNeoXForCausalLM in which the feed-forward layer follows attention.
+fn gpt_neox_serial(device: &Device, bounds: Bounds) {
+    gpt_neox_of("gptneox-serial-tiny", device, bounds);
+}
+
+fn gpt_neox_of(name: &str, device: &Device, bounds: Bounds) {
+    let golden = decoder(name, "", device, bounds);
+    let all = golden.ints("gen.sequences");
+    let new = all.chunks_exact(24).map(|row| row[12..].to_vec());
+    golden.generation("input_ids", new.collect());
+}
+
+/// Buffers of older versions of transformers, as in Pythia's checkpoints, are skipped.
+#[test]
+fn gpt_neox_loads_with_the_buffers_of_older_versions() {
+    let bytes = read(&fixture("gptneox-tiny/model.safetensors"));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<(String, TensorView<'_>)> = file.tensors();
+    let zeros = [0; 8];
+    for (name, dtype, shape) in [
+        ("bias", Stored::BOOL, vec![1, 1, 2, 4]),
+        ("masked_bias", Stored::F32, vec![2]),
+        ("rotary_emb.inv_freq", Stored::F32, vec![2]),
+    ] {
+        let name = format!("gpt_neox.layers.1.attention.{name}");
+        tensors.push((name, TensorView::new(dtype, shape, &zeros).unwrap()));
+    }
+    let bytes = safetensors::serialize(tensors, None).unwrap();
+    let weights = Safetensors::open("m", [("m".to_owned(), &bytes[..])]).unwrap();
+    let config = String::from_utf8(read(&fixture("gptneox-tiny/config.json"))).unwrap();
+    let files = PlmFiles {
+        name: "m",
+        config: &config,
+        tokenizer: &read(&fixture("gptneox-tiny/tokenizer.json")),
+        weights: &weights,
+    };
+    Plm::load(files, Dtype::F32, &Device::flex()).unwrap();
+}
+
 /// T5ForConditionalGeneration v1.1: gated GELU, a separate head.
 fn t5(device: &Device, bounds: Bounds) {
     t5_of("t5-tiny", device, bounds);
@@ -468,12 +517,15 @@ families! {
     mpnet_equals_transformers_on_cpu: mpnet(Device::flex(), CPU);
     bloom_equals_transformers_on_cpu: bloom(Device::flex(), CPU);
     llama_equals_transformers_on_cpu: llama(Device::flex(), CPU);
+    gpt_neox_equals_transformers_on_cpu: gpt_neox(Device::flex(), TIGHT);
+    gpt_neox_serial_equals_transformers_on_cpu: gpt_neox_serial(Device::flex(), TIGHT);
     t5_equals_transformers_on_cpu: t5(Device::flex(), CPU);
     t5_relu_equals_transformers_on_cpu: t5_relu(Device::flex(), CPU);
     bert_equals_transformers_on_wgpu: bert(wgpu(), WGPU);
     mpnet_equals_transformers_on_wgpu: mpnet(wgpu(), WGPU);
     bloom_equals_transformers_on_wgpu: bloom(wgpu(), WGPU);
     llama_equals_transformers_on_wgpu: llama(wgpu(), WGPU);
+    gpt_neox_equals_transformers_on_wgpu: gpt_neox(wgpu(), WGPU);
     t5_equals_transformers_on_wgpu: t5(wgpu(), WGPU);
 }
 

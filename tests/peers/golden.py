@@ -55,8 +55,17 @@ def bloom(folder, stored):
 
 
 def llama(folder, stored):
-    """LlamaForCausalLM, padded on the left: logits (0 on padding), loss; generation."""
-    model = load(transformers.LlamaForCausalLM, folder)
+    """LlamaForCausalLM: see rotary."""
+    return rotary(load(transformers.LlamaForCausalLM, folder), stored)
+
+
+def gpt_neox(folder, stored):
+    """GPTNeoXForCausalLM: see rotary."""
+    return rotary(load(transformers.GPTNeoXForCausalLM, folder), stored)
+
+
+def rotary(model, stored):
+    """A decoder with rotary positions, padded on the left: logits (0 on padding), loss; generation."""
     out = run(model, stored, "", positions=True)
     logits = out.logits * stored["attention_mask"].unsqueeze(-1)
     found = {"logits": logits, "loss": out.loss} | gradients(model, "")
@@ -107,7 +116,7 @@ def generate(model, stored):
     return model.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False)
 
 
-FAMILIES = {"bert": bert, "mpnet": mpnet, "bloom": bloom, "llama": llama, "t5": t5}
+FAMILIES = {"bert": bert, "mpnet": mpnet, "bloom": bloom, "llama": llama, "gpt_neox": gpt_neox, "t5": t5}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "labels", "decoder_input_ids")
 # Inputs, and tensors that only measure the margin of generation.
 GIVEN = {"gen.logits", "gen.margin", "gen.new_tokens_unpadded"}

@@ -65,7 +65,15 @@ pub(crate) fn peers() -> Result<()> {
     };
     check("figures of the tiny checkpoints", &|| {
         let mut script = script("golden.py")?;
-        for family in ["bert", "mpnet", "bloom", "llama", "t5"] {
+        for family in [
+            "bert",
+            "mpnet",
+            "bloom",
+            "llama",
+            "gptneox",
+            "gptneox-serial",
+            "t5",
+        ] {
             script.arg(fixtures.join(format!("{family}-tiny")));
         }
         run(script)

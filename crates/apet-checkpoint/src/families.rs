@@ -69,6 +69,7 @@ families! {
     mpnet::Mpnet,
     bloom::Bloom,
     llama::Llama,
+    gpt_neox::GptNeoX,
     t5::T5,
 }
 

@@ -35,5 +35,6 @@ families! {
     mpnet::Mpnet,
     bloom::Bloom,
     llama::Llama,
+    gpt_neox::GptNeoX,
     t5::T5,
 }
