@@ -29,7 +29,7 @@ fn said(words: &[&str]) -> String {
 fn the_table_has_every_family_with_its_sizes() {
     let value: Value = serde_json::from_str(&said(&["--json"])).unwrap();
     let rows = value["models"].as_array().unwrap();
-    for family in ["bert", "mpnet", "t5", "bloom", "llama", "qwen2"] {
+    for family in ["bert", "mpnet", "t5", "bloom", "llama", "qwen2", "gpt_neox"] {
         assert!(rows.iter().any(|row| row["family"] == family), "{family}");
     }
     // What comes inside the binary is first, small before large.

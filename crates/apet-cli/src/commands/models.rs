@@ -223,6 +223,16 @@ mod tests {
             ("bloom-176b", 176_247_271_424),
             ("smollm2-135m", 134_515_008),
             ("qwen2.5-0.5b", 494_032_768),
+            ("pythia-14m", 14_067_712),
+            ("pythia-31m", 30_494_720),
+            ("pythia-70m", 70_426_624),
+            ("pythia-160m", 162_322_944),
+            ("pythia-410m", 405_334_016),
+            ("pythia-1b", 1_011_781_632),
+            ("pythia-1.4b", 1_414_647_808),
+            ("pythia-2.8b", 2_775_208_960),
+            ("pythia-6.9b", 6_857_302_016),
+            ("pythia-12b", 11_846_072_320),
         ] {
             let architecture =
                 ModelArchitecture::new(name, published(name).unwrap().unwrap().config().unwrap());
