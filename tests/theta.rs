@@ -14,7 +14,7 @@ use apet_plm::{
     Safetensors,
 };
 use apet_record::{
-    Apet, Budget, Combined, Layers, Method, Objective, Part, Pool, Pooling, Prompt, RunSpec, Seeds,
+    Apet, Budget, Combined, Full, Layers, Method, Objective, Part, Pool, Pooling, Prompt, RunSpec,
     Select, Stream, Unit,
 };
 use apet_tasks::{Answer, Example, Task};
