@@ -30,12 +30,12 @@ def main(apet, study, runs):
             client = cluster.client()
             job = Job(default_workdir=folder)
             for _ in range(count):
-                job.program([apet, "run", "--plan", study], env={"RAYON_NUM_THREADS": "1"})
+                job.program([apet, "run", "--study", study], env={"RAYON_NUM_THREADS": "1"})
             assert client.wait_for_jobs([client.submit(job)])
     found = {path.name: told(path) for path in (Path(study) / "runs").glob("*.jsonl")}
     assert len(found) == count == len(expected), (len(found), count, len(expected))
     assert found == expected
-    print(f"{count} runs by HyperQueue, their records equal to those of apet run --plan")
+    print(f"{count} runs by HyperQueue, their records equal to those of apet run --study")
 
 
 if __name__ == "__main__":

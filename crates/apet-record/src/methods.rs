@@ -16,7 +16,7 @@ macro_rules! methods {
         $(mod $module;)*
         $(pub use $module::$variant;)*
 
-        /// What is tuned besides the head. Counts never include the head.
+        /// The method: which deltas a run trains in addition to the head. Counts never include the head.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "name", rename_all = "snake_case")]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]

@@ -14,10 +14,10 @@ pub struct RunSpec {
     pub model: String,
     /// The task, and the number of its rows to use.
     pub task: TaskSpec,
-    /// What is tuned.
+    /// The method: which deltas the run trains.
     #[serde(default)]
     pub method: Method,
-    /// What is learned.
+    /// The training objective.
     #[schemars(extend("default" = "class_head"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: Objective,
@@ -48,7 +48,7 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What is learned.
+/// The training objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {

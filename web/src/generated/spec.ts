@@ -28,7 +28,7 @@ export type Unit = "lora" | "adapter" | "tensor";
  */
 export type SubLayer = "attention" | "ffn";
 /**
- * What is tuned besides the head. Counts never include the head.
+ * The method: which deltas a run trains in addition to the head. Counts never include the head.
  */
 export type Method =
   | {
@@ -219,7 +219,7 @@ export interface RunSpec {
   dtype?: "f32" | "f16" | "bf16";
   head?: Head;
   /**
-   * What is tuned.
+   * The method: which deltas the run trains.
    */
   method?:
     | {
@@ -398,7 +398,7 @@ export interface RunSpec {
    */
   model: string;
   /**
-   * What is learned.
+   * The training objective.
    */
   objective?: "class_head" | "label_words";
   optimizer?: Optimizer;
