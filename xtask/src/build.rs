@@ -99,7 +99,7 @@ pub(crate) fn page() -> Result<()> {
     })?;
     step("npm packages", packages)?;
     step("types from the schema", generate::write)?;
-    step("models and tasks of the page", offered)?;
+    step("models and tasks of the page", write_bundled_files)?;
     step("page", || {
         let root = root();
         let inputs = ["index.html", "package-lock.json", "web"].map(|input| root.join(input));
@@ -148,7 +148,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Writes the files that the page has without a server: the models of web/public, the task `sentences`, and their index.
-fn offered() -> Result<()> {
+fn write_bundled_files() -> Result<()> {
     let public = root().join("web/public");
     let tasks = public.join("tasks");
     let from = root().join("node_modules/sentiment/test/fixtures");

@@ -49,9 +49,9 @@ pub(crate) fn fetch(models: &[&str], home: &OsStr) -> Result<()> {
 }
 
 /// A server process that is killed on drop.
-struct Served(Child);
+struct ServerProcess(Child);
 
-impl Drop for Served {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // It may have exited already.
         let _ = self.0.kill();
@@ -68,7 +68,7 @@ pub(crate) fn ask(home: Option<&OsStr>) -> Result<()> {
     if let Some(home) = home {
         serve.env("APET_HOME", home);
     }
-    let mut served = Served(serve.stdout(Stdio::piped()).spawn().context("apet serve")?);
+    let mut served = ServerProcess(serve.stdout(Stdio::piped()).spawn().context("apet serve")?);
     let output = served.0.stdout.take().context("apet serve has no output")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use bench::Where;
+use bench::Benchmark;
 
 const HELP: &str = "\
 cargo xtask lab [--check] [--port N]   build everything, fetch the default model and task, serve the page
@@ -60,13 +60,13 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["site"] => build::site(&step::target()?.join("site"))?,
         ["site", folder] => build::site(Path::new(folder))?,
         ["bench", options @ ..] => {
-            let (place, options) = match options {
-                ["--native", rest @ ..] => (Where::Native, rest),
-                ["--browser", rest @ ..] => (Where::Browser, rest),
-                ["--scale", rest @ ..] => (Where::Scale, rest),
-                ["--studies", rest @ ..] => (Where::Studies, rest),
-                ["--page", rest @ ..] => (Where::Page, rest),
-                all => (Where::Everywhere, all),
+            let (benchmark, options) = match options {
+                ["--native", rest @ ..] => (Benchmark::Native, rest),
+                ["--browser", rest @ ..] => (Benchmark::Browser, rest),
+                ["--scale", rest @ ..] => (Benchmark::Scale, rest),
+                ["--studies", rest @ ..] => (Benchmark::Studies, rest),
+                ["--page", rest @ ..] => (Benchmark::Page, rest),
+                all => (Benchmark::Everywhere, all),
             };
             let rounds = match options {
                 [] => 3,
@@ -75,7 +75,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
                     .with_context(|| format!("--rounds: found {rounds}, expected a number"))?,
                 _ => bail!("\"{}\" is not one of\n{HELP}", words.join(" ")),
             };
-            bench::bench(rounds, place)?;
+            bench::bench(rounds, benchmark)?;
         }
         ["fuzz"] => fuzz::fuzz(3600, None)?,
         ["fuzz", name] => fuzz::fuzz(3600, Some(name))?,

@@ -19,13 +19,13 @@ const FUZZ_SECONDS: u32 = 120;
 
 /// Counts of tests. A check, such as formatting, counts as one test.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
+struct TestCount {
     passed: usize,
     failed: usize,
     skipped: usize,
 }
 
-impl Count {
+impl TestCount {
     /// Runs a step that returns its own counts; an error counts as one failure.
     fn tests(&mut self, name: &str, work: impl FnOnce() -> Result<Self>) {
         match step(name, work) {
@@ -88,14 +88,14 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
         setup::for_build()?;
         setup::for_test()
     })?;
-    let mut count = Count::default();
+    let mut count = TestCount::default();
     if filter.is_none() {
         count.check("format", format);
     }
     let page = count.check("page build", build::page);
     let binary = count.check("binary build", build::binary);
     let store = target()?.join("test-store").into_os_string();
-    let built = || ensured(page && binary, "the page and the binary were not built");
+    let built = || ensure_built(page && binary, "the page and the binary were not built");
     let fetched = count.check("models of the tests", || {
         built()?;
         lab::fetch(&["minilm-l6", "minilm-l3"], &store)
@@ -103,7 +103,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     if filter.is_none() {
         lints(&mut count);
         count.check("lab --check", || {
-            ensured(fetched, "the default model was not fetched")?;
+            ensure_built(fetched, "the default model was not fetched")?;
             lab::ask(Some(&store))
         });
     }
@@ -132,7 +132,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     })
 }
 
-fn ensured(good: bool, reason: &str) -> Result<()> {
+fn ensure_built(good: bool, reason: &str) -> Result<()> {
     if good {
         Ok(())
     } else {
@@ -140,7 +140,7 @@ fn ensured(good: bool, reason: &str) -> Result<()> {
     }
 }
 
-fn lints(count: &mut Count) {
+fn lints(count: &mut TestCount) {
     // Includes the page's crates, for this machine, which saves another pass over all dependencies.
     count.check("lints of the crates", || {
         run(cargo([
@@ -178,8 +178,8 @@ fn lints(count: &mut Count) {
     });
 }
 
-fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
-    let mut count = Count::default();
+fn native_tests(filter: Option<&str>, store: &OsString) -> Result<TestCount> {
+    let mut count = TestCount::default();
     // xtask is not among the native crates: its dependencies use a separate profile.
     for mut tests in [
         native("test")?,
@@ -198,25 +198,25 @@ fn native_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
 }
 
 /// Uses fewer runs than the 200 of `cargo test --test slurm`, which take five minutes.
-fn slurm(store: &OsString) -> Result<Count> {
+fn slurm(store: &OsString) -> Result<TestCount> {
     match setup::slurm() {
         Ok(true) => {}
         Ok(false) => {
-            return Ok(Count::one_skipped(
+            return Ok(TestCount::one_skipped(
                 "Slurm is not installed, and installing it requires root",
             ));
         }
         // As if without a network.
-        Err(error) => return Ok(Count::one_skipped(&format!("{error:#}"))),
+        Err(error) => return Ok(TestCount::one_skipped(&format!("{error:#}"))),
     }
     let mut test = native("test")?;
     test.args(["--test", "slurm"]);
     test.env("APET_HOME", store).env("APET_SLURM_RUNS", "60");
     run(test)?;
-    Ok(Count::one_passed())
+    Ok(TestCount::one_passed())
 }
 
-fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<Count> {
+fn browser_tests(filter: Option<&str>, store: &OsString) -> Result<TestCount> {
     let files = browser_files()?;
     let folder = target()?.join("browser-tests");
     let screenshots = folder.join("screenshots");
@@ -283,12 +283,12 @@ fn deny() -> Result<()> {
 }
 
 /// Needs the registry's list; skipped with a message if it cannot be reached.
-fn audit() -> Result<Count> {
+fn audit() -> Result<TestCount> {
     let mut audit = npm(["audit", "--audit-level=high", "--json"])?;
     let output = audit.output().context("npm audit")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !text.contains("\"auditReportVersion\"") {
-        return Ok(Count::one_skipped(
+        return Ok(TestCount::one_skipped(
             "the npm registry returned no audit report",
         ));
     }
@@ -296,10 +296,10 @@ fn audit() -> Result<Count> {
         output.status.success(),
         "npm audit found vulnerabilities of high severity: {text}"
     );
-    Ok(Count::one_passed())
+    Ok(TestCount::one_passed())
 }
 
-impl Count {
+impl TestCount {
     fn add(&mut self, more: Option<Self>) {
         let more = more.unwrap_or_default();
         self.passed += more.passed;
@@ -309,9 +309,9 @@ impl Count {
 }
 
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...`
-fn cargo_result(line: &str) -> Option<Count> {
+fn cargo_result(line: &str) -> Option<TestCount> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let mut count = Count::default();
+    let mut count = TestCount::default();
     for part in counts.split("; ") {
         let (number, word) = part.split_once(' ')?;
         let place = match word {
@@ -326,14 +326,14 @@ fn cargo_result(line: &str) -> Option<Count> {
 }
 
 /// The last lines of a TAP report from Node.js: `# pass 3`, `# fail 0`, ...
-fn tap_result(text: &str) -> Option<Count> {
+fn tap_result(text: &str) -> Option<TestCount> {
     let number = |word: &str| -> Option<usize> {
         let start = format!("# {word} ");
         text.lines()
             .rev()
             .find_map(|line| line.strip_prefix(&start)?.trim().parse().ok())
     };
-    Some(Count {
+    Some(TestCount {
         passed: number("pass")?,
         failed: number("fail")? + number("cancelled")?,
         skipped: number("skipped")? + number("todo")?,
@@ -344,8 +344,8 @@ fn tap_result(text: &str) -> Option<Count> {
 mod tests {
     use super::*;
 
-    fn count(passed: usize, failed: usize, skipped: usize) -> Count {
-        Count {
+    fn count(passed: usize, failed: usize, skipped: usize) -> TestCount {
+        TestCount {
             passed,
             failed,
             skipped,

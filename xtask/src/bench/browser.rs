@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Side, measured, middle};
+use super::{Side, measured, median};
 use crate::build::npm;
 use crate::setup;
 use crate::step::{command, root, run, step, target};
@@ -21,23 +21,23 @@ const METHODS: [(&str, &str, &str); 3] = [
 ];
 
 /// The libraries to measure on a device. jax-js runs with and without its jit if either may be faster.
-const WEBGPU: [Other; 3] = [
-    Other::new("jax-js, jit", "jax-js", true),
-    Other::new("jax-js", "jax-js", false),
-    Other::new("TensorFlow.js", "tfjs", true),
+const WEBGPU: [Library; 3] = [
+    Library::new("jax-js, jit", "jax-js", true),
+    Library::new("jax-js", "jax-js", false),
+    Library::new("TensorFlow.js", "tfjs", true),
 ];
-const WASM: [Other; 2] = [
-    Other::new("jax-js, jit", "jax-js", true),
-    Other::new("TensorFlow.js", "tfjs", true),
+const WASM: [Library; 2] = [
+    Library::new("jax-js, jit", "jax-js", true),
+    Library::new("TensorFlow.js", "tfjs", true),
 ];
 
-struct Other {
+struct Library {
     name: &'static str,
     side: &'static str,
     jit: bool,
 }
 
-impl Other {
+impl Library {
     const fn new(name: &'static str, side: &'static str, jit: bool) -> Self {
         Self { name, side, jit }
     }
@@ -92,7 +92,7 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
                 }
                 Ok(())
             })?;
-            let of_others = theirs.iter().map(|side| middle(&side.medians));
+            let of_others = theirs.iter().map(|side| median(&side.medians));
             let fastest = of_others.fold(f64::INFINITY, f64::min);
             let cells: Vec<String> = others
                 .iter()
@@ -103,7 +103,7 @@ pub(super) fn browser(rounds: usize) -> Result<Vec<Value>> {
                 "| {device} | {name} | {} | {} | {:.2} |",
                 ours.shown(),
                 cells.join("; "),
-                middle(&ours.medians) / fastest
+                median(&ours.medians) / fastest
             ));
         }
     }

@@ -74,7 +74,7 @@ impl Side {
         let all = times.get("all").unwrap_or(times);
         let all = all.as_array().context("no times of steps")?;
         let all: Vec<f64> = all.iter().filter_map(Value::as_f64).collect();
-        self.medians.push(middle(&all));
+        self.medians.push(median(&all));
         self.all.extend(all);
         let trainable_parameters = result["theta"]
             .get("trainable_parameters")
@@ -91,13 +91,13 @@ impl Side {
 
     /// The median of the rounds' medians, and the range of all steps.
     fn shown(&self) -> String {
-        let [least, most] = ends(&self.all);
-        format!("{:.1} ({least:.1} to {most:.1})", middle(&self.medians))
+        let [least, most] = range(&self.all);
+        format!("{:.1} ({least:.1} to {most:.1})", median(&self.medians))
     }
 }
 
 /// The median; for an even number of times, the mean of the middle two.
-fn middle(times: &[f64]) -> f64 {
+fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
@@ -106,7 +106,7 @@ fn middle(times: &[f64]) -> f64 {
 }
 
 /// The minimum and the maximum.
-fn ends(times: &[f64]) -> [f64; 2] {
+fn range(times: &[f64]) -> [f64; 2] {
     let all = times.iter().copied();
     [
         all.clone().fold(f64::INFINITY, f64::min),
@@ -116,7 +116,7 @@ fn ends(times: &[f64]) -> [f64; 2] {
 
 /// The benchmarks to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Where {
+pub(crate) enum Benchmark {
     Everywhere,
     Native,
     Browser,
@@ -129,23 +129,23 @@ pub(crate) enum Where {
 ///
 /// # Errors
 /// If a requirement is missing, or a loss does not fall.
-pub(crate) fn bench(rounds: usize, place: Where) -> Result<()> {
+pub(crate) fn bench(rounds: usize, benchmark: Benchmark) -> Result<()> {
     everything()?;
     let mut kept = Vec::new();
-    let asked = |one: Where| place == one || place == Where::Everywhere;
-    if asked(Where::Native) {
+    let asked = |one: Benchmark| benchmark == one || benchmark == Benchmark::Everywhere;
+    if asked(Benchmark::Native) {
         kept.extend(native(rounds)?);
     }
-    if asked(Where::Browser) {
+    if asked(Benchmark::Browser) {
         kept.extend(browser::browser(rounds)?);
     }
-    if asked(Where::Scale) {
+    if asked(Benchmark::Scale) {
         kept.extend(scale::scale()?);
     }
-    if asked(Where::Studies) {
+    if asked(Benchmark::Studies) {
         kept.extend(studies::studies()?);
     }
-    if asked(Where::Page) {
+    if asked(Benchmark::Page) {
         kept.extend(page::page(rounds)?);
     }
     keep(&target()?.join("bench.jsonl"), kept)
@@ -186,9 +186,9 @@ fn native(rounds: usize) -> Result<Vec<Value>> {
                 .zip(&theirs.medians)
                 .map(|(ours, theirs)| ours / theirs)
                 .collect();
-            let [least, most] = ends(&ratios);
+            let [least, most] = range(&ratios);
             let [a, b] = [&ours, &theirs].map(Side::shown);
-            let ratio = middle(&ours.medians) / middle(&theirs.medians);
+            let ratio = median(&ours.medians) / median(&theirs.medians);
             table.push(format!(
                 "| {} | {name} | {} | {a} | {} | {b} | {ratio:.2} ({least:.2} to {most:.2}) |",
                 shape.name, ours.trainable_parameters, theirs.trainable_parameters

@@ -35,10 +35,10 @@ pub(super) fn page(rounds: usize) -> Result<Vec<Value>> {
     }
     println!("| the page with 10,000 records | ms |\n|---|---|");
     for (what, ms) in &found {
-        let [least, most] = super::ends(ms);
+        let [least, most] = super::range(ms);
         println!(
             "| {what} | {:.0} ({least:.0} to {most:.0}) |",
-            super::middle(ms)
+            super::median(ms)
         );
     }
     let kept = found.into_iter();

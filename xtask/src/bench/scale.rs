@@ -13,21 +13,21 @@ use crate::step::{command, root, step, target};
 
 /// A model and a batch.
 #[derive(Clone, Copy)]
-struct Size {
+struct ModelSize {
     width: usize,
     layers: usize,
     rows: usize,
     length: usize,
 }
 
-const MIDDLE: Size = Size {
+const MIDDLE: ModelSize = ModelSize {
     width: 256,
     layers: 4,
     rows: 4,
     length: 128,
 };
 
-impl Size {
+impl ModelSize {
     /// Operations of a step of APET: forward and backward through the layers, and attention, whose weights are
     /// computed twice; two operations for each product.
     fn operations(self) -> f64 {
@@ -39,25 +39,29 @@ impl Size {
 }
 
 /// The varied quantity and its values.
-type Axis = (&'static str, fn(usize) -> Size, [usize; 5]);
+type Axis = (&'static str, fn(usize) -> ModelSize, [usize; 5]);
 
 const AXES: [Axis; 4] = [
     (
         "width",
-        |width| Size { width, ..MIDDLE },
+        |width| ModelSize { width, ..MIDDLE },
         [128, 256, 384, 512, 768],
     ),
     (
         "blocks",
-        |layers| Size { layers, ..MIDDLE },
+        |layers| ModelSize { layers, ..MIDDLE },
         [2, 4, 8, 12, 16],
     ),
     (
         "length",
-        |length| Size { length, ..MIDDLE },
+        |length| ModelSize { length, ..MIDDLE },
         [32, 64, 128, 256, 512],
     ),
-    ("rows", |rows| Size { rows, ..MIDDLE }, [2, 4, 8, 16, 32]),
+    (
+        "rows",
+        |rows| ModelSize { rows, ..MIDDLE },
+        [2, 4, 8, 16, 32],
+    ),
 ];
 
 /// Measures along each axis, prints the exponents, draws docs/scaling.svg, and returns all figures.
@@ -105,7 +109,7 @@ pub(super) fn scale() -> Result<Vec<Value>> {
 }
 
 /// The median step of a BERT with random weights.
-fn time(size: Size) -> Result<f64> {
+fn time(size: ModelSize) -> Result<f64> {
     let folder = target()?.join("bench-model");
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let config = json!({

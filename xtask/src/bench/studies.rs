@@ -111,8 +111,8 @@ pub(super) fn studies() -> Result<Vec<Value>> {
         }
         let seconds: Vec<f64> = found.iter().map(|one| one.0).collect();
         let peak = found.iter().map(|one| one.1).max().unwrap_or_default();
-        let [least, most] = super::ends(&seconds);
-        let (name, middle) = (words.join(" "), super::middle(&seconds));
+        let [least, most] = super::range(&seconds);
+        let (name, middle) = (words.join(" "), super::median(&seconds));
         println!(
             "| apet {name} | {middle:.2} ({least:.2} to {most:.2}) | {} |",
             peak / 1_000_000
