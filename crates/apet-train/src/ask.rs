@@ -1,4 +1,4 @@
-//! What a model with a theta answers to a text of one's own.
+//! Predictions of a model with a theta for a user's text.
 
 use apet_plm::Plm;
 use apet_record::RunSpec;

@@ -1,19 +1,19 @@
-//! What a run needs from where it runs.
+//! The services that a run needs from its host.
 
 use apet_record::Line;
 
 use crate::{GradientWorkers, StepTimings};
 
-/// Whether to go on.
+/// Whether the run continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// The next step may be made.
+    /// Take the next step.
     Go,
-    /// The user wants no more.
+    /// Stop: the user's request.
     Stop,
 }
 
-/// The place a run runs in: a terminal, a tab, a test.
+/// The host of a run: a terminal, a tab, a test.
 ///
 /// Errors are one sentence for the user; the run ends with it.
 #[expect(
@@ -27,16 +27,16 @@ pub trait Host: GradientWorkers {
     /// Appends a line to the run's record.
     ///
     /// # Errors
-    /// When it can not be kept (disk full).
+    /// If it cannot be written (disk full).
     fn line(&mut self, line: &Line) -> Result<(), String>;
 
-    /// Keeps a checkpoint in the place of the last one.
+    /// Saves a checkpoint, which replaces the last one.
     ///
     /// # Errors
-    /// When it can not be kept; the last one must then still be there.
+    /// If it cannot be written; the last one must then still exist.
     fn checkpoint(&mut self, bytes: &[u8]) -> Result<(), String>;
 
-    /// The most bytes that were held at once, weights included, where that is known.
+    /// The peak memory in bytes, including weights, if known.
     fn peak_bytes(&self) -> Option<u64> {
         None
     }
@@ -49,12 +49,12 @@ pub trait Host: GradientWorkers {
     /// Receives the wall time, by phase, of the steps since the last call.
     fn timings(&mut self, _spent: StepTimings) {}
 
-    /// Says what is being done, for a line that is overwritten.
+    /// Receives a status message, which replaces the previous one.
     fn progress(&mut self, _what: &str) {}
 
-    /// Called before every step: lets others have the thread, waits while paused.
+    /// Called before every step: yields the thread, and waits while paused.
     ///
     /// # Errors
-    /// When the device is gone; the run can go on from its last checkpoint on another.
+    /// If the device is lost; the run can resume from its last checkpoint on another.
     async fn turn(&mut self) -> Result<Control, String>;
 }

@@ -15,14 +15,14 @@ pub const ALONG: [f64; 9] = [-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5];
 /// Places along a random direction from theta's end, in lengths of its way.
 pub const ASIDE: [f64; 4] = [-1.0, -0.5, 0.5, 1.0];
 
-/// Training rows whose mean loss is taken, at most.
+/// Maximum number of training rows over which the loss is averaged.
 const ROWS: usize = 64;
 
-/// Measures a loss along the way from `begin` to `end`, and along so many random directions from `end`. A direction is
-/// normal numbers of `stream`, scaled to the way's length.
+/// Measures a loss along the line from `begin` to `end`, and along random directions from `end`. A direction is
+/// normal numbers from `stream`, scaled to the length of the line.
 ///
 /// # Errors
-/// What the loss gives.
+/// Those of the loss.
 pub async fn landscape(
     mut loss: impl AsyncFnMut(Vec<f32>) -> Result<f64, TrainError>,
     begin: &[f32],

@@ -1,7 +1,7 @@
 //! One run: a [`RunSpec`](apet_record::RunSpec) becomes optimizer steps and a record.
 //!
-//! The same code runs in a tab and natively: it is async, has no threads, no files
-//! and no clock of its own; a [`Host`] gives it those. The step itself is
+//! The same code runs in a tab and natively: it is async and has no threads, files
+//! or clock; a [`Host`] provides those. The step itself is
 //! [`Trainer::step`], the loop around it [`run`].
 
 mod ask;

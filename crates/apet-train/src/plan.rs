@@ -10,12 +10,12 @@ use burn::tensor::Device;
 
 use crate::score::EVAL_ROWS;
 
-/// Bytes of a number that is computed with.
+/// Bytes of a number in arithmetic.
 const F32: u64 = 4;
-/// Tokens of a label's word and the end behind it, as far as a plan can know.
+/// Assumed tokens of a label's word and the end token after it.
 const TARGET: usize = 4;
 
-/// Bytes that a run holds, by what they are for.
+/// Memory of a run in bytes, by purpose.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Scalars of the model, in all and without its embedding tables.
@@ -35,9 +35,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Floating point operations of the whole run of the spec that was planned, at most: every row as long as it may be, and
-    /// so many rows of dev and of test scored. A product for each weight forward, another for the states on the way back, a
-    /// third where the weights themselves are tuned.
+    /// Upper bound of the whole run's floating point operations: every row has the maximum length, and all limited rows of
+    /// dev and test are scored. Each weight counts one product in the forward pass, one for the gradient of the states, and a
+    /// third if the weight itself is trained.
     pub fn operations(&self, spec: &RunSpec, classes: usize, (dev, test): (usize, usize)) -> f64 {
         let train = &spec.train;
         let (all, parameters) = self.parameters;
@@ -59,11 +59,11 @@ impl Plan {
         2.0 * (parameters + vocabulary) as f64 * spec.task.max_length as f64 * (trained + scored)
     }
 
-    /// Plans the run of a spec on the model of an architecture, with so many labels (0: answers are texts): batches of
-    /// `task.max_length` tokens a row.
+    /// Plans the run of a spec on a model's architecture, with the given number of labels (0: answers are texts) and rows of
+    /// `task.max_length` tokens.
     ///
     /// # Errors
-    /// When the spec does not fit the model.
+    /// If the spec does not fit the model.
     pub fn new(
         architecture: &ModelArchitecture,
         spec: &RunSpec,
@@ -100,7 +100,7 @@ impl Plan {
     }
 }
 
-/// One step, in numbers of f32. In 128 bits: what can not be run can still be asked for.
+/// One step, in numbers of f32. In 128 bits, because a plan may describe a run that no machine can hold.
 struct Step<'a> {
     architecture: &'a ModelArchitecture,
     spec: &'a RunSpec,
@@ -169,7 +169,7 @@ impl<'a> Step<'a> {
         let by_block = self.spec.train.gradient_checkpointing;
         for block in &blocks {
             if block.block >= lowest && by_block {
-                // Its input is kept; the rest is there while it is made again.
+                // The block's input is kept; the rest exists only while the block is recomputed.
                 let states = self.rows * self.tokens(block.tokens);
                 kept += states * block.hidden as u128;
                 let passing = states * (block.inner + block.hidden) as u128;

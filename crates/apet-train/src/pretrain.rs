@@ -33,12 +33,12 @@ pub struct Recipe {
     pub warmup: usize,
     /// AdamW's decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
-    /// Norm that a gradient is scaled down to.
+    /// Maximum norm of the gradient.
     pub clip_norm: f64,
-    /// Share of tokens that an encoder must guess.
+    /// Share of tokens that an encoder must predict.
     pub masked: f64,
-    /// Steps at the beginning in which an encoder's tokens see those before them only, and all of them guess the
-    /// next one: so many more lessons a sequence teach it where to look (Gisserot-Boukhlef et al., 2025).
+    /// First steps in which an encoder's tokens attend only to earlier ones and each predicts the next one, which
+    /// gives many more predictions for each sequence (Gisserot-Boukhlef et al., 2025).
     pub causal_steps: usize,
     /// Deviation of the initial matrices and tables; 0 is that of BERT, 0.02 at width 768, at the model's width.
     pub deviation: f64,
@@ -95,14 +95,14 @@ impl Recipe {
     }
 }
 
-/// Tokens with a meaning of their own, as an encoder's sequences have them.
+/// Special tokens of an encoder's sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// Before a sequence, BERT's `[CLS]`.
+    /// The first token of a sequence, BERT's `[CLS]`.
     pub first: u32,
-    /// Behind it, `[SEP]`.
+    /// The last token of a sequence, `[SEP]`.
     pub last: u32,
-    /// In the place of what must be guessed, `[MASK]`.
+    /// The replacement of a token to predict, `[MASK]`.
     pub mask: u32,
 }
 
@@ -205,8 +205,8 @@ impl<'a> Pretrainer<'a> {
             plm.device(),
             (&used, &|_| true),
         )?;
-        // What a layer gives must be as large as at the width the 0.02 is for: with less, attention
-        // is even and a narrow model learns only how often each token is.
+        // A layer's output must be as large as at width 768, for which 0.02 is meant: if it is smaller, attention
+        // is uniform and a narrow model learns only token frequencies.
         let deviation = match recipe.deviation {
             0.0 => 0.02 * (768.0 / plm.info().hidden as f64).sqrt(),
             own => own,
@@ -324,8 +324,8 @@ impl<'a> Pretrainer<'a> {
         self.recipe.length - marks
     }
 
-    /// The sequences of the present step: each epoch has all in an order of its own, and begins its first
-    /// one at another token.
+    /// The sequences of the current step: each epoch has its own order, and starts its first
+    /// sequence at a different token.
     fn riddles(&mut self) -> Riddles {
         let (body, seed) = (self.body(), self.recipe.seed);
         let count = (self.tokens.len() - body) / body;
@@ -404,7 +404,7 @@ impl<'a> Pretrainer<'a> {
         riddles
     }
 
-    /// Everything to go on from, as a safetensors file.
+    /// The checkpoint as a safetensors file.
     ///
     /// # Errors
     /// When the device fails.
@@ -426,10 +426,10 @@ impl<'a> Pretrainer<'a> {
         safetensors::serialize(views, Some(about)).map_err(wrong)
     }
 
-    /// Goes on from a checkpoint of the same recipe, model and corpus.
+    /// Resumes from a checkpoint of the same recipe, model and corpus.
     ///
     /// # Errors
-    /// When it is of another, or damaged.
+    /// If it belongs to a different one, or is damaged.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let wrong = |problem: String| TrainError::Checkpoint(problem);
         let (_, about) = SafeTensors::read_metadata(bytes).map_err(|e| wrong(e.to_string()))?;

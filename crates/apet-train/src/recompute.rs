@@ -1,6 +1,6 @@
 //! Gradient checkpointing (Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost"): the
-//! forward pass keeps what goes into each block only; on the way back each block is made again, now
-//! with what its gradients need. One forward pass more, for the memory of one block.
+//! forward pass keeps only the input of each block; the backward pass recomputes each block together
+//! with the tensors that its gradients need. This costs one more forward pass, and needs the memory of one block.
 
 use apet_plm::{Asked, Batch, Encoded, ForwardState, Pass, Prompted};
 use apet_record::Objective;
@@ -9,7 +9,7 @@ use burn::{Tensor, tensor::Gradients};
 
 use crate::{TrainError, Trainer, timings::StepPhase};
 
-/// Rows on their way through the model.
+/// A pass of rows through the model.
 enum Way<'a> {
     Classes(Box<(Batch, Pass<'a>)>),
     Words(Box<Asked<'a>>),
@@ -20,7 +20,7 @@ impl Trainer<'_> {
     /// one pass over all blocks.
     ///
     /// # Errors
-    /// When the model can not be asked for the rows' labels.
+    /// If the model does not support the objective.
     pub(crate) fn gradient_by_block(
         &self,
         rows: &[usize],
@@ -33,7 +33,7 @@ impl Trainer<'_> {
             Way::Classes(own) => &own.1,
             Way::Words(asked) => &asked.pass,
         };
-        // Below the lowest block with something tuned, nothing is made again.
+        // Blocks below the lowest one with trainable parameters are not recomputed.
         let first = match self.theta.layout().lowest_block(self.plm().architecture()) {
             None => pass.pieces(),
             Some(0) => 0,
@@ -100,7 +100,7 @@ impl Trainer<'_> {
 
     /// A number whose gradient is that of the loss: Σ x · dx over what a piece gave.
     fn along(&self, after: ForwardState, above: [Option<Tensor<2>>; 2]) -> Tensor<1> {
-        // A piece in which nothing is tuned has no graph of its own.
+        // A block without trainable parameters has no graph.
         let anchor = Tensor::zeros([1], self.plm().device());
         let sum = anchor.autodiff().require_grad();
         let given = [Some(after.states), after.encoded];

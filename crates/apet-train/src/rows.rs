@@ -67,7 +67,7 @@ impl Rows {
         }
     }
 
-    /// A row's prompt with what is right behind it: its class's word, or its text.
+    /// A row's prompt followed by its correct answer: the class's word, or the text.
     pub(crate) fn answered(&self, row: usize, words: &[Vec<u32>]) -> Prompted {
         let right = match &self.answers {
             Answers::Classes(classes) => &words[classes[row]],
@@ -76,7 +76,7 @@ impl Rows {
         self.asked(row, right)
     }
 
-    /// A row's prompt with `target` behind it.
+    /// A row's prompt followed by `target`.
     pub(crate) fn asked(&self, row: usize, target: &[u32]) -> Prompted {
         Prompted {
             source: self.texts[row].ids.clone(),
@@ -134,7 +134,7 @@ fn answers(plm: &Plm, task: &Task, examples: &[Example]) -> Result<Answers, PlmE
     Ok(Answers::Texts(targets.collect::<Result<_, PlmError>>()?))
 }
 
-/// The labels' words, each with the model's end behind it.
+/// The labels' words, each followed by the model's end token.
 pub(crate) fn words(plm: &Plm, task: &Task) -> Result<Vec<Vec<u32>>, PlmError> {
     let classes = 0..task.labels.len();
     classes
@@ -142,8 +142,8 @@ pub(crate) fn words(plm: &Plm, task: &Task) -> Result<Vec<Vec<u32>>, PlmError> {
         .collect()
 }
 
-/// A text as a model should write it, and its end. A decoder goes on with a text, so there it
-/// begins with its space.
+/// A text as a model should generate it, with the end token. A decoder continues the prompt, so there the text
+/// starts with a space.
 fn written(plm: &Plm, text: &str) -> Result<Vec<u32>, PlmError> {
     let space = if plm.kind() == Kind::Decoder { " " } else { "" };
     let mut ids = plm.tokenizer().plain(&format!("{space}{text}"))?;

@@ -36,9 +36,9 @@ pub struct RunInput<'a> {
     pub started: String,
     /// The mask file that the spec names, where it names one.
     pub mask: Option<Vec<u8>>,
-    /// The theta file that the spec begins with, where it names one.
+    /// The theta file from which the spec is initialised, if it names one.
     pub start: Option<Vec<u8>>,
-    /// The last checkpoint, to go on from.
+    /// The last checkpoint, to resume from.
     pub checkpoint: Option<Vec<u8>>,
     /// Why it goes on, for the record.
     pub reason: String,
@@ -69,11 +69,11 @@ pub struct Outcome {
     pub theta: Vec<u8>,
 }
 
-/// Runs a spec to its end, or until the host stops it or the loss is no number.
+/// Runs a spec to its end, or until the host stops it or the loss is NaN.
 ///
 /// # Errors
-/// When the run can not begin or go on. What was written until then is kept, and
-/// the run goes on from its last checkpoint when called with it.
+/// If the run cannot start or continue. Lines written so far are kept, and
+/// the run resumes from its last checkpoint when called with it.
 pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, TrainError> {
     let spec = input.spec;
     host.progress("tokenizing");
@@ -129,7 +129,7 @@ pub async fn run<H: Host>(input: RunInput<'_>, host: &mut H) -> Result<Outcome, 
         let every = spec.train.checkpoint_every;
         let keep = evaluate || (every > 0 && step.is_multiple_of(every));
         if keep || pending.len() >= input.read_every {
-            // A loss that is no number came from values that no checkpoint may keep.
+            // The values that led to a NaN loss must not be saved in a checkpoint.
             trainer.stopwatch.lap(StepPhase::Other);
             let finite = recorder.steps(std::mem::take(&mut pending)).await?;
             trainer.stopwatch.lap(StepPhase::ReadBack);
@@ -400,8 +400,8 @@ impl<'h, H: Host> Recorder<'h, H> {
         }))
     }
 
-    /// Reads what the steps left on the device, all at once, and writes their lines.
-    /// False when a loss was no number: its line and later ones are not written.
+    /// Reads the results of several steps from the device at once, and writes their lines.
+    /// Returns false at a NaN loss: its line and later ones are not written.
     async fn steps(&mut self, steps: Vec<(usize, f64, StepResult)>) -> Result<bool, TrainError> {
         let figures = steps
             .iter()

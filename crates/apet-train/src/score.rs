@@ -31,9 +31,9 @@ pub struct Scores {
 /// What the model answers to a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prediction {
-    /// The likeliest class; none where a score is no number.
+    /// The most likely class; `None` if a score is NaN.
     Class(Option<usize>),
-    /// What it writes.
+    /// The generated text.
     Text(String),
 }
 
@@ -123,7 +123,7 @@ impl Trainer<'_> {
         let (mut predicted, mut loss, mut count) = (Vec::with_capacity(gold.len()), 0f64, 0);
         for (scores, &right) in scores.chunks_exact(classes).zip(gold) {
             let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            // None where a score is no number: then no answer is right.
+            // None if a score is NaN: then no answer is correct.
             let answer = scores.iter().position(|&s| s == best);
             predicted.push(answer);
             match self.spec().objective {
@@ -188,7 +188,7 @@ impl Trainer<'_> {
         tap.head(plm.pool(&batch, states, self.spec().head.pooling, &tap))
     }
 
-    /// What the model writes behind each prompt, up to its end or the end of a line.
+    /// The text that the model generates after each prompt, up to its end token or the end of the line.
     async fn written(&self, from: &Rows, rows: &[usize]) -> Result<Vec<String>, TrainError> {
         let constants = self.theta.constants();
         let tap = self.theta.tap(&constants);

@@ -15,27 +15,27 @@ use crate::{
     timings::{StepPhase, Stopwatch},
 };
 
-/// A run that can not begin or go on, in one sentence.
+/// A run cannot start or continue. The message is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrainError {
     /// The spec does not fit the model or the task.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The model can not do it.
+    /// The model does not support it.
     #[error(transparent)]
     Plm(#[from] PlmError),
     /// The device failed.
-    #[error("device: {0}; the run goes on from its last checkpoint when it is started again")]
+    #[error("device: {0}; restart the run to resume from its last checkpoint")]
     Device(String),
-    /// The host could not keep a line or a checkpoint.
+    /// The host could not write a line or a checkpoint.
     #[error("{0}")]
     Host(String),
     /// A checkpoint that does not belong to this run.
-    #[error("checkpoint: {0}; delete it to begin the run anew")]
+    #[error("checkpoint: {0}; delete it to start the run from the beginning")]
     Checkpoint(String),
 }
 
-/// One step's figures, still on the device.
+/// One step's results, still on the device.
 #[derive(Clone, Debug)]
 pub struct StepResult {
     /// Mean loss of the rows before the update, `[1]`.
@@ -51,7 +51,7 @@ pub struct StepResult {
 pub struct Trainer<'a> {
     plm: &'a Plm,
     spec: RunSpec,
-    /// Token ids of each label's word and the end behind it.
+    /// Token ids of each label's word, followed by the end token.
     pub(crate) words: Vec<Vec<u32>>,
     /// How answers are scored.
     pub(crate) metric: Metric,
@@ -184,10 +184,10 @@ impl<'a> Trainer<'a> {
         self.theta.set_values(values);
     }
 
-    /// One optimizer step on training rows, given per accumulated batch.
+    /// One optimizer step on training rows, given for each accumulated batch.
     ///
     /// # Errors
-    /// When the model can not be asked for the rows' labels.
+    /// If the model does not support the objective.
     pub fn step(&mut self, batches: &[Vec<usize>], rate: f64) -> Result<StepResult, TrainError> {
         let (gradient, loss) = self.gradient(batches)?;
         Ok(self.update(gradient, loss, batches, rate))
@@ -240,7 +240,7 @@ impl<'a> Trainer<'a> {
         rows.iter().map(|&row| self.train.class(row) as i32)
     }
 
-    /// Training rows' prompts, with what is right behind them.
+    /// Training rows' prompts, followed by their correct answers.
     pub(crate) fn asked_of(&self, rows: &[usize]) -> impl Iterator<Item = Prompted> {
         rows.iter()
             .map(|&row| self.train.answered(row, &self.words))
@@ -249,7 +249,7 @@ impl<'a> Trainer<'a> {
     /// Theta's gradient `[parameters]` and the loss `[1]`, means over the batches.
     ///
     /// # Errors
-    /// When the model can not be asked for the rows' labels.
+    /// If the model does not support the objective.
     pub fn gradient(&self, batches: &[Vec<usize>]) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let weight = 1.0 / batches.len() as f64;
         let shard = |rows: &Vec<usize>| Shard {
@@ -262,7 +262,7 @@ impl<'a> Trainer<'a> {
     /// Theta's gradient `[parameters]` and the loss `[1]`, sums over shards.
     ///
     /// # Errors
-    /// When the model can not be asked for the rows' labels.
+    /// If the model does not support the objective.
     pub(crate) fn gradient_of(
         &self,
         shards: &[Shard],
@@ -293,15 +293,15 @@ impl<'a> Trainer<'a> {
         Ok(sum.unwrap_or_else(none))
     }
 
-    /// The loss of training rows, `[1]`, without what its gradient would need.
+    /// The loss of training rows, `[1]`, without tracking gradients.
     ///
     /// # Errors
-    /// When the model can not be asked for the rows' labels.
+    /// If the model does not support the objective.
     pub fn forward(&self, rows: &[usize]) -> Result<Tensor<1>, TrainError> {
         self.loss(rows, &self.theta.constants())
     }
 
-    /// Mean loss of training rows, `[1]`: over the rows, or over the tokens that are right.
+    /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of the correct answers.
     fn loss(&self, rows: &[usize], leaves: &Leaves) -> Result<Tensor<1>, TrainError> {
         let tap = self.theta.tap(leaves);
         match self.spec.objective {

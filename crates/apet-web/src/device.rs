@@ -64,7 +64,7 @@ pub(crate) async fn open(name: &str) -> Result<Opened, JsValue> {
                 .await
                 .map_err(|e| {
                     error(format!(
-                        "WebGPU can not be opened: {e}; choose the device cpu"
+                        "WebGPU cannot be opened: {e}; choose the device cpu"
                     ))
                 })?;
             stopwatch(&setup, lost.clone());

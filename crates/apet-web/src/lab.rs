@@ -83,8 +83,8 @@ impl Lab {
         apet_plm::shards_of_index(&file, index, ".safetensors").map_err(error)
     }
 
-    /// Refuses a model that can not be computed or does not fit on this device. Of its
-    /// `weights`, `[{name, size}]`, only the headers need to be in `models/NAME/`.
+    /// Checks that the lab supports a model and that it fits this device. Only the headers of its
+    /// `weights`, `[{name, size}]`, need to be in `models/NAME/`.
     #[wasm_bindgen(js_name = checkModel)]
     pub async fn check_model(&self, name: String, weights: JsValue) -> Result<(), JsValue> {
         let weights = serde_wasm_bindgen::from_value(weights).map_err(error)?;
@@ -120,8 +120,8 @@ impl Lab {
         object(&encoded.into_iter().map(|e| e.ids).collect::<Vec<_>>())
     }
 
-    /// Goes on with token ids, at most `most` tokens each, by the likeliest: the loaded model,
-    /// without anything tuned. Gives what is written, without the end token.
+    /// Continues token ids greedily by at most `most` tokens each, with the loaded model
+    /// untuned. Returns the new tokens, without the end token.
     pub async fn generate(&self, prompts: JsValue, most: usize) -> Result<JsValue, JsValue> {
         let prompts: Vec<Vec<u32>> = serde_wasm_bindgen::from_value(prompts).map_err(error)?;
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
@@ -294,7 +294,7 @@ impl Lab {
         self.asked.set(Asked::Stop);
     }
 
-    /// Measures steps of a spec on the loaded model with rows of its own, `[{ids, label}]`: `warmup` of them, then
+    /// Measures steps of a spec on the loaded model with the given rows, `[{ids, label}]`: `warmup` of them, then
     /// `train.steps` times a forward pass, a gradient and a step. Gives what they took, the
     /// losses, and theta's initial values in the order of its flat vector. `on_part` gets the name of
     /// each part that is done; `helpers` as in [`Lab::run`].
@@ -319,7 +319,7 @@ impl Lab {
         let initial = trainer.theta().values().into_data_async().await;
         let initial = initial.map_err(error)?.try_to_vec::<f32>();
         let done = |part| {
-            // A page that can not listen is no reason to stop.
+            // A page that cannot listen is no reason to stop.
             let _ = object(&part).map(|part| on_part.call1(&JsValue::NULL, &part));
         };
         let measured = measure(&mut trainer, &mut crew, warmup, milliseconds, done).await;
@@ -435,7 +435,7 @@ impl Lab {
         }
     }
 
-    /// Of the loaded task; 2 where there is none.
+    /// The loaded task's number of labels; 2 without a task.
     pub(crate) fn classes(&self) -> usize {
         self.task.borrow().as_ref().map_or(2, |t| t.labels.len())
     }

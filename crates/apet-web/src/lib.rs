@@ -1,5 +1,5 @@
-//! The wasm of the Lab. It lives in a Worker that may be ended at any time: all a
-//! run needs to go on is in the origin's private files (design decision 11).
+//! The wasm of the Lab. It runs in a Worker that may be terminated at any time: everything
+//! a run needs to resume is in the origin private file system.
 
 mod crew;
 mod device;
@@ -19,7 +19,7 @@ pub use start::start_with;
 #[cfg(target_arch = "wasm32")]
 #[expect(
     unsafe_code,
-    reason = "the linker's function can not be called otherwise"
+    reason = "the linker's function cannot be called in another way"
 )]
 unsafe extern "C" {
     /// Runs what registers itself before a program begins: CubeCL's compiler does. Where a module does not call
@@ -32,7 +32,7 @@ fn start() {
     #[cfg(target_arch = "wasm32")]
     #[expect(
         unsafe_code,
-        reason = "the linker's function can not be called otherwise"
+        reason = "the linker's function cannot be called in another way"
     )]
     // SAFETY: it is called once, before anything else of the module.
     unsafe {
@@ -49,10 +49,10 @@ fn error(sentence: impl ToString) -> JsValue {
     js_sys::Error::new(&sentence.to_string()).into()
 }
 
-/// An Error after which a new Worker can go on with the run.
+/// An Error after which a new Worker can resume the run.
 fn recoverable(sentence: impl ToString) -> JsValue {
     let error = error(sentence);
-    // Setting a field of a fresh Error can not fail.
+    // Setting a field of a new Error cannot fail.
     let _ = js_sys::Reflect::set(&error, &"recoverable".into(), &JsValue::TRUE);
     error
 }

@@ -21,7 +21,7 @@ fn at_line(layout: Layout) -> Layout {
     }
 }
 
-#[expect(unsafe_code, reason = "an allocator can not be written otherwise")]
+#[expect(unsafe_code, reason = "an allocator requires unsafe code")]
 // SAFETY: every call goes on to the system's allocator, with a layout that follows from the caller's alone.
 unsafe impl GlobalAlloc for Lines {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -12,11 +12,11 @@ use crate::{
     lab::{Lab, values},
 };
 
-/// Keeps a theta file as what a run may begin with; gives that run's spec as JSON: the one that the
-/// file was made with, `start` in it.
+/// Stores a theta file from which a run can be initialised, and returns that run's spec as JSON: the spec of the
+/// file, with `start` set.
 ///
 /// # Errors
-/// When it is no theta file of a run, or can not be kept.
+/// If it is not a run's theta file, or cannot be stored.
 #[wasm_bindgen(js_name = startWith)]
 pub async fn start_with(name: String, theta: Vec<u8>) -> Result<String, JsValue> {
     let wrong = |e: String| error(format!("{name}: {e}"));

@@ -143,7 +143,7 @@ impl<'a> Tab<'a> {
     }
 
     fn tell(&self, event: &Event) {
-        // A page that can not listen is no reason to lose the run.
+        // A page that cannot listen is no reason to lose the run.
         if let Ok(event) = object(event) {
             let _ = self.on_event.call1(&JsValue::NULL, &event);
         }
