@@ -1,6 +1,6 @@
 //! What a study says about the paper's four claims (Su et al., 2023), whatever it is, with intervals.
 //!
-//! Every figure of a claim is a function of the cells (a model, a task, a way to tune it, and its scores over seeds);
+//! Every figure of a claim is a function of the cells (a model, a task, a method, and its scores over seeds);
 //! where its interval comes from is in `cells.rs`.
 
 mod cells;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 pub use self::thresholds::Thresholds;
 
-use self::cells::{Cell, Scales, Scene, Scenes, Way, scales};
+use self::cells::{CellsByTask, MethodCell, MethodKey, ModelCells, TaskCells, model_cells};
 use crate::mean;
 use crate::study::Entry;
 
@@ -46,7 +46,7 @@ impl Verdict {
     }
 
     /// `share` of the draws are as the claim says.
-    fn of(share: Option<f64>) -> Self {
+    fn from_share(share: Option<f64>) -> Self {
         match share {
             Some(share) if share >= 0.975 => Self::Supported,
             Some(share) if share <= 0.025 => Self::NotSupported,
@@ -57,7 +57,7 @@ impl Verdict {
 
 /// A figure with its 95 % interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figured {
+pub struct Estimate {
     /// Of what: a model, and a task where it is of one.
     pub of: String,
     /// The figure; none where the study can not tell it.
@@ -72,7 +72,7 @@ pub struct Figured {
 
 /// A claim of the paper, and what the study says of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
+pub struct ClaimResult {
     /// From 1.
     pub number: usize,
     /// What the paper claims.
@@ -82,7 +82,7 @@ pub struct Answer {
     /// The unit of the figures.
     pub unit: &'static str,
     /// From the smallest model to the largest.
-    pub figures: Vec<Figured>,
+    pub figures: Vec<Estimate>,
     /// How it is answered.
     pub verdict: Verdict,
     /// Why, in a sentence.
@@ -91,13 +91,13 @@ pub struct Answer {
 
 /// The answers of a study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answers {
+pub struct ClaimResults {
     /// Runs with a score.
     pub runs: usize,
     /// Runs without one: unfinished, stopped, diverged.
     pub left_out: usize,
     /// One for each claim.
-    pub claims: Vec<Answer>,
+    pub claims: Vec<ClaimResult>,
 }
 
 /// The standard deviation of what is behind means: theirs, less what seeds alone would give. `parts` are the means
@@ -117,32 +117,32 @@ fn spread(parts: &[(f64, f64)], noise: f64) -> Option<f64> {
 }
 
 /// The mean over tasks of what each has.
-fn over_tasks(scenes: &Scenes, of: impl Fn(&Scene) -> Option<f64>) -> Option<f64> {
-    let values: Option<Vec<f64>> = scenes.values().map(of).collect();
+fn over_tasks(by_task: &CellsByTask, of: impl Fn(&TaskCells) -> Option<f64>) -> Option<f64> {
+    let values: Option<Vec<f64>> = by_task.values().map(of).collect();
     mean(&values?)
 }
 
-fn is_pet(cell: &Cell) -> bool {
-    matches!(cell.way, Way::Other(_))
+fn is_pet(cell: &MethodCell) -> bool {
+    matches!(cell.key, MethodKey::Other(_))
 }
 
 /// The spread across methods.
-fn across_methods(scene: &Scene) -> Option<f64> {
-    let cells = scene.cells.iter().filter(|cell| is_pet(cell));
+fn across_methods(cells_of_task: &TaskCells) -> Option<f64> {
+    let cells = cells_of_task.cells.iter().filter(|cell| is_pet(cell));
     let parts: Vec<(f64, f64)> = cells.map(|cell| (cell.mean(), cell.runs as f64)).collect();
-    spread(&parts, scene.noise)
+    spread(&parts, cells_of_task.noise)
 }
 
 /// What a cell is taken for where the spread across methods is asked: what seeds add to it is taken off, or it would
 /// be in each draw twice.
-fn without_noise(scene: &Scene, at: usize) -> f64 {
-    let Some(cell) = scene.cells.get(at) else {
+fn without_noise(cells_of_task: &TaskCells, at: usize) -> f64 {
+    let Some(cell) = cells_of_task.cells.get(at) else {
         return 0.0;
     };
-    let pets = scene.cells.iter().filter(|cell| is_pet(cell));
+    let pets = cells_of_task.cells.iter().filter(|cell| is_pet(cell));
     let pets: Vec<(f64, f64)> = pets.map(|cell| (cell.mean(), 1.0)).collect();
     let seen = spread(&pets, 0.0).filter(|seen| *seen > 0.0);
-    match (seen, across_methods(scene)) {
+    match (seen, across_methods(cells_of_task)) {
         (Some(seen), Some(real)) if is_pet(cell) => {
             let centre = pets.iter().map(|pet| pet.0).sum::<f64>() / pets.len() as f64;
             centre + real / seen * (cell.mean() - centre)
@@ -152,52 +152,62 @@ fn without_noise(scene: &Scene, at: usize) -> f64 {
 }
 
 /// Each method's place, the runs behind it and its APET, and its score less that of APET with as many parameters.
-fn pairs(scene: &Scene) -> Vec<(usize, f64, f64)> {
-    let pair = |(at, pet): (usize, &Cell)| {
-        let Way::Other(_) = &pet.way else {
+fn pairs(cells_of_task: &TaskCells) -> Vec<(usize, f64, f64)> {
+    let pair = |(at, pet): (usize, &MethodCell)| {
+        let MethodKey::Other(_) = &pet.key else {
             return None;
         };
-        let off = |cell: &&Cell| cell.count.abs_diff(pet.count);
-        let apet = scene.cells.iter().filter(|cell| cell.is_apet());
+        let off = |cell: &&MethodCell| cell.count.abs_diff(pet.count);
+        let apet = cells_of_task.cells.iter().filter(|cell| cell.is_apet());
         let apet = apet
             .min_by_key(off)
             .filter(|cell| off(cell) as f64 <= AS_MANY * pet.count as f64)?;
         let (n, m) = (pet.runs as f64, apet.runs as f64);
         Some((at, n * m / (n + m), pet.mean() - apet.mean()))
     };
-    scene.cells.iter().enumerate().filter_map(pair).collect()
+    cells_of_task
+        .cells
+        .iter()
+        .enumerate()
+        .filter_map(pair)
+        .collect()
 }
 
 /// How far methods are from APET with as many parameters: the root of the mean square, less what seeds alone give.
-fn apart(scene: &Scene) -> Option<f64> {
-    let pairs = pairs(scene);
+fn apart(cells_of_task: &TaskCells) -> Option<f64> {
+    let pairs = pairs(cells_of_task);
     let n = pairs.len() as f64;
     (n > 0.0).then(|| {
         let square = pairs.iter().map(|pair| pair.2.powi(2)).sum::<f64>() / n;
-        let by_chance = pairs.iter().map(|pair| scene.noise.powi(2) / pair.1);
+        let by_chance = pairs
+            .iter()
+            .map(|pair| cells_of_task.noise.powi(2) / pair.1);
         (square - by_chance.sum::<f64>() / n).max(0.0).sqrt()
     })
 }
 
 /// As [`without_noise`], where the distance from APET is asked.
-fn nearer_to_apet(scene: &Scene, at: usize) -> f64 {
-    let Some(cell) = scene.cells.get(at) else {
+fn nearer_to_apet(cells_of_task: &TaskCells, at: usize) -> f64 {
+    let Some(cell) = cells_of_task.cells.get(at) else {
         return 0.0;
     };
-    let pairs = pairs(scene);
+    let pairs = pairs(cells_of_task);
     let seen = pairs.iter().map(|pair| pair.2.powi(2)).sum::<f64>() / pairs.len() as f64;
     let pair = pairs.iter().find(|pair| pair.0 == at);
-    match (pair, apart(scene)) {
+    match (pair, apart(cells_of_task)) {
         (Some(pair), Some(real)) if seen > 0.0 => cell.mean() - (1.0 - real / seen.sqrt()) * pair.2,
         _ => cell.mean(),
     }
 }
 
 /// The count from which APET has gone 95 % of the way from its reference to full fine-tuning, log10.
-fn high_threshold(scene: &Scene) -> Option<f64> {
-    let (full, reference) = (scene.score_of(&Way::Full)?, scene.reference());
+fn high_threshold(cells_of_task: &TaskCells) -> Option<f64> {
+    let (full, reference) = (
+        cells_of_task.score_of(&MethodKey::Full)?,
+        cells_of_task.reference(),
+    );
     let wanted = reference + REACHED * (full - reference);
-    let curve = scene.curve();
+    let curve = cells_of_task.curve();
     let at = curve.iter().position(|point| point.1 >= wanted)?;
     let reached = curve.get(at)?;
     let Some(before) = at.checked_sub(1).and_then(|at| curve.get(at)) else {
@@ -208,23 +218,30 @@ fn high_threshold(scene: &Scene) -> Option<f64> {
 }
 
 /// The smallest count at which APET is above its reference beyond the noise of both, log10.
-fn low_threshold(scene: &Scene) -> Option<f64> {
-    let reference = scene.reference();
-    let head = scene.cells.iter().find(|cell| cell.way == Way::Head);
+fn low_threshold(cells_of_task: &TaskCells) -> Option<f64> {
+    let reference = cells_of_task.reference();
+    let head = cells_of_task
+        .cells
+        .iter()
+        .find(|cell| cell.key == MethodKey::Head);
     let of_head = head.map_or(0.0, |head| 1.0 / head.runs as f64);
-    let mut cells: Vec<&Cell> = scene.cells.iter().filter(|cell| cell.is_apet()).collect();
+    let mut cells: Vec<&MethodCell> = cells_of_task
+        .cells
+        .iter()
+        .filter(|cell| cell.is_apet())
+        .collect();
     cells.sort_by_key(|cell| cell.count);
     let above = cells.into_iter().find(|cell| {
         // One-sided 97.5 %, with the deviation pooled over many cells: about normal.
-        let error = scene.noise * (1.0 / cell.runs as f64 + of_head).sqrt();
+        let error = cells_of_task.noise * (1.0 / cell.runs as f64 + of_head).sqrt();
         cell.mean() - reference > 1.96 * error
     });
     above.map(|cell| (cell.count.max(1) as f64).log10())
 }
 
 /// How far tasks are apart: log10 of the largest low threshold less that of the smallest.
-fn between_tasks(scenes: &Scenes) -> Option<f64> {
-    let found: Option<Vec<f64>> = scenes.values().map(low_threshold).collect();
+fn between_tasks(by_task: &CellsByTask) -> Option<f64> {
+    let found: Option<Vec<f64>> = by_task.values().map(low_threshold).collect();
     let found = found.filter(|found| found.len() > 1)?;
     let (low, high) = found.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| {
         (low.min(x), high.max(x))
@@ -232,23 +249,28 @@ fn between_tasks(scenes: &Scenes) -> Option<f64> {
     Some(high - low)
 }
 
-impl Answers {
-    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let (scales, runs, left_out) = scales(entries);
-        let as_it_is =
-            |scene: &Scene, at: usize| scene.cells.get(at).map(Cell::mean).unwrap_or_default();
+impl ClaimResults {
+    pub(crate) fn from_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let (model_cells, runs, left_out) = model_cells(entries);
+        let as_it_is = |cells_of_task: &TaskCells, at: usize| {
+            cells_of_task
+                .cells
+                .get(at)
+                .map(MethodCell::mean)
+                .unwrap_or_default()
+        };
         let percent = |x: f64| 100.0 * x;
         let count = |x: f64| 10f64.powf(x);
-        let methods = |tasks: &Scenes| over_tasks(tasks, across_methods);
-        let positions = |tasks: &Scenes| over_tasks(tasks, apart);
-        let high = |tasks: &Scenes| over_tasks(tasks, high_threshold);
-        let common = scales.common();
+        let methods = |tasks: &CellsByTask| over_tasks(tasks, across_methods);
+        let positions = |tasks: &CellsByTask| over_tasks(tasks, apart);
+        let high = |tasks: &CellsByTask| over_tasks(tasks, high_threshold);
+        let common = model_cells.common();
         let ends = common.ends();
         let (methods, methods_fall) = common.figures("methods", methods, without_noise, percent);
         let (positions, positions_fall) =
             common.figures("positions", positions, nearer_to_apet, percent);
         let (high, high_falls) = common.figures("high threshold", high, as_it_is, count);
-        let (low, _) = scales.figures("low threshold", between_tasks, as_it_is, count);
+        let (low, _) = model_cells.figures("low threshold", between_tasks, as_it_is, count);
         Self {
             runs,
             left_out,
@@ -256,7 +278,7 @@ impl Answers {
                 falling(1, methods, ends, methods_fall),
                 falling(2, positions, ends, positions_fall),
                 falling(3, high, ends, high_falls),
-                similar(low, &scales),
+                similar(low, &model_cells),
             ],
         }
     }
@@ -264,17 +286,17 @@ impl Answers {
 
 /// The thresholds of every model and task.
 pub(crate) fn thresholds<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Thresholds> {
-    thresholds::thresholds(&scales(entries).0.models)
+    thresholds::thresholds(&model_cells(entries).0.models)
 }
 
 /// An answer to a claim that something falls with scale, from the first of the `ends` to the last.
 fn falling(
     number: usize,
-    figures: Vec<Figured>,
+    figures: Vec<Estimate>,
     ends: Option<(usize, usize)>,
     falls: Option<f64>,
-) -> Answer {
-    let verdict = Verdict::of(falls);
+) -> ClaimResult {
+    let verdict = Verdict::from_share(falls);
     let (claim, measure, unit, thing) = match number {
         1 => (
             "Small models: methods differ noticeably; with scale the difference becomes marginal.",
@@ -312,7 +334,7 @@ fn falling(
         }
         _ => "The study has fewer than two models.".into(),
     };
-    Answer {
+    ClaimResult {
         number,
         claim,
         measure,
@@ -324,19 +346,20 @@ fn falling(
 }
 
 /// The answer to the claim that tasks need similar counts.
-fn similar(figures: Vec<Figured>, scales: &Scales) -> Answer {
+fn similar(figures: Vec<Estimate>, model_cells: &ModelCells) -> ClaimResult {
     let mut figures = figures;
-    for (figure, (_, scenes)) in figures.iter_mut().zip(&scales.models) {
-        let of_task = |(task, scene): (&String, &Scene)| match low_threshold(scene) {
-            Some(count) => format!("{task}: {:.0}", 10f64.powf(count)),
-            None => format!("{task}: none of those tried"),
-        };
-        figure.note = scenes.iter().map(of_task).collect::<Vec<_>>().join(", ");
+    for (figure, (_, by_task)) in figures.iter_mut().zip(&model_cells.models) {
+        let of_task =
+            |(task, cells_of_task): (&String, &TaskCells)| match low_threshold(cells_of_task) {
+                Some(count) => format!("{task}: {:.0}", 10f64.powf(count)),
+                None => format!("{task}: none of those tried"),
+            };
+        figure.note = by_task.iter().map(of_task).collect::<Vec<_>>().join(", ");
     }
-    let tasks = scales
+    let tasks = model_cells
         .models
         .iter()
-        .map(|(_, scenes)| scenes.len())
+        .map(|(_, by_task)| by_task.len())
         .min()
         .unwrap_or_default();
     let below = |x: Option<f64>| x.is_some_and(|x| x <= SIMILAR);
@@ -366,7 +389,7 @@ fn similar(figures: Vec<Figured>, scales: &Scales) -> Answer {
             ),
         )
     };
-    Answer {
+    ClaimResult {
         number: 4,
         claim: "Across tasks, one model needs similar numbers of tunable parameters to exceed a random guess.",
         measure: "The largest over the smallest of its tasks' counts from which APET is above its head alone (or a guess), beyond the noise.",

@@ -30,7 +30,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    pub(crate) fn of(key: &str, entry: &Entry, smoothing: f64) -> Self {
+    pub(crate) fn from_entry(key: &str, entry: &Entry, smoothing: f64) -> Self {
         let record = &entry.record;
         let steps = record.steps();
         let losses: Vec<f64> = steps.iter().map(|step| step.loss).collect();

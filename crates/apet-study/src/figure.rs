@@ -90,7 +90,7 @@ pub struct Group {
 }
 
 impl Figure {
-    pub(crate) fn of<'a>(
+    pub(crate) fn from_entries<'a>(
         entries: impl Iterator<Item = (&'a str, &'a Entry)>,
         filter: &Filter,
     ) -> Self {
@@ -116,7 +116,7 @@ impl Figure {
             let task = &record.header.task;
             guesses.push((task.uniform_guess, task.majority_guess));
             members
-                .entry(GroupKey::of(entry))
+                .entry(GroupKey::from_entry(entry))
                 .or_default()
                 .push(Member {
                     key: key.into(),
@@ -159,7 +159,7 @@ struct GroupKey {
 }
 
 impl GroupKey {
-    fn of(entry: &Entry) -> Self {
+    fn from_entry(entry: &Entry) -> Self {
         let row = &entry.row;
         Self {
             model: row.model.clone(),

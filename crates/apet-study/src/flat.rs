@@ -8,12 +8,12 @@ pub struct Column {
     /// Name.
     pub name: &'static str,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// Text.
     Text,
     /// A whole number.
@@ -24,7 +24,7 @@ pub enum Kind {
 
 /// A value of the table; none where the run has none.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Flat {
+pub enum TableValue {
     /// Text.
     Text(Option<String>),
     /// A whole number.
@@ -33,46 +33,46 @@ pub enum Flat {
     Real(Option<f64>),
 }
 
-impl From<&str> for Flat {
+impl From<&str> for TableValue {
     fn from(text: &str) -> Self {
         Self::Text(Some(text.into()))
     }
 }
 
-impl From<u64> for Flat {
+impl From<u64> for TableValue {
     fn from(number: u64) -> Self {
         Self::Whole(i64::try_from(number).ok())
     }
 }
 
-impl From<usize> for Flat {
+impl From<usize> for TableValue {
     fn from(number: usize) -> Self {
         Self::from(number as u64)
     }
 }
 
-impl From<f64> for Flat {
+impl From<f64> for TableValue {
     fn from(number: f64) -> Self {
         Self::Real(Some(number))
     }
 }
 
 const fn text(name: &'static str) -> Column {
-    let kind = Kind::Text;
+    let kind = ColumnKind::Text;
     Column { name, kind }
 }
 
 const fn whole(name: &'static str) -> Column {
-    let kind = Kind::Whole;
+    let kind = ColumnKind::Whole;
     Column { name, kind }
 }
 
 const fn real(name: &'static str) -> Column {
-    let kind = Kind::Real;
+    let kind = ColumnKind::Real;
     Column { name, kind }
 }
 
-/// The table's columns, in the order of [`flat`]'s values.
+/// The table's columns, in the order of [`table_values`]'s values.
 pub const COLUMNS: [Column; 38] = [
     text("run"),
     text("model"),
@@ -115,12 +115,13 @@ pub const COLUMNS: [Column; 38] = [
 ];
 
 /// A record's row.
-pub fn flat(record: &RunRecord) -> Vec<Flat> {
+pub fn table_values(record: &RunRecord) -> Vec<TableValue> {
     let header = &record.header;
     let spec = &header.spec;
     let (seeds, summary) = (&spec.seeds, record.summary());
-    let of_summary =
-        |real: &dyn Fn(&apet_record::Summary) -> Option<f64>| Flat::Real(summary.and_then(real));
+    let of_summary = |real: &dyn Fn(&apet_record::Summary) -> Option<f64>| {
+        TableValue::Real(summary.and_then(real))
+    };
     vec![
         header.run.as_str().into(),
         spec.model.as_str().into(),
@@ -144,24 +145,24 @@ pub fn flat(record: &RunRecord) -> Vec<Flat> {
         spec.train.batch_size.into(),
         spec.task.max_length.into(),
         spec.train.steps.into(),
-        summary.map_or(Flat::Whole(None), |s| s.steps.into()),
+        summary.map_or(TableValue::Whole(None), |s| s.steps.into()),
         record.status().name().into(),
-        summary.map_or(Flat::Whole(None), |s| s.best_step.into()),
+        summary.map_or(TableValue::Whole(None), |s| s.best_step.into()),
         of_summary(&|s| s.dev),
         of_summary(&|s| s.test),
-        Flat::Whole(steps_to(0.9, record).map(|step| step as i64)),
-        Flat::Real(record.landscape().map(|found| found.norm)),
-        Flat::Real(record.landscape().and_then(|found| found.rise())),
+        TableValue::Whole(steps_to(0.9, record).map(|step| step as i64)),
+        TableValue::Real(record.landscape().map(|found| found.norm)),
+        TableValue::Real(record.landscape().and_then(|found| found.rise())),
         header.task.uniform_guess.into(),
         header.task.majority_guess.into(),
         of_summary(&|s| Some(s.seconds)),
         summary
             .and_then(|s| s.peak_bytes)
-            .map_or(Flat::Whole(None), Into::into),
+            .map_or(TableValue::Whole(None), Into::into),
         header.device.name.as_str().into(),
         header.device.host.as_str().into(),
         header.started.as_str().into(),
-        Flat::Text(canonical_json(spec).ok()),
+        TableValue::Text(canonical_json(spec).ok()),
     ]
 }
 
@@ -200,13 +201,13 @@ mod tests {
                 ..Run::default()
             },
         ] {
-            let row = flat(&record(run));
+            let row = table_values(&record(run));
             assert_eq!(row.len(), COLUMNS.len());
             for (value, column) in row.iter().zip(COLUMNS) {
                 let kind = match value {
-                    Flat::Text(_) => Kind::Text,
-                    Flat::Whole(_) => Kind::Whole,
-                    Flat::Real(_) => Kind::Real,
+                    TableValue::Text(_) => ColumnKind::Text,
+                    TableValue::Whole(_) => ColumnKind::Whole,
+                    TableValue::Real(_) => ColumnKind::Real,
                 };
                 assert_eq!(kind, column.kind, "{}", column.name);
             }
@@ -217,7 +218,7 @@ mod tests {
                 .position(|column| column.name == name)
                 .unwrap()
         };
-        let row = flat(&record(Run {
+        let row = table_values(&record(Run {
             steps: 3,
             test: Some(0.7),
             ..Run::default()
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(row[at("model")], "minilm-l6".into());
         assert_eq!(row[at("trainable_parameters")], 10_000u64.into());
         assert_eq!(row[at("test")], 0.7.into());
-        assert_eq!(row[at("peak_bytes")], Flat::Whole(None));
+        assert_eq!(row[at("peak_bytes")], TableValue::Whole(None));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct Grid {
     /// Tasks.
     pub tasks: Vec<TaskSpec>,
     /// What is tuned.
-    pub methods: Vec<Entry>,
+    pub methods: Vec<GridMethod>,
     /// Seeds of batches and initial values; of placement, too, where `placements` is empty.
     pub seeds: Vec<u64>,
     /// Seeds of placement, each with each of `seeds`, for APET where it has none of its own.
@@ -63,7 +63,7 @@ pub struct Tune {
 
 /// A method of the grid.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct GridMethod {
     /// The method; of APET the first count.
     pub method: Method,
     /// APET's counts; none for other methods.
@@ -117,7 +117,7 @@ impl Grid {
             refused(&format!("line {line}"), &e.message())
         })?;
         let methods = file.method.into_iter().enumerate();
-        let methods = methods.map(|(at, table)| Entry::read(&format!("method[{at}]"), table));
+        let methods = methods.map(|(at, table)| GridMethod::read(&format!("method[{at}]"), table));
         let grid = Self {
             name: file.name,
             about: file.about,
@@ -172,7 +172,7 @@ impl Grid {
     }
 }
 
-impl Entry {
+impl GridMethod {
     fn read(field: &str, mut table: Table) -> Result<Self, SpecError> {
         let rates = rates(table.remove("learning_rate"))
             .map_err(|problem| refused(&format!("{field}.learning_rate"), &problem))?;

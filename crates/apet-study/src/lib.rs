@@ -20,23 +20,23 @@ mod summed;
 mod table;
 mod trade;
 
-pub use answers::{Answer, Answers, Figured, Thresholds, Verdict};
+pub use answers::{ClaimResult, ClaimResults, Estimate, Thresholds, Verdict};
 pub use comparison::ComparisonError;
 pub use curve::{Curve, Point};
 pub use figure::{Figure, Filter, Group, Split};
-pub use flat::{COLUMNS, Column, Flat, Kind, flat, steps_to};
-pub use grid::{DEMO, Entry as GridEntry, Grid, PRESETS, RATES, Tune};
+pub use flat::{COLUMNS, Column, ColumnKind, TableValue, steps_to, table_values};
+pub use grid::{DEMO, Grid, GridMethod, PRESETS, RATES, Tune};
 pub use logistic::{Level, Logistic, Threshold, threshold};
-pub use optimised::{Mean, Optimised};
+pub use optimised::{ConvergenceStats, Mean};
 pub use paired::Paired;
 pub use placements::{Placements, Spread, Trend};
-pub use plan::{Cell as PlanCell, Plan, Stage};
+pub use plan::{Plan, PlanCell, Stage};
 pub use row::Row;
 pub use stats::{Interval, deviation, interval95, mean, smoothed};
 pub use study::{Added, Study, StudyError, key, records};
-pub use summed::{By, GroupValue, Summed};
+pub use summed::{By, GroupSummary, GroupValue};
 pub use table::TableError;
-pub use trade::{Cost, Traded};
+pub use trade::{Cost, ParetoPoint};
 
 #[cfg(test)]
 mod fixture;

@@ -68,7 +68,7 @@ pub fn threshold(scores: &[(f64, f64)], level: Level) -> Option<Threshold> {
         return None;
     }
     let (first, last) = (*counts.first()?, *counts.last()?);
-    let problem = Problem::of(&points, level);
+    let problem = Problem::new(&points, level);
     let best = problem.best(first, last)?;
     let freedom = (points.len() - PARAMETERS) as f64;
     let factor = FisherSnedecor::new(1.0, freedom).ok()?.inverse_cdf(0.95);
@@ -99,7 +99,7 @@ struct Problem {
 type Inner = [f64; PARAMETERS];
 
 impl Problem {
-    fn of(points: &[(f64, f64)], level: Level) -> Self {
+    fn new(points: &[(f64, f64)], level: Level) -> Self {
         let mut sorted = points.to_vec();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (mut groups, mut within) = (Vec::new(), 0.0);

@@ -22,7 +22,7 @@ pub struct Mean {
 }
 
 impl Mean {
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn from_values(values: &[f64]) -> Option<Self> {
         let interval = interval95(values);
         Some(Self {
             mean: mean(values)?,
@@ -34,7 +34,7 @@ impl Mean {
 
 /// How runs of one way to tune a model came to where they are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Optimised {
+pub struct ConvergenceStats {
     /// Model by name.
     pub model: String,
     /// Parameters of the model.
@@ -56,7 +56,7 @@ pub struct Optimised {
 }
 
 /// The runs whose landscape was measured, by model from the smallest, task, method and count.
-pub(crate) fn optimised<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Optimised> {
+pub(crate) fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceStats> {
     type Key = (u64, String, String, String, u64, String);
     let mut found: BTreeMap<Key, [Vec<f64>; 3]> = BTreeMap::new();
     for entry in entries {
@@ -80,16 +80,16 @@ pub(crate) fn optimised<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Opt
     let cell = |((parameters, model, task, method, count, _), [steps, way, rise]): (
         Key,
         [Vec<f64>; 3],
-    )| Optimised {
+    )| ConvergenceStats {
         model,
         parameters,
         task,
         method,
         count,
         runs: way.len(),
-        steps: Mean::of(&steps),
-        way: Mean::of(&way),
-        rise: Mean::of(&rise),
+        steps: Mean::from_values(&steps),
+        way: Mean::from_values(&way),
+        rise: Mean::from_values(&rise),
     };
     found.into_iter().map(cell).collect()
 }
@@ -125,7 +125,7 @@ mod tests {
             ..Run::default()
         };
         study.add("x", &other.text()).unwrap();
-        let [found] = &study.optimised(None)[..] else {
+        let [found] = &study.convergence(None)[..] else {
             panic!("one cell");
         };
         assert_eq!((found.runs, found.count), (2, 10_000));

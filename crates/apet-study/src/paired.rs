@@ -30,13 +30,13 @@ pub struct Paired {
 }
 
 /// A model: parameters, then name.
-type Scale = (u64, String);
+type ModelSize = (u64, String);
 /// Scores by the seeds of placement, batches and initial values.
 type Scores = BTreeMap<[u64; 3], f64>;
 
 /// Every two models that share a task, a way to be tuned, and at least two seeds.
 pub(crate) fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
-    let mut found: BTreeMap<(String, String), BTreeMap<Scale, Scores>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), BTreeMap<ModelSize, Scores>> = BTreeMap::new();
     for entry in entries {
         let Some(score) = score(&entry.record, Split::Test) else {
             continue;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use apet_record::{Method, RunSpec, Seeds, SpecError};
 
-use crate::grid::{Entry, Grid, refused};
+use crate::grid::{Grid, GridMethod, refused};
 
 /// More runs than this are a slip in the file.
 const MOST_RUNS: u64 = 1_000_000;
@@ -34,7 +34,7 @@ impl Stage {
 #[derive(Clone, Debug)]
 pub struct Plan {
     grid: Grid,
-    cells: Vec<Cell>,
+    cells: Vec<PlanCell>,
     /// How many runs choose learning rates.
     tuning: usize,
     /// The runs of the main stage: a cell, its seed, and a placement of its own where the grid has some. All of a seed come
@@ -44,7 +44,7 @@ pub struct Plan {
 
 /// What differs in nothing but seeds and learning rates.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
+pub struct PlanCell {
     /// Model by name.
     pub model: String,
     /// Task, by its place in the grid.
@@ -58,7 +58,7 @@ pub struct Cell {
 }
 
 /// The seeds of placement that are crossed with the others; none where there are none, or nothing to place.
-fn placements<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
+fn placements<'a>(grid: &'a Grid, entry: &'a GridMethod) -> &'a [u64] {
     match (&entry.method, &entry.placements[..]) {
         (Method::Apet(_), []) => &grid.placements,
         (Method::Apet(_), own) => own,
@@ -67,7 +67,7 @@ fn placements<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
 }
 
 /// The seeds of a method's runs.
-fn seeds<'a>(grid: &'a Grid, entry: &'a Entry) -> &'a [u64] {
+fn seeds<'a>(grid: &'a Grid, entry: &'a GridMethod) -> &'a [u64] {
     match &entry.seeds[..] {
         [] => &grid.seeds,
         own => own,
@@ -80,7 +80,7 @@ impl Plan {
     /// # Errors
     /// When there are none or more than a million, or one can not be made.
     pub fn new(grid: Grid) -> Result<Self, SpecError> {
-        let sum = |of: &dyn Fn(&Entry) -> usize| {
+        let sum = |of: &dyn Fn(&GridMethod) -> usize| {
             let cells = (grid.methods.iter()).map(|e| e.counts.len().max(1).saturating_mul(of(e)));
             (cells.sum::<usize>() * grid.models.len() * grid.tasks.len()) as u64
         };
@@ -115,7 +115,7 @@ impl Plan {
                 let methods = plan.grid.methods.iter();
                 let own = methods.flat_map(|e| e.placements.iter().chain(&e.seeds));
                 for &seed in seeds.iter().chain(placements).chain(own).chain(&tune.seeds) {
-                    plan.of(cell, Seeds::all(seed), rate).check()?;
+                    plan.spec_of(cell, Seeds::all(seed), rate).check()?;
                 }
             }
         }
@@ -137,7 +137,7 @@ impl Plan {
                         rates => rates * self.grid.tune.seeds.len(),
                     };
                     entry_of.push(entry);
-                    self.cells.push(Cell {
+                    self.cells.push(PlanCell {
                         model: model.clone(),
                         task,
                         method,
@@ -175,7 +175,7 @@ impl Plan {
     }
 
     /// What the runs are of.
-    pub fn cells(&self) -> &[Cell] {
+    pub fn cells(&self) -> &[PlanCell] {
         &self.cells
     }
 
@@ -198,7 +198,7 @@ impl Plan {
     }
 
     /// The cell of a run; none beyond the last run.
-    pub fn cell(&self, run: usize) -> Option<&Cell> {
+    pub fn cell(&self, run: usize) -> Option<&PlanCell> {
         Some(&self.cells[self.cell_number(run)?])
     }
 
@@ -238,9 +238,9 @@ impl Plan {
         let of = &self.cells[cell];
         let Some(rate) = rate else {
             let rate = self.chosen(of, dev).ok_or_else(|| of.tuning.clone())?;
-            return Ok(self.of(cell, seeds, rate));
+            return Ok(self.spec_of(cell, seeds, rate));
         };
-        let mut spec = self.of(cell, seeds, rate);
+        let mut spec = self.spec_of(cell, seeds, rate);
         if let Some(train) = &self.grid.tune.train {
             spec.train = train.clone();
         }
@@ -248,7 +248,7 @@ impl Plan {
     }
 
     /// The rate with the best mean dev score; the smallest of equal ones.
-    fn chosen(&self, cell: &Cell, dev: &dyn Fn(usize) -> Option<f64>) -> Option<f64> {
+    fn chosen(&self, cell: &PlanCell, dev: &dyn Fn(usize) -> Option<f64>) -> Option<f64> {
         if let [rate] = cell.rates[..] {
             return Some(rate);
         }
@@ -270,10 +270,10 @@ impl Plan {
 
     /// A run of a cell, by its place among [`Plan::cells`]: what all its runs have but seeds, rates and the stage's steps.
     pub fn of_cell(&self, cell: usize) -> RunSpec {
-        self.of(cell, Seeds::default(), self.cells[cell].rates[0])
+        self.spec_of(cell, Seeds::default(), self.cells[cell].rates[0])
     }
 
-    fn of(&self, cell: usize, seeds: Seeds, rate: f64) -> RunSpec {
+    fn spec_of(&self, cell: usize, seeds: Seeds, rate: f64) -> RunSpec {
         let cell = &self.cells[cell];
         let task = &self.grid.tasks[cell.task];
         let mut spec = RunSpec::new(&cell.model, &task.name);

@@ -2,28 +2,31 @@
 
 use std::fmt::Write;
 
-use crate::{Answers, Figure, Figured, Mean, Optimised, Paired, Placements, Threshold, Thresholds};
+use crate::{
+    ClaimResults, ConvergenceStats, Estimate, Figure, Mean, Paired, Placements, Threshold,
+    Thresholds,
+};
 
 /// What a report tells.
-pub(crate) struct Told<'a> {
+pub(crate) struct ReportInputs<'a> {
     pub(crate) figure: &'a Figure,
     pub(crate) paired: &'a [Paired],
     pub(crate) thresholds: &'a [Thresholds],
-    pub(crate) optimised: &'a [Optimised],
+    pub(crate) optimised: &'a [ConvergenceStats],
     pub(crate) placements: &'a Placements,
-    pub(crate) answers: &'a Answers,
+    pub(crate) answers: &'a ClaimResults,
 }
 
 /// The report of a study.
-pub(crate) fn report(name: &str, about: &str, told: &Told<'_>) -> String {
-    let Told {
+pub(crate) fn report(name: &str, about: &str, inputs: &ReportInputs<'_>) -> String {
+    let ReportInputs {
         figure,
         paired,
         thresholds,
         optimised,
         placements,
         answers,
-    } = told;
+    } = inputs;
     let mut text = format!("# {name}\n\n{about}\n");
     if answers.left_out > 0 {
         let (left, runs) = (answers.left_out, answers.runs);
@@ -53,12 +56,12 @@ pub(crate) fn report(name: &str, about: &str, told: &Told<'_>) -> String {
             answer.reason,
             answer.unit,
         );
-        for figured in &answer.figures {
-            let (value, interval) = in_words(figured, answer.unit);
+        for estimate in &answer.figures {
+            let (value, interval) = in_words(estimate, answer.unit);
             let _ = writeln!(
                 text,
                 "| {} | {value} | {interval} | {} |",
-                figured.of, figured.note
+                estimate.of, estimate.note
             );
         }
     }
@@ -163,7 +166,7 @@ fn counts(text: &mut String, thresholds: &[Thresholds]) {
 }
 
 /// How runs came to where they are.
-fn ways(text: &mut String, optimised: &[Optimised]) {
+fn ways(text: &mut String, optimised: &[ConvergenceStats]) {
     if optimised.is_empty() {
         return;
     }
@@ -224,19 +227,19 @@ fn positions(text: &mut String, placements: &Placements) {
 }
 
 /// A figure and its interval.
-fn in_words(figured: &Figured, unit: &str) -> (String, String) {
+fn in_words(estimate: &Estimate, unit: &str) -> (String, String) {
     let number = |x: f64| match unit {
         "parameters" => grouped(x.round() as u64),
         _ => format!("{x:.1}"),
     };
-    let Some(value) = figured.value else {
+    let Some(value) = estimate.value else {
         let none = match unit {
             "parameters" => "not reached",
             _ => "-",
         };
         return (none.into(), String::new());
     };
-    let interval = match (figured.low, figured.high) {
+    let interval = match (estimate.low, estimate.high) {
         (Some(low), Some(high)) => format!("{} to {}", number(low), number(high)),
         (Some(low), None) => format!("{} to more than was tried", number(low)),
         _ => String::new(),

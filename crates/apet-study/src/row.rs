@@ -63,7 +63,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(crate) fn of(key: &str, source: &str, record: &RunRecord) -> Self {
+    pub(crate) fn from_record(key: &str, source: &str, record: &RunRecord) -> Self {
         let header = &record.header;
         let summary = record.summary();
         let best = match summary {

@@ -6,10 +6,10 @@ use apet_record::{MAX_SEED, RecordError, RunRecord, Status};
 use serde::Serialize;
 
 use crate::figure::setting;
-use crate::report::Told;
+use crate::report::ReportInputs;
 use crate::{
-    Answers, ComparisonError, Curve, Figure, Filter, Optimised, Paired, Placements, Row,
-    TableError, Thresholds, comparison, optimised, paired, placements, table,
+    ClaimResults, ComparisonError, ConvergenceStats, Curve, Figure, Filter, Paired, Placements,
+    Row, TableError, Thresholds, comparison, optimised, paired, placements, table,
 };
 
 /// Records by key: the run id, `@`, the host, `:`, the device. One run done on two
@@ -116,7 +116,7 @@ impl Study {
             Some(_) => result.replaced += 1,
             None => result.added += 1,
         }
-        let row = Row::of(&key, source, &record);
+        let row = Row::from_record(&key, source, &record);
         let setting = setting(&record);
         self.entries.insert(
             key,
@@ -131,7 +131,7 @@ impl Study {
     /// Drops the record of `key`, or every record of a run id. Says whether there was one.
     pub fn remove(&mut self, key: &str) -> bool {
         let keys: Vec<String> = self
-            .of(key)
+            .found(key)
             .into_iter()
             .map(|(k, _)| k.to_owned())
             .collect();
@@ -146,7 +146,7 @@ impl Study {
     /// # Errors
     /// When there is none.
     pub fn record(&self, key: &str) -> Result<&RunRecord, StudyError> {
-        let entry = self.of(key).first().map(|(_, entry)| &entry.record);
+        let entry = self.found(key).first().map(|(_, entry)| &entry.record);
         entry.ok_or_else(|| StudyError::Unknown {
             key: key.chars().take(80).collect(),
         })
@@ -170,15 +170,15 @@ impl Study {
     /// The curves of `keys` (keys or run ids) in that order, the loss smoothed as in
     /// [`crate::smoothed`]. Unknown keys have no curve.
     pub fn curves(&self, keys: &[String], smoothing: f64) -> Vec<Curve> {
-        let entries = keys.iter().flat_map(|key| self.of(key));
+        let entries = keys.iter().flat_map(|key| self.found(key));
         entries
-            .map(|(key, entry)| Curve::of(key, entry, smoothing))
+            .map(|(key, entry)| Curve::from_entry(key, entry, smoothing))
             .collect()
     }
 
     /// Scores against the number of tuned parameters.
     pub fn score_against_count(&self, filter: &Filter) -> Figure {
-        Figure::of(self.iter(), filter)
+        Figure::from_entries(self.iter(), filter)
     }
 
     /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task; of `runs` (keys
@@ -189,8 +189,8 @@ impl Study {
 
     /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured; of `runs` (keys
     /// or run ids), or of all.
-    pub fn optimised(&self, runs: Option<&[String]>) -> Vec<Optimised> {
-        optimised::optimised(self.once(runs))
+    pub fn convergence(&self, runs: Option<&[String]>) -> Vec<ConvergenceStats> {
+        optimised::convergence(self.once(runs))
     }
 
     /// How much it matters where APET's parameters are, where placements were crossed with seeds; in `runs` (keys or run
@@ -200,8 +200,8 @@ impl Study {
     }
 
     /// What the runs say about the paper's four claims: `runs` (keys or run ids), or all.
-    pub fn answers(&self, runs: Option<&[String]>) -> Answers {
-        Answers::of(self.once(runs))
+    pub fn claims(&self, runs: Option<&[String]>) -> ClaimResults {
+        ClaimResults::from_entries(self.once(runs))
     }
 
     /// The asked runs, or all. One done on several devices counts once, with the first that ended as planned.
@@ -242,13 +242,13 @@ impl Study {
         crate::report::report(
             name,
             about,
-            &Told {
+            &ReportInputs {
                 figure: &figure,
                 paired: &self.paired(runs),
                 thresholds: &self.thresholds(runs),
-                optimised: &self.optimised(runs),
+                optimised: &self.convergence(runs),
                 placements: &self.placements(runs),
-                answers: &self.answers(runs),
+                answers: &self.claims(runs),
             },
         )
     }
@@ -260,7 +260,7 @@ impl Study {
     }
 
     /// The entry of a key, else the entries of a run id.
-    fn of(&self, key: &str) -> Vec<(&str, &Entry)> {
+    fn found(&self, key: &str) -> Vec<(&str, &Entry)> {
         match self.entries.get_key_value(key) {
             Some((key, entry)) => vec![(key, entry)],
             None => self
@@ -453,9 +453,9 @@ mod tests {
             device: "wgpu",
             ..Run::default()
         };
-        let answers = study(&[stopped, done]).answers(None);
+        let answers = study(&[stopped, done]).claims(None);
         assert_eq!((answers.runs, answers.left_out), (1, 0));
-        let none = study(&[done]).answers(Some(&["0000000000000000".into()]));
+        let none = study(&[done]).claims(Some(&["0000000000000000".into()]));
         assert_eq!((none.runs, none.left_out), (0, 0));
     }
 

@@ -43,7 +43,7 @@ pub enum GroupValue {
 }
 
 impl By {
-    fn of(self, row: &Row) -> GroupValue {
+    fn value(self, row: &Row) -> GroupValue {
         let text = |text: &str| GroupValue::Text(text.into());
         match self {
             Self::Model => text(&row.model),
@@ -61,7 +61,7 @@ impl By {
 
 /// Runs with the same values of some fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summed {
+pub struct GroupSummary {
     /// The values of the fields.
     pub values: Vec<GroupValue>,
     /// Runs.
@@ -80,18 +80,18 @@ pub struct Summed {
 
 impl Study {
     /// The runs with these keys, or all, by fields: in the order of the values.
-    pub fn grouped(&self, by: &[By], runs: Option<&[String]>) -> Vec<Summed> {
+    pub fn grouped(&self, by: &[By], runs: Option<&[String]>) -> Vec<GroupSummary> {
         let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
         let is_asked = |row: &&Row| asked.as_ref().is_none_or(|asked| asked.contains(&row.key));
         // Equal values have equal texts, and no number here is none.
         let mut found: BTreeMap<Vec<String>, (Vec<GroupValue>, Vec<&Row>)> = BTreeMap::new();
         for row in self.each_row().filter(is_asked) {
-            let values: Vec<GroupValue> = by.iter().map(|by| by.of(row)).collect();
+            let values: Vec<GroupValue> = by.iter().map(|by| by.value(row)).collect();
             let key = values.iter().map(|value| format!("{value:?}")).collect();
             let (_, rows) = found.entry(key).or_insert_with(|| (values, Vec::new()));
             rows.push(row);
         }
-        let mut groups: Vec<Summed> = found.into_values().map(summed).collect();
+        let mut groups: Vec<GroupSummary> = found.into_values().map(summarise).collect();
         groups.sort_by(|a, b| {
             let order = a.values.partial_cmp(&b.values);
             order.unwrap_or(std::cmp::Ordering::Equal)
@@ -100,15 +100,16 @@ impl Study {
     }
 }
 
-fn summed((values, rows): (Vec<GroupValue>, Vec<&Row>)) -> Summed {
+fn summarise((values, rows): (Vec<GroupValue>, Vec<&Row>)) -> GroupSummary {
     let done = || {
         rows.iter()
             .copied()
             .filter(|row| row.status == Status::Done)
     };
-    let mean =
-        |of: &dyn Fn(&Row) -> Option<f64>| Mean::of(&done().filter_map(of).collect::<Vec<_>>());
-    Summed {
+    let mean = |of: &dyn Fn(&Row) -> Option<f64>| {
+        Mean::from_values(&done().filter_map(of).collect::<Vec<_>>())
+    };
+    GroupSummary {
         values,
         n: rows.len(),
         done: done().count(),

@@ -1,4 +1,4 @@
-//! A table's rows back as records: what [`crate::flat`] made of them, without their steps.
+//! A table's rows back as records: what [`crate::table_values`] made of them, without their steps.
 
 use apet_record::{
     DeviceInfo, Eval, Header, Line, Metric, ModelInfo, RECORD_VERSION, RunRecord, RunSpec,
@@ -18,7 +18,7 @@ pub struct TableError {
 
 /// The columns that make a record. Others are made of these.
 #[derive(Deserialize)]
-struct Row {
+struct TableRow {
     run: String,
     model: String,
     family: String,
@@ -59,7 +59,7 @@ pub(crate) fn read(text: &str) -> Option<Result<Vec<RunRecord>, TableError>> {
         Err(e) => return Some(Err(wrong(0, e.to_string()))),
     };
     let rows = rows.into_iter().enumerate().map(|(at, row)| {
-        let row = serde_path_to_error::deserialize::<_, Row>(row);
+        let row = serde_path_to_error::deserialize::<_, TableRow>(row);
         let row = row.map_err(|e| wrong(at + 1, e.to_string()))?;
         let spec = serde_json::from_str(&row.spec);
         let spec = spec.map_err(|e| wrong(at + 1, format!("spec: {e}")))?;
@@ -68,7 +68,7 @@ pub(crate) fn read(text: &str) -> Option<Result<Vec<RunRecord>, TableError>> {
     Some(rows.collect())
 }
 
-impl Row {
+impl TableRow {
     fn record(self, spec: RunSpec) -> RunRecord {
         let eval = |split: &str, step: usize, score: Option<f64>| {
             score.map(|score| Eval {
@@ -146,14 +146,14 @@ impl Row {
 mod tests {
     use super::*;
     use crate::fixture::Run;
-    use crate::{COLUMNS, Flat, Study, flat, records};
+    use crate::{COLUMNS, Study, TableValue, records, table_values};
 
     /// A record's row as JSON.
     fn row(record: &RunRecord) -> serde_json::Value {
-        let values = flat(record).into_iter().map(|value| match value {
-            Flat::Text(text) => serde_json::json!(text),
-            Flat::Whole(number) => serde_json::json!(number),
-            Flat::Real(number) => serde_json::json!(number),
+        let values = table_values(record).into_iter().map(|value| match value {
+            TableValue::Text(text) => serde_json::json!(text),
+            TableValue::Whole(number) => serde_json::json!(number),
+            TableValue::Real(number) => serde_json::json!(number),
         });
         let names = COLUMNS.iter().map(|column| column.name.to_owned());
         serde_json::Value::Object(names.zip(values).collect())

@@ -21,7 +21,7 @@ pub enum Cost {
 }
 
 impl Cost {
-    fn of(self, row: &Row) -> Option<f64> {
+    fn of_row(self, row: &Row) -> Option<f64> {
         match self {
             Self::Parameters => Some(row.count as f64),
             Self::Seconds => row.seconds,
@@ -33,7 +33,7 @@ impl Cost {
 
 /// What runs that differ in nothing but their seeds score and cost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Traded {
+pub struct ParetoPoint {
     /// The runs, with what they score.
     #[serde(flatten)]
     pub group: Group,
@@ -45,18 +45,21 @@ pub struct Traded {
 
 impl Study {
     /// What scores cost, in the order of [`crate::Figure::groups`]; runs whose cost is not known are left out.
-    pub fn trade_offs(&self, filter: &Filter, cost: Cost) -> Vec<Traded> {
+    pub fn trade_offs(&self, filter: &Filter, cost: Cost) -> Vec<ParetoPoint> {
         let traded = |group: Group| {
-            let costs = group.runs.iter().filter_map(|key| cost.of(self.row(key)?));
-            Some(Traded {
-                cost: Mean::of(&costs.collect::<Vec<_>>())?,
+            let costs = group
+                .runs
+                .iter()
+                .filter_map(|key| cost.of_row(self.row(key)?));
+            Some(ParetoPoint {
+                cost: Mean::from_values(&costs.collect::<Vec<_>>())?,
                 front: false,
                 group,
             })
         };
         let groups = self.score_against_count(filter).groups;
-        let mut found: Vec<Traded> = groups.into_iter().filter_map(traded).collect();
-        let is_beaten = |one: &Traded| {
+        let mut found: Vec<ParetoPoint> = groups.into_iter().filter_map(traded).collect();
+        let is_beaten = |one: &ParetoPoint| {
             found.iter().any(|other| {
                 let (score, cost) = (other.group.mean, other.cost.mean);
                 other.group.task == one.group.task

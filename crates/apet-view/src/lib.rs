@@ -77,7 +77,7 @@ impl Records {
     ///
     /// # Errors
     /// When the filter or the cost is none.
-    #[wasm_bindgen(js_name = tradeOffs, unchecked_return_type = "Traded[]")]
+    #[wasm_bindgen(js_name = tradeOffs, unchecked_return_type = "ParetoPoint[]")]
     pub fn trade_offs(
         &self,
         #[wasm_bindgen(unchecked_param_type = "Filter")] filter: JsValue,
@@ -91,7 +91,7 @@ impl Records {
     ///
     /// # Errors
     /// When a field is none.
-    #[wasm_bindgen(unchecked_return_type = "Summed[]")]
+    #[wasm_bindgen(unchecked_return_type = "GroupSummary[]")]
     pub fn grouped(
         &self,
         #[wasm_bindgen(unchecked_param_type = "By[]")] by: JsValue,
@@ -124,9 +124,9 @@ impl Records {
     ///
     /// # Errors
     /// Only if the engine is out of memory.
-    #[wasm_bindgen(unchecked_return_type = "Answers")]
+    #[wasm_bindgen(unchecked_return_type = "ClaimResults")]
     pub fn answers(&self, runs: Option<Vec<String>>) -> Result<JsValue, JsError> {
-        value(&self.study.answers(runs.as_deref()))
+        value(&self.study.claims(runs.as_deref()))
     }
 
     /// The report of `runs`, or of all, as Markdown.
@@ -168,7 +168,7 @@ pub fn methods() -> Result<JsValue, JsError> {
 pub fn presets() -> Result<JsValue, JsError> {
     let mut presets = Vec::new();
     for text in PRESETS {
-        presets.push(Experiment::of(&Plan::new(Grid::parse(text)?)?)?);
+        presets.push(Experiment::from_plan(&Plan::new(Grid::parse(text)?)?)?);
     }
     value(&presets)
 }
@@ -192,7 +192,7 @@ struct Planned {
 
 impl Experiment {
     /// Of a plan whose learning rates are given.
-    fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
+    fn from_plan(plan: &Plan) -> Result<Self, serde_json::Error> {
         let grid = plan.grid();
         let specs = (0..plan.len()).filter_map(|run| plan.spec(run, &|_| None).ok());
         let runs = specs.map(|spec| {
@@ -273,10 +273,10 @@ mod tests {
         let figure = serde_json::to_value(study.score_against_count(&Filter::default())).unwrap();
         let curve = &study.curves(&["0123456789abcdef".into()], 0.0)[0];
         let curve = serde_json::to_value(curve).unwrap();
-        let answers = serde_json::to_value(study.answers(None)).unwrap();
+        let answers = serde_json::to_value(study.claims(None)).unwrap();
         let claim = &answers["claims"][0];
         let demo = Plan::new(Grid::parse(PRESETS[0]).unwrap()).unwrap();
-        let demo = Experiment::of(&demo).unwrap();
+        let demo = Experiment::from_plan(&demo).unwrap();
         let demo = serde_json::to_value(demo).unwrap();
         let traded = &study.trade_offs(&Filter::default(), Cost::Seconds)[0];
         let traded = serde_json::to_value(traded).unwrap();
@@ -303,19 +303,19 @@ mod tests {
             ("Curve", curve),
             ("Group", figure["groups"][0].clone()),
             ("Figure", figure),
-            ("Figured", claim["figures"][0].clone()),
-            ("Answer", claim.clone()),
-            ("Answers", answers.clone()),
+            ("Estimate", claim["figures"][0].clone()),
+            ("ClaimResult", claim.clone()),
+            ("ClaimResults", answers.clone()),
             ("Planned", demo["runs"][0].clone()),
             ("Experiment", demo),
             ("Mean", traded["cost"].clone()),
-            ("Traded", traded),
+            ("ParetoPoint", traded),
             ("MethodInfo", serde_json::to_value(Method::INFO[0]).unwrap()),
             (
                 "MethodField",
                 serde_json::to_value(Method::INFO[0].fields[0]).unwrap(),
             ),
-            ("Summed", serde_json::to_value(&summed[0]).unwrap()),
+            ("GroupSummary", serde_json::to_value(&summed[0]).unwrap()),
             ("Threshold", serde_json::to_value(threshold).unwrap()),
             ("Thresholds", serde_json::to_value(&thresholds[0]).unwrap()),
             ("Spread", serde_json::to_value(spread).unwrap()),

@@ -105,7 +105,7 @@ export interface Mean {
 export type Cost = "parameters" | "seconds" | "memory" | "steps";
 
 /** Runs that differ in nothing but their seeds, with what they cost. */
-export interface Traded extends Group {
+export interface ParetoPoint extends Group {
   cost: Mean;
   /** Nothing of its task scores as much for less. */
   front: boolean;
@@ -123,7 +123,7 @@ export type By =
   | "source";
 
 /** Runs with the same values of some fields. */
-export interface Summed {
+export interface GroupSummary {
   values: (number | string)[];
   n: number;
   /** Those that ended as planned; the means are theirs. */
@@ -181,7 +181,7 @@ export interface Placements {
 }
 
 /** A figure with its 95 % interval. */
-export interface Figured {
+export interface Estimate {
   /** Of what: a model. */
   of: string;
   /** Where the study can tell it. */
@@ -194,24 +194,24 @@ export interface Figured {
 }
 
 /** A claim of the paper, and what the runs say of it. */
-export interface Answer {
+export interface ClaimResult {
   number: number;
   claim: string;
   measure: string;
   unit: string;
   /** From the smallest model to the largest. */
-  figures: Figured[];
+  figures: Estimate[];
   verdict: "supported" | "not_supported" | "undecided";
   reason: string;
 }
 
 /** What runs say of the paper's four claims. */
-export interface Answers {
+export interface ClaimResults {
   /** Runs with a score. */
   runs: number;
   /** Runs without one. */
   left_out: number;
-  claims: Answer[];
+  claims: ClaimResult[];
 }
 
 /** A run that is to be made. */

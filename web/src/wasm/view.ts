@@ -2,27 +2,27 @@
 
 import type {
   AddResult,
-  Answer,
-  Answers,
+  ClaimResult,
+  ClaimResults,
   By,
   Cost,
   Curve,
   Experiment,
   Figure,
-  Figured,
+  Estimate,
   Filter,
   Group,
   Mean,
   Placements,
   Row,
   Spread,
-  Summed,
+  GroupSummary,
   Threshold,
   Thresholds,
-  Traded,
+  ParetoPoint,
 } from "../../../crates/apet-view/src/types";
 
-export type { Answer, Answers, By, Cost, Curve, Experiment, Figure, Figured, Group, Mean, Row, Spread, Summed, Threshold, Traded };
+export type { ClaimResult, ClaimResults, By, Cost, Curve, Experiment, Figure, Estimate, Group, Mean, Row, Spread, GroupSummary, Threshold, ParetoPoint };
 
 /** The records on the page, and what is computed from them. */
 export interface Records {
@@ -31,9 +31,9 @@ export interface Records {
   rows(): Row[];
   curves(keys: string[], smoothing: number): Curve[];
   scoreAgainstCount(filter: Filter): Figure;
-  answers(runs?: string[]): Answers;
-  tradeOffs(filter: Filter, cost: Cost): Traded[];
-  grouped(by: By[], runs: string[]): Summed[];
+  answers(runs?: string[]): ClaimResults;
+  tradeOffs(filter: Filter, cost: Cost): ParetoPoint[];
+  grouped(by: By[], runs: string[]): GroupSummary[];
   thresholds(runs?: string[]): Thresholds[];
   placements(runs?: string[]): Placements;
   report(name: string, about: string, runs?: string[]): string;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use apet_record::RunRecord;
 use apet_store::{archive, write_atomic};
-use apet_study::{COLUMNS, Flat, flat, key};
+use apet_study::{COLUMNS, TableValue, key, table_values};
 
 use crate::studies::parquet::Table;
 use crate::studies::records::{WITHOUT_STEPS, main, others, paths, read};
@@ -83,13 +83,13 @@ fn table(folder: &StudyDir, others: &[RunRecord], path: &Path) -> Result<()> {
         ),
     };
     let own = read(&paths(folder), WITHOUT_STEPS, |record| {
-        (key(&record), flat(&record))
+        (key(&record), table_values(&record))
     })?;
     let (mut known, mut rows): (HashSet<String>, Vec<_>) = own.into_iter().unzip();
     let own = rows.len();
     // The study's own records may be among the others, and these may have one twice.
     let new = others.iter().filter(|record| known.insert(key(record)));
-    rows.extend(new.map(flat));
+    rows.extend(new.map(table_values));
     write_atomic(path, |out| write(&rows, out))?;
     told(path, own, folder);
     if !others.is_empty() {
@@ -126,20 +126,20 @@ fn told(path: &Path, runs: usize, folder: &StudyDir) {
     );
 }
 
-fn as_csv(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
+fn as_csv(rows: &[Vec<TableValue>], out: &mut dyn Write) -> Result<()> {
     let mut table = csv::Writer::from_writer(out);
     table.write_record(COLUMNS.map(|column| column.name))?;
     for row in rows {
         table.write_record(row.iter().map(|value| match value {
-            Flat::Text(text) => text.clone().unwrap_or_default(),
-            Flat::Whole(number) => number.map_or(String::new(), |n| n.to_string()),
-            Flat::Real(number) => number.map_or(String::new(), |x| x.to_string()),
+            TableValue::Text(text) => text.clone().unwrap_or_default(),
+            TableValue::Whole(number) => number.map_or(String::new(), |n| n.to_string()),
+            TableValue::Real(number) => number.map_or(String::new(), |x| x.to_string()),
         }))?;
     }
     Ok(table.flush()?)
 }
 
-fn as_parquet(rows: &[Vec<Flat>], out: &mut dyn Write) -> Result<()> {
+fn as_parquet(rows: &[Vec<TableValue>], out: &mut dyn Write) -> Result<()> {
     let columns = COLUMNS.iter().map(|column| (column.name, column.kind));
     let mut table = Table::new(columns)?;
     table.add(rows)?;

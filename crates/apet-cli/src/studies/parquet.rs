@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use apet_study::{Flat, Kind};
+use apet_study::{ColumnKind, TableValue};
 use parquet::basic::{Compression, ConvertedType, Repetition, Type as Physical};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -22,12 +22,14 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table of these columns; every value may be missing.
-    pub(crate) fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Kind)>) -> Result<Self> {
+    pub(crate) fn new<'a>(
+        columns: impl IntoIterator<Item = (&'a str, ColumnKind)>,
+    ) -> Result<Self> {
         let fields = columns.into_iter().map(|(name, kind)| {
             let (physical, meaning) = match kind {
-                Kind::Text => (Physical::BYTE_ARRAY, ConvertedType::UTF8),
-                Kind::Whole => (Physical::INT64, ConvertedType::NONE),
-                Kind::Real => (Physical::DOUBLE, ConvertedType::NONE),
+                ColumnKind::Text => (Physical::BYTE_ARRAY, ConvertedType::UTF8),
+                ColumnKind::Whole => (Physical::INT64, ConvertedType::NONE),
+                ColumnKind::Real => (Physical::DOUBLE, ConvertedType::NONE),
             };
             let field = Type::primitive_type_builder(name, physical);
             let field = field.with_repetition(Repetition::OPTIONAL);
@@ -48,7 +50,7 @@ impl Table {
     ///
     /// # Errors
     /// When a value is of another kind.
-    pub(crate) fn add(&mut self, rows: &[Vec<Flat>]) -> Result<()> {
+    pub(crate) fn add(&mut self, rows: &[Vec<TableValue>]) -> Result<()> {
         for rows in rows.chunks(ROWS) {
             let mut group = self.file.next_row_group()?;
             for at in 0..self.columns {
@@ -75,17 +77,17 @@ impl Table {
 /// Writes the values that are there, and for each row whether it has one.
 fn write_column<'a>(
     column: &mut ColumnWriter<'_>,
-    values: impl Iterator<Item = &'a Flat>,
+    values: impl Iterator<Item = &'a TableValue>,
 ) -> Result<()> {
     let (mut there, mut texts, mut whole, mut real) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for value in values {
         let is_there = match value {
-            Flat::Text(text) => text
+            TableValue::Text(text) => text
                 .as_deref()
                 .map(|text| texts.push(ByteArray::from(text))),
-            Flat::Whole(number) => number.map(|number| whole.push(number)),
-            Flat::Real(number) => number.map(|number| real.push(number)),
+            TableValue::Whole(number) => number.map(|number| whole.push(number)),
+            TableValue::Real(number) => number.map(|number| real.push(number)),
         };
         there.push(i16::from(is_there.is_some()));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use apet_store::write_atomic;
-use apet_study::{COLUMNS, Flat, Kind, flat};
+use apet_study::{COLUMNS, ColumnKind, TableValue, table_values};
 use serde_json::{Value, json};
 
 use super::curves;
@@ -25,20 +25,20 @@ const COLOURS: [&str; 7] = [
 ];
 
 /// Columns of `metrics.parquet` in addition to the scalars.
-const METRICS: [(&str, Kind); 5] = [
-    ("id", Kind::Whole),
-    ("run_id", Kind::Text),
-    ("timestamp", Kind::Text),
-    ("run_name", Kind::Text),
-    ("step", Kind::Whole),
+const METRICS: [(&str, ColumnKind); 5] = [
+    ("id", ColumnKind::Whole),
+    ("run_id", ColumnKind::Text),
+    ("timestamp", ColumnKind::Text),
+    ("run_name", ColumnKind::Text),
+    ("step", ColumnKind::Whole),
 ];
 
 /// Columns of `configs.parquet` in addition to those of a run.
-const CONFIGS: [(&str, Kind); 4] = [
-    ("id", Kind::Whole),
-    ("run_id", Kind::Text),
-    ("run_name", Kind::Text),
-    ("created_at", Kind::Text),
+const CONFIGS: [(&str, ColumnKind); 4] = [
+    ("id", ColumnKind::Whole),
+    ("run_id", ColumnKind::Text),
+    ("run_name", ColumnKind::Text),
+    ("created_at", ColumnKind::Text),
 ];
 
 /// Writes the study into the folder `out`; gives how many runs it has.
@@ -59,7 +59,7 @@ pub(crate) fn write(folder: &StudyDir, out: &Path) -> Result<usize> {
                 .map(|scalar| scalar.0),
         );
     }
-    let scalars = tags.iter().map(|tag| (&tag[..], Kind::Real));
+    let scalars = tags.iter().map(|tag| (&tag[..], ColumnKind::Real));
     let mut metrics = Table::new(METRICS.into_iter().chain(scalars))?;
     let columns = COLUMNS.iter().map(|column| (column.name, column.kind));
     let mut configs = Table::new(CONFIGS.into_iter().chain(columns))?;
@@ -81,11 +81,11 @@ pub(crate) fn write(folder: &StudyDir, out: &Path) -> Result<usize> {
             }));
             let number = runs.len();
             let about = [number.into(), run.into(), name[..].into(), begun[..].into()];
-            abouts.push(about.into_iter().chain(flat(record)).collect());
+            abouts.push(about.into_iter().chain(table_values(record)).collect());
             for point in points {
                 id += 1;
                 let time = timestamp(point.time);
-                let mut row: Vec<Flat> = vec![
+                let mut row: Vec<TableValue> = vec![
                     id.into(),
                     run.into(),
                     time[..].into(),
@@ -94,7 +94,7 @@ pub(crate) fn write(folder: &StudyDir, out: &Path) -> Result<usize> {
                 ];
                 row.extend(tags.iter().map(|tag| {
                     let found = point.scalars.iter().find(|scalar| scalar.0 == *tag);
-                    Flat::Real(found.map(|scalar| scalar.1))
+                    TableValue::Real(found.map(|scalar| scalar.1))
                 }));
                 rows.push(row);
             }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apet_record::{Method, Stream};
 
-use super::Figured;
+use super::Estimate;
 use crate::figure::{Split, score};
 use crate::stats::{chi_square, mean};
 use crate::study::Entry;
@@ -15,10 +15,10 @@ use crate::study::Entry;
 /// Draws of the bootstrap.
 const DRAWS: usize = 1000;
 
-/// The scores of one way to tune a model on a task, over seeds.
+/// The scores of one method on a task, over seeds.
 #[derive(Clone, Debug)]
-pub(super) struct Cell {
-    pub(super) way: Way,
+pub(super) struct MethodCell {
+    pub(super) key: MethodKey,
     /// Tuned parameters, the head not counted.
     pub(super) count: u64,
     /// None of a cell that was drawn.
@@ -34,18 +34,18 @@ pub(super) struct Cell {
 const MANY: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
+pub(super) enum MethodKey {
     Full,
     Head,
     Apet,
     Other(String),
 }
 
-impl Cell {
-    pub(super) fn of(way: Way, count: u64, scores: Vec<f64>) -> Self {
+impl MethodCell {
+    pub(super) fn new(key: MethodKey, count: u64, scores: Vec<f64>) -> Self {
         let mean = mean(&scores).unwrap_or_default();
         Self {
-            way,
+            key,
             count,
             runs: scores.len(),
             mean,
@@ -60,17 +60,17 @@ impl Cell {
 
     /// As it might have been, were its mean `centre` and the standard deviation of a score `noise`.
     fn drawn(&self, stream: &mut Stream, centre: f64, noise: f64) -> Self {
-        let (way, count, runs) = (self.way.clone(), self.count, self.runs);
+        let (key, count, runs) = (self.key.clone(), self.count, self.runs);
         if runs < MANY {
             let scores = (0..runs).map(|_| centre + noise * stream.normal());
             return Self {
                 scores: Vec::new(),
-                ..Self::of(way, count, scores.collect())
+                ..Self::new(key, count, scores.collect())
             };
         }
         let mean = centre + noise * stream.normal() / (runs as f64).sqrt();
         Self {
-            way,
+            key,
             count,
             runs,
             mean,
@@ -80,20 +80,20 @@ impl Cell {
     }
 
     pub(super) fn is_apet(&self) -> bool {
-        self.way == Way::Apet
+        self.key == MethodKey::Apet
     }
 }
 
 /// The cells of a model on a task.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) cells: Vec<Cell>,
+pub(super) struct TaskCells {
+    pub(super) cells: Vec<MethodCell>,
     pub(super) guess: f64,
     /// Standard deviation of a score within a cell.
     pub(super) noise: f64,
 }
 
-impl Scene {
+impl TaskCells {
     pub(super) fn has_seeds(&self) -> bool {
         self.cells.iter().any(|cell| cell.runs > 1)
     }
@@ -102,7 +102,7 @@ impl Scene {
     fn drawn(&self, stream: &mut Stream, centres: &[f64]) -> Self {
         let cells = self.cells.iter().zip(centres);
         let cells = cells.map(|(cell, centre)| cell.drawn(stream, *centre, self.noise));
-        let cells: Vec<Cell> = cells.collect();
+        let cells: Vec<MethodCell> = cells.collect();
         Self {
             noise: noise(&cells),
             cells,
@@ -110,16 +110,16 @@ impl Scene {
         }
     }
 
-    pub(super) fn score_of(&self, way: &Way) -> Option<f64> {
+    pub(super) fn score_of(&self, key: &MethodKey) -> Option<f64> {
         self.cells
             .iter()
-            .find(|cell| cell.way == *way)
-            .map(Cell::mean)
+            .find(|cell| cell.key == *key)
+            .map(MethodCell::mean)
     }
 
     /// What a count of tuned parameters must beat: a guess, and the head alone where it learns.
     pub(super) fn reference(&self) -> f64 {
-        self.score_of(&Way::Head)
+        self.score_of(&MethodKey::Head)
             .map_or(self.guess, |head| head.max(self.guess))
     }
 
@@ -152,17 +152,17 @@ impl Scene {
 }
 
 /// A model's tasks.
-pub(super) type Scenes = BTreeMap<String, Scene>;
+pub(super) type CellsByTask = BTreeMap<String, TaskCells>;
 
 /// A model by name, with its tasks.
-pub(super) type Scale = (String, Scenes);
+pub(super) type ModelTasks = (String, CellsByTask);
 
 /// A study's cells: models from the smallest to the largest, with their tasks.
-pub(super) struct Scales {
-    pub(super) models: Vec<Scale>,
+pub(super) struct ModelCells {
+    pub(super) models: Vec<ModelTasks>,
 }
 
-impl Scales {
+impl ModelCells {
     /// The tasks that every model has: means over others would compare tasks, not models. All, where no task is everywhere.
     pub(super) fn common(&self) -> Self {
         let is_everywhere = |task: &String| {
@@ -172,12 +172,12 @@ impl Scales {
         };
         let tasks = self.models.iter().flat_map(|(_, tasks)| tasks.keys());
         let common: BTreeSet<&String> = tasks.filter(|task| is_everywhere(task)).collect();
-        let kept = |tasks: &Scenes| -> Scenes {
+        let kept = |tasks: &CellsByTask| -> CellsByTask {
             let tasks = tasks
                 .iter()
                 .filter(|(task, _)| common.is_empty() || common.contains(task));
             tasks
-                .map(|(task, scene)| (task.clone(), scene.clone()))
+                .map(|(task, cells_of_task)| (task.clone(), cells_of_task.clone()))
                 .collect()
         };
         let models = self
@@ -191,7 +191,7 @@ impl Scales {
 
     /// The smallest and the largest model that have seeds: single runs say nothing of what seeds do.
     pub(super) fn ends(&self) -> Option<(usize, usize)> {
-        let has_seeds = |at: &usize| self.models[*at].1.values().all(Scene::has_seeds);
+        let has_seeds = |at: &usize| self.models[*at].1.values().all(TaskCells::has_seeds);
         let mut with = (0..self.models.len()).filter(has_seeds);
         let first = with.next()?;
         with.next_back().map(|last| (first, last))
@@ -201,26 +201,31 @@ impl Scales {
     pub(super) fn figures(
         &self,
         name: &str,
-        of: impl Fn(&Scenes) -> Option<f64>,
-        centre: impl Fn(&Scene, usize) -> f64,
+        of: impl Fn(&CellsByTask) -> Option<f64>,
+        centre: impl Fn(&TaskCells, usize) -> f64,
         shown: impl Fn(f64) -> f64,
-    ) -> (Vec<Figured>, Option<f64>) {
+    ) -> (Vec<Estimate>, Option<f64>) {
         let ends = self.ends();
-        let values: Vec<Option<f64>> = self.models.iter().map(|(_, scenes)| of(scenes)).collect();
-        let centres = |scene: &Scene| (0..scene.cells.len()).map(|at| centre(scene, at)).collect();
-        let of_model = |(_, scenes): &(String, Scenes)| scenes.values().map(centres).collect();
+        let values: Vec<Option<f64>> = self.models.iter().map(|(_, by_task)| of(by_task)).collect();
+        let centres = |cells_of_task: &TaskCells| {
+            (0..cells_of_task.cells.len())
+                .map(|at| centre(cells_of_task, at))
+                .collect()
+        };
+        let of_model =
+            |(_, by_task): &(String, CellsByTask)| by_task.values().map(centres).collect();
         let centres: Vec<Vec<Vec<f64>>> = self.models.iter().map(of_model).collect();
         let mut stream = Stream::new(&format!("answers {name}"), 0);
         let mut draws: Vec<Vec<f64>> = vec![Vec::new(); self.models.len()];
         let mut falls = 0;
         for _ in 0..DRAWS {
             let mut drawn = Vec::new();
-            for ((_, scenes), centres) in self.models.iter().zip(&centres) {
-                let scenes = scenes.iter().zip(centres);
-                let scenes = scenes.map(|((task, scene), centres)| {
-                    (task.clone(), scene.drawn(&mut stream, centres))
+            for ((_, by_task), centres) in self.models.iter().zip(&centres) {
+                let by_task = by_task.iter().zip(centres);
+                let by_task = by_task.map(|((task, cells_of_task), centres)| {
+                    (task.clone(), cells_of_task.drawn(&mut stream, centres))
                 });
-                drawn.push(of(&scenes.collect()).unwrap_or(f64::INFINITY));
+                drawn.push(of(&by_task.collect()).unwrap_or(f64::INFINITY));
             }
             falls += usize::from(ends.is_some_and(|(first, last)| drawn[first] > drawn[last]));
             draws
@@ -229,15 +234,15 @@ impl Scales {
                 .for_each(|(all, one)| all.push(one));
         }
         // Single runs say nothing of what seeds do.
-        let has_seeds = |scenes: &Scenes| scenes.values().all(Scene::has_seeds);
+        let has_seeds = |by_task: &CellsByTask| by_task.values().all(TaskCells::has_seeds);
         let known = ends.is_some_and(|(first, last)| {
             [first, last]
                 .iter()
                 .all(|&at| of(&self.models[at].1).is_some())
         });
         let figures = self.models.iter().zip(values).zip(draws);
-        let figures = figures.map(|(((model, scenes), value), mut draws)| {
-            if !has_seeds(scenes) {
+        let figures = figures.map(|(((model, by_task), value), mut draws)| {
+            if !has_seeds(by_task) {
                 draws.clear();
             }
             draws.sort_by(f64::total_cmp);
@@ -247,12 +252,12 @@ impl Scales {
                     .get((share * (DRAWS - 1) as f64).round() as usize)
                     .copied()
             };
-            Figured {
+            Estimate {
                 of: model.clone(),
                 value: value.map(&shown),
                 low: value.and(at(0.025)).and_then(finite),
                 high: value.and(at(0.975)).and_then(finite),
-                note: match has_seeds(scenes) {
+                note: match has_seeds(by_task) {
                     true => String::new(),
                     false => "one seed: no interval".into(),
                 },
@@ -266,7 +271,7 @@ impl Scales {
 }
 
 /// The standard deviation of a score within a cell, pooled over cells.
-pub(super) fn noise(cells: &[Cell]) -> f64 {
+pub(super) fn noise(cells: &[MethodCell]) -> f64 {
     let (mut squares, mut freedom) = (0.0, 0.0);
     for cell in cells {
         squares += cell.squares;
@@ -280,8 +285,10 @@ pub(super) fn noise(cells: &[Cell]) -> f64 {
 }
 
 /// The study's cells, runs with a score and runs without.
-pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, usize, usize) {
-    type Cells = BTreeMap<(Way, u64, String), Vec<f64>>;
+pub(super) fn model_cells<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+) -> (ModelCells, usize, usize) {
+    type Cells = BTreeMap<(MethodKey, u64, String), Vec<f64>>;
     let mut found: BTreeMap<(u64, String), BTreeMap<String, (f64, Cells)>> = BTreeMap::new();
     let (mut runs, mut left_out) = (0, 0);
     for entry in entries {
@@ -292,11 +299,11 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
             continue;
         };
         runs += 1;
-        let way = match &header.spec.method {
-            full if full.is_full() => Way::Full,
-            Method::Head(_) => Way::Head,
-            Method::Apet(_) => Way::Apet,
-            other => Way::Other(other.label()),
+        let key = match &header.spec.method {
+            full if full.is_full() => MethodKey::Full,
+            Method::Head(_) => MethodKey::Head,
+            Method::Apet(_) => MethodKey::Apet,
+            other => MethodKey::Other(other.label()),
         };
         let models = found
             .entry((header.model.parameters, header.spec.model.clone()))
@@ -306,32 +313,32 @@ pub(super) fn scales<'a>(entries: impl Iterator<Item = &'a Entry>) -> (Scales, u
             .entry(header.spec.task.name.clone())
             .or_insert((guess, Cells::new()));
         let key = (
-            way,
+            key,
             header.theta.trainable_parameters,
             entry.setting.clone(),
         );
         cells.entry(key).or_default().push(score);
     }
-    let scene = |(guess, cells): (f64, Cells)| {
+    let cells_of_task = |(guess, cells): (f64, Cells)| {
         let cells = cells
             .into_iter()
-            .map(|((way, count, _), scores)| Cell::of(way, count, scores));
-        let cells: Vec<Cell> = cells.collect();
-        Scene {
+            .map(|((key, count, _), scores)| MethodCell::new(key, count, scores));
+        let cells: Vec<MethodCell> = cells.collect();
+        TaskCells {
             noise: noise(&cells),
             cells,
             guess,
         }
     };
-    let scenes = |tasks: BTreeMap<String, (f64, Cells)>| {
+    let by_task = |tasks: BTreeMap<String, (f64, Cells)>| {
         tasks
             .into_iter()
-            .map(|(task, found)| (task, scene(found)))
+            .map(|(task, found)| (task, cells_of_task(found)))
             .collect()
     };
     let models = found
         .into_iter()
-        .map(|((_, model), tasks)| (model, scenes(tasks)));
+        .map(|((_, model), tasks)| (model, by_task(tasks)));
     let models = models.collect();
-    (Scales { models }, runs, left_out)
+    (ModelCells { models }, runs, left_out)
 }

@@ -5,40 +5,40 @@ use apet_record::Stream;
 use super::cells::noise;
 use super::*;
 
-fn cell(way: Way, count: u64, scores: &[f64]) -> Cell {
-    Cell::of(way, count, scores.to_vec())
+fn cell(key: MethodKey, count: u64, scores: &[f64]) -> MethodCell {
+    MethodCell::new(key, count, scores.to_vec())
 }
 
-fn pet(name: &str, count: u64, score: f64) -> Cell {
+fn pet(name: &str, count: u64, score: f64) -> MethodCell {
     cell(
-        Way::Other(name.into()),
+        MethodKey::Other(name.into()),
         count,
         &[score - 0.01, score, score + 0.01],
     )
 }
 
-fn apet(count: u64, score: f64) -> Cell {
-    cell(Way::Apet, count, &[score - 0.01, score, score + 0.01])
+fn apet(count: u64, score: f64) -> MethodCell {
+    cell(MethodKey::Apet, count, &[score - 0.01, score, score + 0.01])
 }
 
-fn whole(way: Way, score: f64) -> Cell {
-    cell(way, 0, &[score - 0.01, score, score + 0.01])
+fn whole(key: MethodKey, score: f64) -> MethodCell {
+    cell(key, 0, &[score - 0.01, score, score + 0.01])
 }
 
-fn scene(cells: Vec<Cell>) -> Scene {
-    Scene {
+fn cells_of_task(cells: Vec<MethodCell>) -> TaskCells {
+    TaskCells {
         noise: noise(&cells),
         cells,
         guess: 0.5,
     }
 }
 
-fn models(of: Vec<Vec<Cell>>) -> Scales {
-    let one = |(at, cells): (usize, Vec<Cell>)| {
-        let tasks = BTreeMap::from([("t".to_owned(), scene(cells))]);
+fn models(of: Vec<Vec<MethodCell>>) -> ModelCells {
+    let one = |(at, cells): (usize, Vec<MethodCell>)| {
+        let tasks = BTreeMap::from([("t".to_owned(), cells_of_task(cells))]);
         (format!("m{at}"), tasks)
     };
-    Scales {
+    ModelCells {
         models: of.into_iter().enumerate().map(one).collect(),
     }
 }
@@ -47,9 +47,9 @@ fn models(of: Vec<Vec<Cell>>) -> Scales {
 fn noise_is_pooled() {
     // Squares 2e-4 and 0.5e-4 over 2 and 1 degrees of freedom.
     let cells = [
-        cell(Way::Full, 1, &[0.79, 0.8, 0.81]),
-        cell(Way::Head, 1, &[0.5, 0.51]),
-        cell(Way::Apet, 1, &[0.1]),
+        cell(MethodKey::Full, 1, &[0.79, 0.8, 0.81]),
+        cell(MethodKey::Head, 1, &[0.5, 0.51]),
+        cell(MethodKey::Apet, 1, &[0.1]),
     ];
     assert!((noise(&cells) - (2.5e-4f64 / 3.0).sqrt()).abs() < 1e-12);
     assert_eq!(noise(&[]), 0.0);
@@ -67,7 +67,7 @@ fn a_spread_is_less_what_seeds_give() {
 
 #[test]
 fn a_method_is_compared_with_as_many_parameters() {
-    let asked = cell(Way::Apet, 90, &[0.6; 3]);
+    let asked = cell(MethodKey::Apet, 90, &[0.6; 3]);
     let cells = vec![
         pet("lora", 100, 0.7),
         pet("bitfit", 20, 0.64),
@@ -78,59 +78,62 @@ fn a_method_is_compared_with_as_many_parameters() {
         pet("adapter", 81, 0.9),
         pet("ia3", 101, 0.9),
     ];
-    let scene = scene(cells);
-    let found = pairs(&scene);
+    let cells_of_task = cells_of_task(cells);
+    let found = pairs(&cells_of_task);
     assert_eq!(found.len(), 2);
     assert!(
         (found[0].2 - 0.1).abs() < 1e-12 && (found[1].2 - 0.04).abs() < 1e-12 && found[0].1 == 1.5
     );
-    let by_chance = scene.noise.powi(2) / 1.5;
+    let by_chance = cells_of_task.noise.powi(2) / 1.5;
     let expected = ((0.01 + 0.0016) / 2.0 - by_chance).sqrt();
-    assert!((apart(&scene).unwrap() - expected).abs() < 1e-12);
+    assert!((apart(&cells_of_task).unwrap() - expected).abs() < 1e-12);
 }
 
 #[test]
 fn thresholds_by_hand() {
     let cells = vec![
-        whole(Way::Head, 0.6),
-        whole(Way::Full, 0.8),
+        whole(MethodKey::Head, 0.6),
+        whole(MethodKey::Full, 0.8),
         apet(10, 0.6),
         apet(100, 0.7),
         apet(1000, 0.66), // a dip: 100 and 1000 are taken together, 0.68
         apet(10_000, 0.8),
     ];
-    let scene = scene(cells);
-    assert_eq!(scene.reference(), 0.6);
-    let curve = scene.curve();
+    let cells_of_task = cells_of_task(cells);
+    assert_eq!(cells_of_task.reference(), 0.6);
+    let curve = cells_of_task.curve();
     let levels: Vec<f64> = curve
         .iter()
         .map(|point| (point.1 * 1e6).round() / 1e6)
         .collect();
     assert_eq!(levels, [0.6, 0.68, 0.68, 0.8]);
     // 0.79 lies 11 / 12 of the way from 1000 to 10,000.
-    assert!((high_threshold(&scene).unwrap() - (3.0 + 11.0 / 12.0)).abs() < 1e-9);
+    assert!((high_threshold(&cells_of_task).unwrap() - (3.0 + 11.0 / 12.0)).abs() < 1e-9);
     // Noise 0.01: 0.1 is far above, 0 is not.
-    assert!((low_threshold(&scene).unwrap() - 2.0).abs() < 1e-12);
+    assert!((low_threshold(&cells_of_task).unwrap() - 2.0).abs() < 1e-12);
 }
 
 #[test]
 fn what_is_not_reached_has_no_threshold() {
-    let scene = scene(vec![
-        whole(Way::Head, 0.6),
-        whole(Way::Full, 0.8),
+    let cells_of_task = cells_of_task(vec![
+        whole(MethodKey::Head, 0.6),
+        whole(MethodKey::Full, 0.8),
         apet(10, 0.6),
     ]);
     assert_eq!(
-        (high_threshold(&scene), low_threshold(&scene)),
+        (
+            high_threshold(&cells_of_task),
+            low_threshold(&cells_of_task)
+        ),
         (None, None)
     );
 }
 
-fn study<const N: usize>(spreads: [f64; N]) -> Vec<Vec<Cell>> {
+fn study<const N: usize>(spreads: [f64; N]) -> Vec<Vec<MethodCell>> {
     let of = |spread: f64| {
         vec![
-            whole(Way::Full, 0.8),
-            whole(Way::Head, 0.6),
+            whole(MethodKey::Full, 0.8),
+            whole(MethodKey::Head, 0.6),
             pet("lora", 100, 0.7),
             pet("bitfit", 50, 0.7 + spread),
             pet("adapter", 200, 0.7 - spread),
@@ -142,12 +145,13 @@ fn study<const N: usize>(spreads: [f64; N]) -> Vec<Vec<Cell>> {
     spreads.map(of).to_vec()
 }
 
-fn answer(scales: &Scales, number: usize) -> Answer {
+fn answer(model_cells: &ModelCells, number: usize) -> ClaimResult {
     let name = ["methods", "positions"][number - 1];
-    let of: fn(&Scene) -> Option<f64> = [across_methods, apart][number - 1];
+    let of: fn(&TaskCells) -> Option<f64> = [across_methods, apart][number - 1];
     let centre = [without_noise, nearer_to_apet][number - 1];
-    let (figures, falls) = scales.figures(name, |scenes| over_tasks(scenes, of), centre, |x| x);
-    falling(number, figures, scales.ends(), falls)
+    let (figures, falls) =
+        model_cells.figures(name, |by_task| over_tasks(by_task, of), centre, |x| x);
+    falling(number, figures, model_cells.ends(), falls)
 }
 
 /// A model with single runs tells nothing of seeds, and a task that not every model has nothing of scale.
@@ -155,10 +159,10 @@ fn answer(scales: &Scales, number: usize) -> Answer {
 fn what_can_be_compared_is_compared() {
     let mut cells = study([0.1, 0.0, 0.1]);
     for cell in &mut cells[2] {
-        *cell = Cell::of(cell.way.clone(), cell.count, vec![cell.scores[0]]);
+        *cell = MethodCell::new(cell.key.clone(), cell.count, vec![cell.scores[0]]);
     }
-    let mut scales = models(cells);
-    let found = answer(&scales, 1);
+    let mut model_cells = models(cells);
+    let found = answer(&model_cells, 1);
     assert_eq!(found.verdict, Verdict::Supported, "{found:?}");
     assert!(
         found.reason.starts_with("From m0 to m1 "),
@@ -166,17 +170,17 @@ fn what_can_be_compared_is_compared() {
         found.reason
     );
     assert_eq!(found.figures.len(), 3);
-    let other = scene(study([0.3, 0.0])[0].clone());
-    scales.models[0].1.insert("u".into(), other);
-    let tasks: Vec<_> = scales
+    let other = cells_of_task(study([0.3, 0.0])[0].clone());
+    model_cells.models[0].1.insert("u".into(), other);
+    let tasks: Vec<_> = model_cells
         .common()
         .models
         .iter()
         .map(|(_, tasks)| tasks.len())
         .collect();
     assert_eq!(tasks, [1, 1, 1]);
-    assert_eq!(answer(&scales.common(), 1), found);
-    assert_ne!(answer(&scales, 1), found);
+    assert_eq!(answer(&model_cells.common(), 1), found);
+    assert_ne!(answer(&model_cells, 1), found);
 }
 
 #[test]
@@ -198,12 +202,12 @@ fn a_difference_beyond_the_noise_is_found_on_either_side() {
 
 #[test]
 fn one_model_or_nothing_is_undecided() {
-    for scales in [
+    for model_cells in [
         models(Vec::new()),
         models(study([0.1, 0.0])[..1].to_vec()),
         models(vec![Vec::new(), Vec::new()]),
     ] {
-        let answer = answer(&scales, 1);
+        let answer = answer(&model_cells, 1);
         assert_eq!(answer.verdict, Verdict::Undecided, "{answer:?}");
     }
     assert_eq!(
@@ -216,7 +220,7 @@ fn one_model_or_nothing_is_undecided() {
 fn single_runs_have_no_interval() {
     let mut cells = study([0.1, 0.0]);
     for cell in cells.iter_mut().flatten() {
-        *cell = Cell::of(cell.way.clone(), cell.count, vec![cell.scores[0]]);
+        *cell = MethodCell::new(cell.key.clone(), cell.count, vec![cell.scores[0]]);
     }
     let answer = answer(&models(cells), 1);
     let figure = &answer.figures[0];
@@ -228,8 +232,8 @@ fn single_runs_have_no_interval() {
 
 #[test]
 fn the_same_study_has_the_same_answers() {
-    let scales = models(study([0.1, 0.02]));
-    assert_eq!(answer(&scales, 1), answer(&scales, 1));
+    let model_cells = models(study([0.1, 0.02]));
+    assert_eq!(answer(&model_cells, 1), answer(&model_cells, 1));
 }
 
 /// The share of simulated studies whose interval has the truth in it.
@@ -242,10 +246,10 @@ fn intervals_cover_the_truth() {
     for _ in 0..60 {
         let cells = centres.iter().enumerate().map(|(at, centre)| {
             let scores: Vec<f64> = (0..5).map(|_| centre + 0.02 * stream.normal()).collect();
-            cell(Way::Other(format!("p{at}")), 1, &scores)
+            cell(MethodKey::Other(format!("p{at}")), 1, &scores)
         });
-        let scales = models(vec![cells.collect()]);
-        let answer = answer(&scales, 1);
+        let model_cells = models(vec![cells.collect()]);
+        let answer = answer(&model_cells, 1);
         let figure = &answer.figures[0];
         covered += usize::from(figure.low <= Some(truth) && Some(truth) <= figure.high);
     }
@@ -260,7 +264,9 @@ fn many_scores_have_the_interval_of_their_number() {
             let at = |n: usize| centre + if n.is_multiple_of(2) { 0.05 } else { -0.05 };
             (0..runs).map(at).collect::<Vec<f64>>()
         };
-        let of = |name: &str, centre: f64| Cell::of(Way::Other(name.into()), 1000, scores(centre));
+        let of = |name: &str, centre: f64| {
+            MethodCell::new(MethodKey::Other(name.into()), 1000, scores(centre))
+        };
         vec![of("a", 0.6), of("b", 0.7)]
     };
     // The distance between two means varies with the root of 2 / n, and the spread is its share of 1 / sqrt(2).

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::cells::{Scale, Way};
+use super::cells::{MethodKey, ModelTasks};
 use super::{REACHED, high_threshold, low_threshold};
 use crate::logistic::{Level, Threshold, threshold};
 
@@ -24,23 +24,25 @@ pub struct Thresholds {
     pub high: Option<Threshold>,
 }
 
-pub(super) fn thresholds(scales: &[Scale]) -> Vec<Thresholds> {
-    let of_model = |(model, scenes): &Scale| -> Vec<Thresholds> {
-        let of_task = |(task, scene): (&String, _)| of_scene(model, task, scene);
-        scenes.iter().map(of_task).collect()
+pub(super) fn thresholds(model_cells: &[ModelTasks]) -> Vec<Thresholds> {
+    let of_model = |(model, by_task): &ModelTasks| -> Vec<Thresholds> {
+        let of_task = |(task, cells_of_task): (&String, _)| of_cells(model, task, cells_of_task);
+        by_task.iter().map(of_task).collect()
     };
-    scales.iter().flat_map(of_model).collect()
+    model_cells.iter().flat_map(of_model).collect()
 }
 
-fn of_scene(model: &str, task: &str, scene: &super::Scene) -> Thresholds {
-    let cells = scene.cells.iter().filter(|cell| cell.is_apet());
+fn of_cells(model: &str, task: &str, cells_of_task: &super::TaskCells) -> Thresholds {
+    let cells = cells_of_task.cells.iter().filter(|cell| cell.is_apet());
     let scores = cells.flat_map(|cell| {
         let count = cell.count.max(1) as f64;
         cell.scores.iter().map(move |&score| (count, score))
     });
     let scores: Vec<(f64, f64)> = scores.collect();
-    let reference = scene.reference();
-    let full = scene.score_of(&Way::Full).filter(|full| *full > reference);
+    let reference = cells_of_task.reference();
+    let full = cells_of_task
+        .score_of(&MethodKey::Full)
+        .filter(|full| *full > reference);
     let at = |share: f64| {
         let full = full?;
         threshold(
@@ -52,9 +54,9 @@ fn of_scene(model: &str, task: &str, scene: &super::Scene) -> Thresholds {
     Thresholds {
         model: model.into(),
         task: task.into(),
-        low_tried: low_threshold(scene).map(count),
+        low_tried: low_threshold(cells_of_task).map(count),
         low: at(1.0 - REACHED),
-        high_tried: high_threshold(scene).map(count),
+        high_tried: high_threshold(cells_of_task).map(count),
         high: at(REACHED),
     }
 }

@@ -220,13 +220,13 @@ proptest! {
             .collect();
         runs.sort_by_key(|r| (r.count, r.seed));
         runs.dedup_by_key(|r| (r.count, r.seed));
-        let figured = figure(&runs);
-        let grouped: usize = figured.groups.iter().map(|g| g.runs.len()).sum();
-        prop_assert_eq!(grouped + figured.left_out, runs.len());
+        let estimate = figure(&runs);
+        let grouped: usize = estimate.groups.iter().map(|g| g.runs.len()).sum();
+        prop_assert_eq!(grouped + estimate.left_out, runs.len());
         if !runs.is_empty() {
             let by = turn % runs.len();
             runs.rotate_left(by);
         }
-        prop_assert_eq!(figure(&runs), figured);
+        prop_assert_eq!(figure(&runs), estimate);
     }
 }

@@ -1,16 +1,16 @@
 // The paper's claims and their verdicts. All estimates, intervals and verdicts come from apet-study.
 
 import { count } from "../../format";
-import type { Answer, Figured } from "../../wasm/view";
+import type { ClaimResult, Estimate } from "../../wasm/view";
 
-const VERDICTS: Record<Answer["verdict"], string> = {
+const VERDICTS: Record<ClaimResult["verdict"], string> = {
   supported: "supported",
   not_supported: "not supported",
   undecided: "undecided",
 };
 
 /** `heading` is the level of the claims' headings. */
-export function Claims({ claims, heading }: { claims: Answer[]; heading: "h3" | "h4" }) {
+export function Claims({ claims, heading }: { claims: ClaimResult[]; heading: "h3" | "h4" }) {
   return (
     <div class="answers">
       {claims.map((answer) => (
@@ -20,7 +20,7 @@ export function Claims({ claims, heading }: { claims: Answer[]; heading: "h3" | 
   );
 }
 
-function Claim({ answer, heading: Heading }: { answer: Answer; heading: "h3" | "h4" }) {
+function Claim({ answer, heading: Heading }: { answer: ClaimResult; heading: "h3" | "h4" }) {
   const { number, claim, measure, unit, figures, verdict, reason } = answer;
   const id = `claim-${number}`;
   return (
@@ -52,7 +52,7 @@ function Claim({ answer, heading: Heading }: { answer: Answer; heading: "h3" | "
 }
 
 /** "3.1 [2.0, 4.4] points": an estimate with its interval, which may end beyond the measured range. */
-function inUnit({ value, low, high }: Figured, unit: string): string {
+function inUnit({ value, low, high }: Estimate, unit: string): string {
   if (value === null) return unit === "parameters" ? "not reached" : "–";
   const shown = (x: number) => (unit === "parameters" ? count(Math.round(x)) : x.toFixed(1));
   const interval = low === null ? "" : ` [${shown(low)}, ${high === null ? "more" : shown(high)}]`; // a single seed has no interval

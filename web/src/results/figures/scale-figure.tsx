@@ -7,7 +7,7 @@ import { colours, decades, Empty, frame, HEIGHT, modelsOf } from "./choice";
 import { found, shown } from "../table/found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "../../records/records";
-import type { Answer } from "../../wasm/view";
+import type { ClaimResult } from "../../wasm/view";
 
 interface ScalePoint {
   model: string;
@@ -29,7 +29,7 @@ export const DistanceFigure = () => (
 
 /** The estimates of a claim, tested on all runs of the table. */
 function ClaimFigure({ number, empty }: { number: number; empty: string }) {
-  const answer = useMemo<Answer | undefined>(() => {
+  const answer = useMemo<ClaimResult | undefined>(() => {
     if (found.value.length === 0) return undefined;
     return records()?.answers(shown.value).claims.find((c) => c.number === number);
   }, [edition.value, shown.value]);

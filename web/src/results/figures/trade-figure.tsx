@@ -20,7 +20,7 @@ import {
 import { shown } from "../table/found";
 import { PlotFigure } from "./plot";
 import { edition, records } from "../../records/records";
-import type { Cost, Traded } from "../../wasm/view";
+import type { Cost, ParetoPoint } from "../../wasm/view";
 
 const COSTS: Record<Cost, { title: string; show(cost: number): string }> = {
   parameters: { title: "trained parameters", show: (n) => count(Math.round(n)) },
@@ -31,11 +31,11 @@ const COSTS: Record<Cost, { title: string; show(cost: number): string }> = {
 const cost = inAddress("results", "cost", "seconds");
 
 /** Points as rows of a table. */
-const flat = (points: Traded[]) =>
+const flat = (points: ParetoPoint[]) =>
   points.map(({ cost, runs: _, ...point }) => ({ ...point, cost: cost.mean, cost_low: cost.low, cost_high: cost.high }));
 
 /** A point as text; `about` is its middle line. */
-function inWords(point: Traded, points: Traded[], about: string): string {
+function inWords(point: ParetoPoint, points: ParetoPoint[], about: string): string {
   const { model, method, count: tuned, n } = point;
   const of = [model, methodTitle(method), `${count(tuned)} trained`, distinction(point, points)].filter(Boolean).join(", ");
   return `${of}\n${about}\n${n} ${n === 1 ? "run" : "runs"}`;
@@ -48,9 +48,9 @@ export function TradeFigure() {
   const points = chosen ? (records()?.tradeOffs(query(chosen), by) ?? []) : [];
   const { title, show } = COSTS[by];
   // Head only trains no parameter of the model; on a log axis it is placed at 1.
-  const at = (p: Traded) => Math.max(p.cost.mean, by === "parameters" || by === "steps" ? 1 : 1e-3);
+  const at = (p: ParetoPoint) => Math.max(p.cost.mean, by === "parameters" || by === "steps" ? 1 : 1e-3);
   const front = points.filter((p) => p.front).sort((a, b) => at(a) - at(b));
-  const says = (p: Traded) => inWords(p, points, `${percent(p.mean)}, ${show(p.cost.mean)}`);
+  const says = (p: ParetoPoint) => inWords(p, points, `${percent(p.mean)}, ${show(p.cost.mean)}`);
   return (
     <>
       <div class="bar">
@@ -71,7 +71,7 @@ export function TradeFigure() {
           height={HEIGHT}
           on={[edition.value, shown.value, chosen, by, query(chosen).split]}
           data={{ name: `cost-${by}`, rows: flat(points) }}
-          pick={(p) => openPoint(p as Traded, points)}
+          pick={(p) => openPoint(p as ParetoPoint, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),
@@ -96,9 +96,9 @@ export function TradeFigure() {
 export function ConvergenceFigure() {
   const { chosen } = chosenTask();
   const points = chosen ? (records()?.tradeOffs(query(chosen), "steps") ?? []) : [];
-  const at = (p: Traded) => Math.max(p.count, 1);
+  const at = (p: ParetoPoint) => Math.max(p.count, 1);
   const withInterval = points.filter((p) => p.cost.low !== null && p.cost.high !== null);
-  const says = (p: Traded) => inWords(p, points, `${p.cost.mean.toFixed(0)} steps`);
+  const says = (p: ParetoPoint) => inWords(p, points, `${p.cost.mean.toFixed(0)} steps`);
   return (
     <>
       <div class="bar">
@@ -112,7 +112,7 @@ export function ConvergenceFigure() {
           height={HEIGHT}
           on={[edition.value, shown.value, chosen, query(chosen).split]}
           data={{ name: "convergence", rows: flat(points) }}
-          pick={(p) => openPoint(p as Traded, points)}
+          pick={(p) => openPoint(p as ParetoPoint, points)}
           draw={(Plot, width) =>
             Plot.plot({
               ...frame(width),
@@ -128,13 +128,13 @@ export function ConvergenceFigure() {
               marks: [
                 Plot.ruleX(withInterval, {
                   x: at,
-                  y1: (p: Traded) => Math.max(0, p.cost.low ?? 0),
-                  y2: (p: Traded) => p.cost.high,
+                  y1: (p: ParetoPoint) => Math.max(0, p.cost.low ?? 0),
+                  y2: (p: ParetoPoint) => p.cost.high,
                   stroke: "model",
                   strokeOpacity: 0.4,
                 }),
-                Plot.dot(points, { x: at, y: (p: Traded) => p.cost.mean, ...symbol(() => 1) }),
-                Plot.tip(points, Plot.pointer({ x: at, y: (p: Traded) => p.cost.mean, title: says })),
+                Plot.dot(points, { x: at, y: (p: ParetoPoint) => p.cost.mean, ...symbol(() => 1) }),
+                Plot.tip(points, Plot.pointer({ x: at, y: (p: ParetoPoint) => p.cost.mean, title: says })),
               ],
             })
           }

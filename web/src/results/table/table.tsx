@@ -9,7 +9,7 @@ import { called, chooseColumns, columns, filter, found, groupBy, grouping, longN
 import { COLOURS, opened, selected, toggle } from "../../records/selection";
 import { edition, records, rows } from "../../records/records";
 import { Menu } from "../menu";
-import type { By, Mean, Row, Summed } from "../../wasm/view";
+import type { By, Mean, Row, GroupSummary } from "../../wasm/view";
 import { VirtualTable } from "./virtual";
 
 /** The table with its toolbar. */
@@ -200,7 +200,7 @@ function Groups({ by }: { by: By[] }) {
   );
 }
 
-function GroupRow({ by, group, ...props }: { by: By[]; group: Summed; "aria-rowindex": number }) {
+function GroupRow({ by, group, ...props }: { by: By[]; group: GroupSummary; "aria-rowindex": number }) {
   const shown = (b: By, value: string | number) =>
     b === "method" ? methodTitle(String(value)) : b === "count" ? count(Number(value)) : String(value);
   const open = () => {
