@@ -2,23 +2,30 @@
 
 use std::fmt::Write;
 
-use crate::{
-    ClaimResults, ConvergenceStats, Estimate, Figure, Mean, Paired, Placements, Threshold,
-    Thresholds,
-};
+use crate::claims::bootstrap::Estimate;
+use crate::claims::placements::Placements;
+use crate::claims::results::ClaimResults;
+use crate::claims::thresholds::Thresholds;
+use crate::records::convergence::ConvergenceStats;
+use crate::records::entries::Study;
+use crate::records::filter::Filter;
+use crate::records::paired::Paired;
+use crate::records::score_groups::{Group, ScoreGroups};
+use crate::stats::logistic::Threshold;
+use crate::stats::sample::Mean;
 
 /// What a report tells.
-pub(crate) struct ReportInputs<'a> {
-    pub(crate) figure: &'a Figure,
-    pub(crate) paired: &'a [Paired],
-    pub(crate) thresholds: &'a [Thresholds],
-    pub(crate) optimised: &'a [ConvergenceStats],
-    pub(crate) placements: &'a Placements,
-    pub(crate) answers: &'a ClaimResults,
+struct ReportInputs<'a> {
+    figure: &'a ScoreGroups,
+    paired: &'a [Paired],
+    thresholds: &'a [Thresholds],
+    optimised: &'a [ConvergenceStats],
+    placements: &'a Placements,
+    answers: &'a ClaimResults,
 }
 
 /// The report of a study.
-pub(crate) fn report(name: &str, about: &str, inputs: &ReportInputs<'_>) -> String {
+fn report(name: &str, about: &str, inputs: &ReportInputs<'_>) -> String {
     let ReportInputs {
         figure,
         paired,
@@ -69,7 +76,7 @@ pub(crate) fn report(name: &str, about: &str, inputs: &ReportInputs<'_>) -> Stri
 }
 
 /// The test scores of every way to tune every model.
-fn scores(text: &mut String, task: &str, figure: &Figure) {
+fn scores(text: &mut String, task: &str, figure: &ScoreGroups) {
     let groups = figure.groups.iter().filter(|group| group.task == task);
     let mut groups: Vec<_> = groups.collect();
     let metric = groups.first().map_or("score", |group| group.metric);
@@ -83,7 +90,7 @@ fn scores(text: &mut String, task: &str, figure: &Figure) {
          | model | parameters | method | tuned | {metric} | S.D. | seeds |\n|---|---|---|---|---|---|---|\n"
     );
     groups.sort_by(|a, b| {
-        let key = |g: &crate::Group| (g.parameters, g.model.clone(), g.method.clone(), g.count);
+        let key = |g: &Group| (g.parameters, g.model.clone(), g.method.clone(), g.count);
         key(a).cmp(&key(b))
     });
     for group in groups {
@@ -260,10 +267,32 @@ fn grouped(count: u64) -> String {
     text
 }
 
+impl Study {
+    /// The report as Markdown: all scores, and what they say about the paper's four claims; of `runs` (keys or run ids), or
+    /// of all.
+    pub fn report(&self, name: &str, about: &str, runs: Option<&[String]>) -> String {
+        let figure = self.score_against_count(&Filter {
+            runs: runs.map(<[String]>::to_vec),
+            ..Filter::default()
+        });
+        report(
+            name,
+            about,
+            &ReportInputs {
+                figure: &figure,
+                paired: &self.paired(runs),
+                thresholds: &self.thresholds(runs),
+                optimised: &self.convergence(runs),
+                placements: &self.placements(runs),
+                answers: &self.claims(runs),
+            },
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Study;
     use crate::fixture::Run;
 
     #[test]

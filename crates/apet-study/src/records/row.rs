@@ -3,6 +3,8 @@
 use apet_record::{Method, RunRecord, Seeds, Status};
 use serde::Serialize;
 
+use super::columns::steps_to;
+
 /// A run in the runs table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -54,7 +56,7 @@ pub struct Row {
     pub seconds: Option<f64>,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Steps until dev had come 90 % of the way from the guess to its best, as [`crate::steps_to`] has it.
+    /// Steps until dev had come 90 % of the way from the guess to its best, as [`steps_to`] has it.
     pub steps_to_90: Option<usize>,
     /// The most bytes held at once, where that is known.
     pub peak_bytes: Option<u64>,
@@ -98,7 +100,7 @@ impl Row {
             started: header.started.clone(),
             seconds: summary.map(|s| s.seconds),
             learning_rate: header.spec.optimizer.learning_rate,
-            steps_to_90: crate::steps_to(0.9, record),
+            steps_to_90: steps_to(0.9, record),
             peak_bytes: summary.and_then(|s| s.peak_bytes),
             edited: !record.id_is_true(),
         }

@@ -1,19 +1,12 @@
-//! The cells of a study, and how its figures move with its seeds: a parametric bootstrap (Efron and Tibshirani, 1993,
-//! section 6.5). Each score is drawn again around what its cell is taken for, with the standard deviation pooled over
-//! the cells of its model and task, and the figure is made anew. The draws come from a stream of their own: the
-//! same study has the same answers everywhere.
+//! The cells that claims are judged by: the scores of a method on a model and a task, over seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use apet_record::{Method, Stream};
 
-use super::Estimate;
-use crate::figure::{Split, score};
-use crate::stats::{chi_square, mean};
-use crate::study::Entry;
-
-/// Draws of the bootstrap.
-const DRAWS: usize = 1000;
+use crate::records::entries::Entry;
+use crate::records::filter::{Split, score};
+use crate::stats::sample::{chi_square, mean};
 
 /// The scores of one method on a task, over seeds.
 #[derive(Clone, Debug)]
@@ -59,7 +52,7 @@ impl MethodCell {
     }
 
     /// As it might have been, were its mean `centre` and the standard deviation of a score `noise`.
-    fn drawn(&self, stream: &mut Stream, centre: f64, noise: f64) -> Self {
+    pub(super) fn drawn(&self, stream: &mut Stream, centre: f64, noise: f64) -> Self {
         let (key, count, runs) = (self.key.clone(), self.count, self.runs);
         if runs < MANY {
             let scores = (0..runs).map(|_| centre + noise * stream.normal());
@@ -99,7 +92,7 @@ impl TaskCells {
     }
 
     /// As it might have been, were the means of its cells `centres`.
-    fn drawn(&self, stream: &mut Stream, centres: &[f64]) -> Self {
+    pub(super) fn drawn(&self, stream: &mut Stream, centres: &[f64]) -> Self {
         let cells = self.cells.iter().zip(centres);
         let cells = cells.map(|(cell, centre)| cell.drawn(stream, *centre, self.noise));
         let cells: Vec<MethodCell> = cells.collect();
@@ -195,78 +188,6 @@ impl ModelCells {
         let mut with = (0..self.models.len()).filter(has_seeds);
         let first = with.next()?;
         with.next_back().map(|last| (first, last))
-    }
-
-    /// A figure of every model, its interval, and how often it is larger at the first of [`Self::ends`] than at the last.
-    pub(super) fn figures(
-        &self,
-        name: &str,
-        of: impl Fn(&CellsByTask) -> Option<f64>,
-        centre: impl Fn(&TaskCells, usize) -> f64,
-        shown: impl Fn(f64) -> f64,
-    ) -> (Vec<Estimate>, Option<f64>) {
-        let ends = self.ends();
-        let values: Vec<Option<f64>> = self.models.iter().map(|(_, by_task)| of(by_task)).collect();
-        let centres = |cells_of_task: &TaskCells| {
-            (0..cells_of_task.cells.len())
-                .map(|at| centre(cells_of_task, at))
-                .collect()
-        };
-        let of_model =
-            |(_, by_task): &(String, CellsByTask)| by_task.values().map(centres).collect();
-        let centres: Vec<Vec<Vec<f64>>> = self.models.iter().map(of_model).collect();
-        let mut stream = Stream::new(&format!("answers {name}"), 0);
-        let mut draws: Vec<Vec<f64>> = vec![Vec::new(); self.models.len()];
-        let mut falls = 0;
-        for _ in 0..DRAWS {
-            let mut drawn = Vec::new();
-            for ((_, by_task), centres) in self.models.iter().zip(&centres) {
-                let by_task = by_task.iter().zip(centres);
-                let by_task = by_task.map(|((task, cells_of_task), centres)| {
-                    (task.clone(), cells_of_task.drawn(&mut stream, centres))
-                });
-                drawn.push(of(&by_task.collect()).unwrap_or(f64::INFINITY));
-            }
-            falls += usize::from(ends.is_some_and(|(first, last)| drawn[first] > drawn[last]));
-            draws
-                .iter_mut()
-                .zip(drawn)
-                .for_each(|(all, one)| all.push(one));
-        }
-        // Single runs say nothing of what seeds do.
-        let has_seeds = |by_task: &CellsByTask| by_task.values().all(TaskCells::has_seeds);
-        let known = ends.is_some_and(|(first, last)| {
-            [first, last]
-                .iter()
-                .all(|&at| of(&self.models[at].1).is_some())
-        });
-        let figures = self.models.iter().zip(values).zip(draws);
-        let figures = figures.map(|(((model, by_task), value), mut draws)| {
-            if !has_seeds(by_task) {
-                draws.clear();
-            }
-            draws.sort_by(f64::total_cmp);
-            let finite = |x: f64| x.is_finite().then(|| shown(x));
-            let at = |share: f64| {
-                draws
-                    .get((share * (DRAWS - 1) as f64).round() as usize)
-                    .copied()
-            };
-            Estimate {
-                of: model.clone(),
-                value: value.map(&shown),
-                low: value.and(at(0.025)).and_then(finite),
-                high: value.and(at(0.975)).and_then(finite),
-                note: match has_seeds(by_task) {
-                    true => String::new(),
-                    false => "one seed: no interval".into(),
-                },
-            }
-        });
-        (
-            figures.collect(),
-            known.then_some(falls as f64 / DRAWS as f64),
-        )
     }
 }
 

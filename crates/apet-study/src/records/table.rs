@@ -1,4 +1,4 @@
-//! A table's rows back as records: what [`crate::table_values`] made of them, without their steps.
+//! A table's rows back as records: what [`super::columns::table_values`] made of them, without their steps.
 
 use apet_record::{
     DeviceInfo, Eval, Header, Line, Metric, ModelInfo, RECORD_VERSION, RunRecord, RunSpec,

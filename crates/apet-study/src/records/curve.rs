@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::smoothed;
-use crate::study::Entry;
+use super::entries::{Entry, Study};
+use crate::stats::sample::smoothed;
 
 /// A value at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -56,10 +56,20 @@ impl Curve {
     }
 }
 
+impl Study {
+    /// The curves of `keys` (keys or run ids) in that order, the loss smoothed as in
+    /// [`crate::smoothed`]. Unknown keys have no curve.
+    pub fn curves(&self, keys: &[String], smoothing: f64) -> Vec<Curve> {
+        let entries = keys.iter().flat_map(|key| self.found(key));
+        entries
+            .map(|(key, entry)| Curve::from_entry(key, entry, smoothing))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Study;
     use crate::fixture::Run;
 
     #[test]

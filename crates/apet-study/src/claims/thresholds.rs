@@ -3,9 +3,10 @@
 
 use serde::Serialize;
 
-use super::cells::{MethodKey, ModelTasks};
-use super::{REACHED, high_threshold, low_threshold};
-use crate::logistic::{Level, Threshold, threshold};
+use super::cells::{MethodKey, ModelTasks, TaskCells, model_cells};
+use super::measures::{REACHED, high_threshold, low_threshold};
+use crate::records::entries::Study;
+use crate::stats::logistic::{Level, Threshold, threshold};
 
 /// The thresholds of a model on a task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +25,7 @@ pub struct Thresholds {
     pub high: Option<Threshold>,
 }
 
-pub(super) fn thresholds(model_cells: &[ModelTasks]) -> Vec<Thresholds> {
+fn thresholds(model_cells: &[ModelTasks]) -> Vec<Thresholds> {
     let of_model = |(model, by_task): &ModelTasks| -> Vec<Thresholds> {
         let of_task = |(task, cells_of_task): (&String, _)| of_cells(model, task, cells_of_task);
         by_task.iter().map(of_task).collect()
@@ -32,7 +33,7 @@ pub(super) fn thresholds(model_cells: &[ModelTasks]) -> Vec<Thresholds> {
     model_cells.iter().flat_map(of_model).collect()
 }
 
-fn of_cells(model: &str, task: &str, cells_of_task: &super::TaskCells) -> Thresholds {
+fn of_cells(model: &str, task: &str, cells_of_task: &TaskCells) -> Thresholds {
     let cells = cells_of_task.cells.iter().filter(|cell| cell.is_apet());
     let scores = cells.flat_map(|cell| {
         let count = cell.count.max(1) as f64;
@@ -58,5 +59,13 @@ fn of_cells(model: &str, task: &str, cells_of_task: &super::TaskCells) -> Thresh
         low: at(1.0 - REACHED),
         high_tried: high_threshold(cells_of_task).map(count),
         high: at(REACHED),
+    }
+}
+
+impl Study {
+    /// From which counts APET is above its reference, and as good as full fine-tuning, by model and task; of `runs` (keys
+    /// or run ids), or of all.
+    pub fn thresholds(&self, runs: Option<&[String]>) -> Vec<Thresholds> {
+        thresholds(&model_cells(self.once(runs)).0.models)
     }
 }

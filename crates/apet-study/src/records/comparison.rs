@@ -326,17 +326,18 @@ mod tests {
     use crate::{Filter, Study};
 
     const LORA: &str =
-        include_str!("../../../tests/fixtures/method_comparison/lora--llama-3.2-3B-rank32.json");
+        include_str!("../../../../tests/fixtures/method_comparison/lora--llama-3.2-3B-rank32.json");
     const LORA_FA: &str = include_str!(
-        "../../../tests/fixtures/method_comparison/lora--llama-3.2-3B-rank32-lorafa.json"
+        "../../../../tests/fixtures/method_comparison/lora--llama-3.2-3B-rank32-lorafa.json"
     );
     const FULL: &str = include_str!(
-        "../../../tests/fixtures/method_comparison/full-finetuning--llama-3.2-3B-lr_0.00001.json"
+        "../../../../tests/fixtures/method_comparison/full-finetuning--llama-3.2-3B-lr_0.00001.json"
     );
     const PROMPT: &str = include_str!(
-        "../../../tests/fixtures/method_comparison/prompt_tuning--llama-3.2-3B-default.json"
+        "../../../../tests/fixtures/method_comparison/prompt_tuning--llama-3.2-3B-default.json"
     );
-    const IMAGES: &str = include_str!("../../../tests/fixtures/method_comparison/image-gen.json");
+    const IMAGES: &str =
+        include_str!("../../../../tests/fixtures/method_comparison/image-gen.json");
 
     #[test]
     fn pefts_results_stand_in_the_table_and_the_figure() {

@@ -1,19 +1,19 @@
-//! A study's grid: models x tasks x methods x counts x placements x seeds, as TOML. [`crate::Plan`] has its runs.
+//! A study's grid: models x tasks x methods x counts x placements x seeds, as TOML. [`super::runs::Plan`] has its runs.
 
 use apet_record::{Apet, Budget, Dtype, Head, Method, Objective, SpecError, TaskSpec, Train};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 /// The study that ends in minutes, on the models and the task that come with the lab.
-pub const DEMO: &str = include_str!("../../../studies/demo.toml");
+pub const DEMO: &str = include_str!("../../../../studies/demo.toml");
 
 /// The studies that come with the lab, on the same models and the same task: the demo, and one for each of its questions.
 /// A run that is in several of them is the same run.
 pub const PRESETS: [&str; 4] = [
     DEMO,
-    include_str!("../../../studies/methods.toml"),
-    include_str!("../../../studies/positions.toml"),
-    include_str!("../../../studies/counts.toml"),
+    include_str!("../../../../studies/methods.toml"),
+    include_str!("../../../../studies/positions.toml"),
+    include_str!("../../../../studies/counts.toml"),
 ];
 
 /// Learning rates that are tried where a study says `"grid"`: 1e-4 to 1e-1, two a decade. A fixed rate is wrong for tiny

@@ -4,33 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::study::Entry;
-use crate::{interval95, mean, steps_to};
+use super::columns::steps_to;
+use super::entries::{Entry, Study};
+use crate::stats::sample::Mean;
 
 /// The share of the way to its best dev score that counts as having converged.
 const CONVERGED: f64 = 0.9;
-
-/// A figure of runs that differ in nothing but their seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Mean {
-    /// The mean.
-    pub mean: f64,
-    /// Lower end of its 95 % interval; none of a single run.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-}
-
-impl Mean {
-    pub(crate) fn from_values(values: &[f64]) -> Option<Self> {
-        let interval = interval95(values);
-        Some(Self {
-            mean: mean(values)?,
-            low: interval.map(|i| i.low),
-            high: interval.map(|i| i.high),
-        })
-    }
-}
 
 /// How runs of one way to tune a model came to where they are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,7 +35,7 @@ pub struct ConvergenceStats {
 }
 
 /// The runs whose landscape was measured, by model from the smallest, task, method and count.
-pub(crate) fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceStats> {
+fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceStats> {
     type Key = (u64, String, String, String, u64, String);
     let mut found: BTreeMap<Key, [Vec<f64>; 3]> = BTreeMap::new();
     for entry in entries {
@@ -94,9 +73,17 @@ pub(crate) fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<C
     found.into_iter().map(cell).collect()
 }
 
+impl Study {
+    /// How fast runs converged, how far theta went and how flat the loss is there, where that was measured; of `runs` (keys
+    /// or run ids), or of all.
+    pub fn convergence(&self, runs: Option<&[String]>) -> Vec<ConvergenceStats> {
+        convergence(self.once(runs))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::Study;
+    use super::*;
     use crate::fixture::Run;
     use apet_record::{Landscape, Line, RunRecord};
 

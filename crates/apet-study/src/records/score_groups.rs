@@ -2,40 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use apet_record::{RunRecord, Seeds, Status, content_id};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::study::Entry;
-use crate::{deviation, interval95, mean};
-
-/// The split whose score is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Best score on dev, on which the checkpoint was chosen.
-    Dev,
-    /// Score of the best checkpoint on test.
-    #[default]
-    Test,
-}
-
-/// Which runs a figure shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Filter {
-    /// A task by name; all where absent.
-    pub task: Option<String>,
-    /// A model by name; all where absent.
-    pub model: Option<String>,
-    /// The split whose score is shown.
-    pub split: Split,
-    /// Records by key; all where absent.
-    pub runs: Option<Vec<String>>,
-}
+use super::entries::{Entry, Study};
+use super::filter::{Filter, Split, score};
+use crate::stats::sample::{deviation, interval95, mean};
 
 /// Scores against the number of tuned parameters, over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
+pub struct ScoreGroups {
     /// The task, where one was asked for.
     pub task: Option<String>,
     /// The split whose score is shown.
@@ -89,7 +64,7 @@ pub struct Group {
     pub runs: Vec<String>,
 }
 
-impl Figure {
+impl ScoreGroups {
     pub(crate) fn from_entries<'a>(
         entries: impl Iterator<Item = (&'a str, &'a Entry)>,
         filter: &Filter,
@@ -173,14 +148,6 @@ impl GroupKey {
     }
 }
 
-/// Id of everything in the spec but the seeds, and of the weights.
-pub(crate) fn setting(record: &RunRecord) -> String {
-    let mut spec = record.header.spec.clone();
-    spec.seeds = Seeds::default();
-    // Strings and numbers: this can always be written as JSON.
-    content_id(&(&spec, &record.header.model.weights_hash)).unwrap_or_default()
-}
-
 struct Member {
     key: String,
     run: String,
@@ -211,20 +178,17 @@ fn group(key: GroupKey, members: Vec<Member>) -> Option<Group> {
     })
 }
 
-/// The score of a run that ended as planned.
-pub(crate) fn score(record: &RunRecord, split: Split) -> Option<f64> {
-    let summary = record.summary().filter(|s| s.status == Status::Done)?;
-    let score = match split {
-        Split::Dev => summary.dev,
-        Split::Test => summary.test,
-    };
-    score.filter(|s| (-1.0..=1.0).contains(s))
-}
-
 /// The value, where there is one and all are equal.
 fn agreed<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|v| v == first).then_some(first)
+}
+
+impl Study {
+    /// Scores against the number of tuned parameters.
+    pub fn score_against_count(&self, filter: &Filter) -> ScoreGroups {
+        ScoreGroups::from_entries(self.iter(), filter)
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::figure::{Split, score};
-use crate::study::Entry;
-use crate::{interval95, mean};
+use super::entries::{Entry, Study};
+use super::filter::{Split, score};
+use crate::stats::sample::{interval95, mean};
 
 /// What one model scores above another, over the seeds that both were tuned with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,7 +35,7 @@ type ModelSize = (u64, String);
 type Scores = BTreeMap<[u64; 3], f64>;
 
 /// Every two models that share a task, a way to be tuned, and at least two seeds.
-pub(crate) fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
+fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
     let mut found: BTreeMap<(String, String), BTreeMap<ModelSize, Scores>> = BTreeMap::new();
     for entry in entries {
         let Some(score) = score(&entry.record, Split::Test) else {
@@ -86,9 +86,16 @@ pub(crate) fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired
     all
 }
 
+impl Study {
+    /// Every two models that share a task, a method, and at least two seeds; in `runs` (keys or run ids), or in all.
+    pub fn paired(&self, runs: Option<&[String]>) -> Vec<Paired> {
+        paired(self.asked(runs))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::Study;
+    use super::*;
     use crate::fixture::Run;
 
     #[test]

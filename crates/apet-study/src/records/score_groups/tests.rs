@@ -1,10 +1,12 @@
 use proptest::prelude::*;
 
+use apet_record::Status;
+
 use super::*;
 use crate::Study;
 use crate::fixture::Run;
 
-fn figure(runs: &[Run]) -> Figure {
+fn figure(runs: &[Run]) -> ScoreGroups {
     let mut study = Study::new();
     for run in runs {
         study.add("x", &run.text()).unwrap();

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use apet_record::Stream;
 
-use super::cells::noise;
-use super::*;
+use super::cells::*;
+use super::measures::*;
+use super::results::*;
 
 fn cell(key: MethodKey, count: u64, scores: &[f64]) -> MethodCell {
     MethodCell::new(key, count, scores.to_vec())
@@ -150,7 +151,7 @@ fn answer(model_cells: &ModelCells, number: usize) -> ClaimResult {
     let of: fn(&TaskCells) -> Option<f64> = [across_methods, apart][number - 1];
     let centre = [without_noise, nearer_to_apet][number - 1];
     let (figures, falls) =
-        model_cells.figures(name, |by_task| over_tasks(by_task, of), centre, |x| x);
+        model_cells.estimates(name, |by_task| over_tasks(by_task, of), centre, |x| x);
     falling(number, figures, model_cells.ends(), falls)
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use apet_record::Status;
 use serde::{Deserialize, Serialize};
 
-use crate::optimised::Mean;
-use crate::{Row, Study};
+use super::entries::Study;
+use super::row::Row;
+use crate::stats::sample::Mean;
 
 /// A field that runs are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::optimised::Mean;
-use crate::{Filter, Group, Row, Study};
+use super::entries::Study;
+use super::filter::Filter;
+use super::row::Row;
+use super::score_groups::Group;
+use crate::stats::sample::Mean;
 
 /// What is paid for a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ pub struct ParetoPoint {
 }
 
 impl Study {
-    /// What scores cost, in the order of [`crate::Figure::groups`]; runs whose cost is not known are left out.
+    /// What scores cost, in the order of [`crate::ScoreGroups::groups`]; runs whose cost is not known are left out.
     pub fn trade_offs(&self, filter: &Filter, cost: Cost) -> Vec<ParetoPoint> {
         let traded = |group: Group| {
             let costs = group

@@ -390,7 +390,7 @@ mod tests {
     /// Fits and intervals of SciPy (`tests/peers/statistics.py`).
     #[test]
     fn fits_and_intervals_are_those_of_scipy() {
-        let figures = include_str!("../../../tests/fixtures/statistics.json");
+        let figures = include_str!("../../../../tests/fixtures/statistics.json");
         let figures: serde_json::Value = serde_json::from_str(figures).unwrap();
         let numbers = |value: &serde_json::Value| -> Vec<f64> {
             let all = value.as_array().unwrap().iter();

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use apet_record::{Method, Stream};
 use serde::Serialize;
 
-use crate::figure::{Split, score};
-use crate::stats::chi_square;
-use crate::study::Entry;
+use crate::records::entries::{Entry, Study};
+use crate::records::filter::{Split, score};
+use crate::stats::sample::chi_square;
 
 const DRAWS: usize = 2000;
 
@@ -138,7 +138,7 @@ type Scores = BTreeMap<u64, BTreeMap<(u64, u64), f64>>;
 type Cells = BTreeMap<(String, u64, String), Scores>;
 
 /// The spread across placements of every model that has been tuned at crossed placements and seeds.
-pub(crate) fn placements<'a>(entries: impl Iterator<Item = &'a Entry>) -> Placements {
+fn placements<'a>(entries: impl Iterator<Item = &'a Entry>) -> Placements {
     let mut found: BTreeMap<(u64, String), Cells> = BTreeMap::new();
     for entry in entries {
         let header = &entry.record.header;
@@ -261,10 +261,17 @@ fn middle(draws: &[f64]) -> (f64, f64) {
     (at(0.025), at(0.975))
 }
 
+impl Study {
+    /// How much it matters where APET's parameters are, where placements were crossed with seeds; in `runs` (keys or run
+    /// ids), or in all.
+    pub fn placements(&self, runs: Option<&[String]>) -> Placements {
+        placements(self.once(runs))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Study;
     use crate::fixture::Run;
     use apet_record::RunRecord;
 
