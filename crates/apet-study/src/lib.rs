@@ -13,6 +13,7 @@
 //! | 4 | `report` | a study's report |
 
 mod claims;
+mod figures;
 mod plan;
 mod records;
 mod report;
@@ -22,6 +23,11 @@ pub use claims::bootstrap::Estimate;
 pub use claims::placements::{Placements, Spread, Trend};
 pub use claims::results::{ClaimResult, ClaimResults, Verdict};
 pub use claims::thresholds::Thresholds;
+pub use figures::data::{
+    Axis, Content, Figure, FigureData, FigurePoint, FigureQuery, Kind, Reference, Scale, Scope,
+    Series, Unit,
+};
+pub use figures::{FIGURES, figure};
 pub use plan::grid::{DEMO, Grid, GridMethod, PRESETS, RATES, Tune};
 pub use plan::runs::{Plan, PlanCell, Stage};
 pub use records::columns::{COLUMNS, Column, ColumnKind, TableValue, steps_to, table_values};

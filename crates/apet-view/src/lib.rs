@@ -2,9 +2,30 @@
 //!
 //! Records go in and out as JSON text, read and written in Rust only; rows, curves and
 //! figures go out as JavaScript objects (their types are in `types.ts`).
+//!
+//! # Figures
+//!
+//! [`figures`] lists the figures of apet-study's registry, and [`Records::figure`] computes one of them. A page needs
+//! one view for each `kind`, and no knowledge of a figure:
+//!
+//! * `figures()` gives `FigureInfo[]`: `id`, `title`, `question`, `kind` (`"scatter"`, `"lines"`, `"bars"`), `scope`
+//!   (`"task"`: ask for one task at a time; `"study"`: ask for all), `options` (the fields of the query, besides `runs`,
+//!   that change it: the controls to show) and `in_report`.
+//! * `records.figure(id, query)` takes `{task?, model?, split?, runs?, cost?, smoothing?}` and gives a `FigureData`: `id`,
+//!   `title`, `question`, `kind`, the axes `x` and `y` (`label`, `scale`: `"linear"`, `"log"`, `"category"`, and `unit`),
+//!   `series`, `references` (horizontal lines), `note` (how to read it, and what was found), `left_out` (keys of runs
+//!   that are not drawn) and `text` (the same as Markdown, as the report has it).
+//! * A series has a `name`, what its `colour` and its `symbol` stand for, the `panel` it is in (`""` where there is one
+//!   panel), `joined` (connect its points, by x) and `points`. A point has `x`, `y`, the ends of its 95 % intervals `low`,
+//!   `high`, `x_low`, `x_high` (null where there is none), `marked` (on the Pareto front), `label` (for the tip and the text
+//!   alternative) and `runs` (keys of its records, for following it).
+//! * On a `"log"` axis a value may be 0 (the head alone tunes no parameter): it stands left of all others. On a
+//!   `"category"` axis `x` numbers the categories from 0. A unit of `"score"` is a number from -1 to 1 to be shown in
+//!   percent.
+//! * `series` is empty where the runs do not answer the question; the view then shows `question`.
 
 use apet_record::Method;
-use apet_study::{By, Cost, Filter, Grid, PRESETS, Plan, Study};
+use apet_study::{By, Cost, FIGURES, FigureQuery, Filter, Grid, PRESETS, Plan, Study};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_wasm_bindgen::Serializer;
@@ -65,7 +86,7 @@ impl Records {
     ///
     /// # Errors
     /// When the filter is no object or names a split other than dev and test.
-    #[wasm_bindgen(js_name = scoreAgainstCount, unchecked_return_type = "Figure")]
+    #[wasm_bindgen(js_name = scoreAgainstCount, unchecked_return_type = "ScoreGroups")]
     pub fn score_against_count(
         &self,
         #[wasm_bindgen(unchecked_param_type = "Filter")] filter: JsValue,
@@ -129,6 +150,29 @@ impl Records {
         value(&self.study.claims(runs.as_deref()))
     }
 
+    /// The figure with this id, of the runs of a query.
+    ///
+    /// # Errors
+    /// When there is no such figure, or a field of the query is wrong.
+    #[wasm_bindgen(unchecked_return_type = "FigureData")]
+    pub fn figure(
+        &self,
+        id: &str,
+        #[wasm_bindgen(unchecked_param_type = "FigureQuery")] query: JsValue,
+    ) -> Result<JsValue, JsError> {
+        let Some(figure) = apet_study::figure(id) else {
+            let ids: Vec<&str> = FIGURES.iter().map(|figure| figure.id).collect();
+            let problem = format!(
+                "found the figure {id:?}, expected one of {}",
+                ids.join(", ")
+            );
+            return Err(JsError::new(&problem));
+        };
+        let expected = "an object {task?, model?, split?, runs?, cost?, smoothing?}";
+        let query: FigureQuery = read("query", expected, query)?;
+        value(&figure.data(&self.study, &query))
+    }
+
     /// The report of `runs`, or of all, as Markdown.
     pub fn report(&self, name: &str, about: &str, runs: Option<Vec<String>>) -> String {
         self.study.report(name, about, runs.as_deref())
@@ -158,6 +202,15 @@ impl Records {
 #[wasm_bindgen(unchecked_return_type = "MethodInfo[]")]
 pub fn methods() -> Result<JsValue, JsError> {
     value(&Method::INFO)
+}
+
+/// The figures that there are, those of the report first and in its order.
+///
+/// # Errors
+/// Only if the engine is out of memory.
+#[wasm_bindgen(unchecked_return_type = "FigureInfo[]")]
+pub fn figures() -> Result<JsValue, JsError> {
+    value(&FIGURES)
 }
 
 /// The studies that end in minutes, on what comes with the page: the whole one first, each with its runs in order.
@@ -271,6 +324,8 @@ mod tests {
         let added = records.study.add("x", RECORD).unwrap();
         let study = &records.study;
         let figure = serde_json::to_value(study.score_against_count(&Filter::default())).unwrap();
+        let scores = FIGURES[0].data(study, &FigureQuery::default());
+        let scores = serde_json::to_value(scores).unwrap();
         let curve = &study.curves(&["0123456789abcdef".into()], 0.0)[0];
         let curve = serde_json::to_value(curve).unwrap();
         let answers = serde_json::to_value(study.claims(None)).unwrap();
@@ -302,7 +357,13 @@ mod tests {
             ("Point", curve["points"][0].clone()),
             ("Curve", curve),
             ("Group", figure["groups"][0].clone()),
-            ("Figure", figure),
+            ("ScoreGroups", figure),
+            ("FigureInfo", serde_json::to_value(FIGURES[0]).unwrap()),
+            ("Axis", scores["x"].clone()),
+            ("Series", scores["series"][0].clone()),
+            ("FigurePoint", scores["series"][0]["points"][0].clone()),
+            ("Reference", scores["references"][0].clone()),
+            ("FigureData", scores),
             ("Estimate", claim["figures"][0].clone()),
             ("ClaimResult", claim.clone()),
             ("ClaimResults", answers.clone()),
@@ -332,14 +393,20 @@ mod tests {
             let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
             assert_eq!(fields, declared(interface), "{interface}");
         }
-        for field in declared("Filter") {
+        for field in declared("FigureQuery") {
             let value = match field {
                 "split" => Value::from("dev"),
                 "runs" => Value::from(vec!["x"]),
+                "cost" => Value::from("memory"),
+                "smoothing" => Value::from(0.5),
                 _ => Value::from("x"),
             };
-            let filter = serde_json::json!({ field: value });
-            assert!(serde_json::from_value::<Filter>(filter).is_ok(), "{field}");
+            let query = serde_json::json!({ field: value });
+            let read = serde_json::from_value::<FigureQuery>(query.clone()).unwrap();
+            assert_ne!(read, FigureQuery::default(), "{field}");
+            if declared("Filter").contains(field) {
+                assert!(serde_json::from_value::<Filter>(query).is_ok(), "{field}");
+            }
         }
     }
 

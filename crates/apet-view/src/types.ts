@@ -82,7 +82,7 @@ export interface Group {
   runs: string[];
 }
 
-export interface Figure {
+export interface ScoreGroups {
   task: string | null;
   split: "dev" | "test";
   /** What the score is, where it is the same for all runs shown. */
@@ -93,6 +93,91 @@ export interface Figure {
   majority_guess: number | null;
   left_out: number;
   left_out_runs: string[];
+}
+
+/** A figure of the registry. */
+export interface FigureInfo {
+  /** Its name in addresses and in calls. */
+  id: string;
+  title: string;
+  /** The question it answers. */
+  question: string;
+  kind: "scatter" | "lines" | "bars";
+  /** "task": a drawing is of one task; "study": of all runs. */
+  scope: "task" | "study";
+  /** Fields of the query that it depends on, besides runs. */
+  options: ("task" | "model" | "split" | "cost" | "smoothing")[];
+  in_report: boolean;
+}
+
+/** Which runs a figure is of, and its settings. */
+export interface FigureQuery extends Filter {
+  cost?: Cost;
+  /** Weight of the smoothing of losses, 0 to 0.999. */
+  smoothing?: number;
+}
+
+export interface Axis {
+  label: string;
+  /** On "log" 0 stands left of all others; on "category" x is the number of the category. */
+  scale: "linear" | "log" | "category";
+  unit: "parameters" | "score" | "points" | "seconds" | "bytes" | "steps" | "nats" | "factor" | "distance" | "none";
+}
+
+export interface FigurePoint {
+  x: number;
+  y: number;
+  /** Ends of the 95 % interval of y. */
+  low: number | null;
+  high: number | null;
+  /** Ends of the 95 % interval of x. */
+  x_low: number | null;
+  x_high: number | null;
+  /** It is on the Pareto front. */
+  marked: boolean;
+  /** The point in words. */
+  label: string;
+  /** Keys of the records behind it. */
+  runs: string[];
+}
+
+export interface Series {
+  name: string;
+  /** What its colour stands for: a model or a task. */
+  colour: string;
+  /** What its symbol stands for; "" where there is one symbol. */
+  symbol: string;
+  /** The panel it is in; "" where there is one panel. */
+  panel: string;
+  /** Its points are connected. */
+  joined: boolean;
+  points: FigurePoint[];
+}
+
+/** A horizontal line that points are compared with. */
+export interface Reference {
+  value: number;
+  label: string;
+  /** As that of a series; "" where it belongs to no model. */
+  colour: string;
+}
+
+export interface FigureData {
+  id: string;
+  title: string;
+  question: string;
+  kind: FigureInfo["kind"];
+  x: Axis;
+  y: Axis;
+  /** Empty where the runs say nothing. */
+  series: Series[];
+  references: Reference[];
+  /** How to read it, and what was found. */
+  note: string;
+  /** Keys of runs that match the query and are not drawn. */
+  left_out: string[];
+  /** The same as Markdown. */
+  text: string;
 }
 
 /** A mean over runs; no interval of a single one. */

@@ -2,27 +2,49 @@
 
 import type {
   AddResult,
+  By,
   ClaimResult,
   ClaimResults,
-  By,
   Cost,
   Curve,
-  Experiment,
-  Figure,
   Estimate,
+  Experiment,
+  FigureData,
+  FigureInfo,
+  FigureQuery,
   Filter,
   Group,
+  GroupSummary,
   Mean,
+  ParetoPoint,
   Placements,
   Row,
+  ScoreGroups,
   Spread,
-  GroupSummary,
   Threshold,
   Thresholds,
-  ParetoPoint,
 } from "../../../crates/apet-view/src/types";
 
-export type { ClaimResult, ClaimResults, By, Cost, Curve, Experiment, Figure, Estimate, Group, Mean, Row, Spread, GroupSummary, Threshold, ParetoPoint };
+export type {
+  By,
+  ClaimResult,
+  ClaimResults,
+  Cost,
+  Curve,
+  Estimate,
+  Experiment,
+  FigureData,
+  FigureInfo,
+  FigureQuery,
+  Group,
+  GroupSummary,
+  Mean,
+  ParetoPoint,
+  Row,
+  ScoreGroups,
+  Spread,
+  Threshold,
+};
 
 /** The records on the page, and what is computed from them. */
 export interface Records {
@@ -30,12 +52,13 @@ export interface Records {
   remove(key: string): boolean;
   rows(): Row[];
   curves(keys: string[], smoothing: number): Curve[];
-  scoreAgainstCount(filter: Filter): Figure;
+  scoreAgainstCount(filter: Filter): ScoreGroups;
   answers(runs?: string[]): ClaimResults;
   tradeOffs(filter: Filter, cost: Cost): ParetoPoint[];
   grouped(by: By[], runs: string[]): GroupSummary[];
   thresholds(runs?: string[]): Thresholds[];
   placements(runs?: string[]): Placements;
+  figure(id: string, query: FigureQuery): FigureData;
   report(name: string, about: string, runs?: string[]): string;
   record(key: string): string;
   spec(key: string): string;
@@ -45,6 +68,7 @@ interface ViewModule {
   default(at: { module_or_path: string }): Promise<unknown>;
   Records: new () => Records;
   presets(): Experiment[];
+  figures(): FigureInfo[];
 }
 
 // Found at build time: without the wasm the page still builds.

@@ -17,6 +17,8 @@ pub(super) struct MethodCell {
     /// None of a cell that was drawn.
     pub(super) scores: Vec<f64>,
     pub(super) runs: usize,
+    /// Keys of the records; none of a cell that was drawn.
+    pub(super) keys: Vec<String>,
     mean: f64,
     /// Sum of the squared distances from the mean.
     squares: f64,
@@ -41,6 +43,7 @@ impl MethodCell {
             key,
             count,
             runs: scores.len(),
+            keys: Vec::new(),
             mean,
             squares: scores.iter().map(|score| (score - mean).powi(2)).sum(),
             scores,
@@ -66,6 +69,7 @@ impl MethodCell {
             key,
             count,
             runs,
+            keys: Vec::new(),
             mean,
             squares: noise.powi(2) * chi_square(stream, runs - 1),
             scores: Vec::new(),
@@ -209,7 +213,7 @@ pub(super) fn noise(cells: &[MethodCell]) -> f64 {
 pub(super) fn model_cells<'a>(
     entries: impl Iterator<Item = &'a Entry>,
 ) -> (ModelCells, usize, usize) {
-    type Cells = BTreeMap<(MethodKey, u64, String), Vec<f64>>;
+    type Cells = BTreeMap<(MethodKey, u64, String), Vec<(f64, String)>>;
     let mut found: BTreeMap<(u64, String), BTreeMap<String, (f64, Cells)>> = BTreeMap::new();
     let (mut runs, mut left_out) = (0, 0);
     for entry in entries {
@@ -238,12 +242,17 @@ pub(super) fn model_cells<'a>(
             header.theta.trainable_parameters,
             entry.setting.clone(),
         );
-        cells.entry(key).or_default().push(score);
+        let scored = (score, entry.row.key.clone());
+        cells.entry(key).or_default().push(scored);
     }
     let cells_of_task = |(guess, cells): (f64, Cells)| {
-        let cells = cells
-            .into_iter()
-            .map(|((key, count, _), scores)| MethodCell::new(key, count, scores));
+        let cells = cells.into_iter().map(|((key, count, _), scored)| {
+            let (scores, keys) = scored.into_iter().unzip();
+            MethodCell {
+                keys,
+                ..MethodCell::new(key, count, scores)
+            }
+        });
         let cells: Vec<MethodCell> = cells.collect();
         TaskCells {
             noise: noise(&cells),

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::bootstrap::Estimate;
-use super::cells::{CellsByTask, MethodCell, ModelCells, TaskCells, model_cells};
+use super::cells::{
+    CellsByTask, MethodCell, MethodKey, ModelCells, ModelTasks, TaskCells, model_cells,
+};
 use super::measures::{
     across_methods, apart, between_tasks, high_threshold, low_threshold, nearer_to_apet,
     over_tasks, without_noise,
@@ -75,10 +77,31 @@ pub struct ClaimResults {
     pub claims: Vec<ClaimResult>,
 }
 
-impl ClaimResults {
+/// The cells that claims are judged by, with the runs that they are made of.
+pub(crate) struct Evidence {
+    all: ModelCells,
+    /// Those of the tasks that all models have.
+    common: ModelCells,
+    /// Runs with a score.
+    pub(crate) runs: usize,
+    /// Runs without one.
+    pub(crate) left_out: usize,
+}
+
+impl Evidence {
     pub(crate) fn from_entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let (model_cells, runs, left_out) = model_cells(entries);
-        let as_it_is = |cells_of_task: &TaskCells, at: usize| {
+        let (all, runs, left_out) = model_cells(entries);
+        Self {
+            common: all.common(),
+            all,
+            runs,
+            left_out,
+        }
+    }
+
+    /// What the cells say about a claim, by its number from 1 to 4.
+    pub(crate) fn claim(&self, number: usize) -> ClaimResult {
+        let mean_of_cell = |cells_of_task: &TaskCells, at: usize| {
             cells_of_task
                 .cells
                 .get(at)
@@ -90,23 +113,35 @@ impl ClaimResults {
         let methods = |tasks: &CellsByTask| over_tasks(tasks, across_methods);
         let positions = |tasks: &CellsByTask| over_tasks(tasks, apart);
         let high = |tasks: &CellsByTask| over_tasks(tasks, high_threshold);
-        let common = model_cells.common();
-        let ends = common.ends();
-        let (methods, methods_fall) = common.estimates("methods", methods, without_noise, percent);
-        let (positions, positions_fall) =
-            common.estimates("positions", positions, nearer_to_apet, percent);
-        let (high, high_falls) = common.estimates("high threshold", high, as_it_is, count);
-        let (low, _) = model_cells.estimates("low threshold", between_tasks, as_it_is, count);
-        Self {
-            runs,
-            left_out,
-            claims: vec![
-                falling(1, methods, ends, methods_fall),
-                falling(2, positions, ends, positions_fall),
-                falling(3, high, ends, high_falls),
-                similar(low, &model_cells),
-            ],
-        }
+        let common = &self.common;
+        let (estimates, falls) = match number {
+            1 => common.estimates("methods", methods, without_noise, percent),
+            2 => common.estimates("positions", positions, nearer_to_apet, percent),
+            3 => common.estimates("high threshold", high, mean_of_cell, count),
+            _ => {
+                let all = &self.all;
+                let (low, _) = all.estimates("low threshold", between_tasks, mean_of_cell, count);
+                return similar(low, all);
+            }
+        };
+        falling(number, estimates, common.ends(), falls)
+    }
+
+    /// Keys of the runs that a claim is judged by, for each model in the order of [`ClaimResult::figures`].
+    pub(crate) fn keys(&self, number: usize) -> Vec<Vec<String>> {
+        let is_used = |key: &MethodKey| match number {
+            1 => matches!(key, MethodKey::Other(_)),
+            2 => matches!(key, MethodKey::Other(_) | MethodKey::Apet),
+            3 => !matches!(key, MethodKey::Other(_)),
+            _ => matches!(key, MethodKey::Apet | MethodKey::Head),
+        };
+        let cells = if number < 4 { &self.common } else { &self.all };
+        let of_model = |(_, by_task): &ModelTasks| {
+            let cells = by_task.values().flat_map(|task| &task.cells);
+            let used = cells.filter(|cell| is_used(&cell.key));
+            used.flat_map(|cell| cell.keys.clone()).collect()
+        };
+        cells.models.iter().map(of_model).collect()
     }
 }
 
@@ -224,6 +259,16 @@ pub(super) fn similar(figures: Vec<Estimate>, model_cells: &ModelCells) -> Claim
 impl Study {
     /// What the runs say about the paper's four claims: `runs` (keys or run ids), or all.
     pub fn claims(&self, runs: Option<&[String]>) -> ClaimResults {
-        ClaimResults::from_entries(self.once(runs))
+        let evidence = self.evidence(runs);
+        ClaimResults {
+            runs: evidence.runs,
+            left_out: evidence.left_out,
+            claims: (1..=4).map(|number| evidence.claim(number)).collect(),
+        }
+    }
+
+    /// The cells of `runs` (keys or run ids), or of all.
+    pub(crate) fn evidence(&self, runs: Option<&[String]>) -> Evidence {
+        Evidence::from_entries(self.once(runs))
     }
 }

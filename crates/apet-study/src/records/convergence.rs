@@ -26,6 +26,8 @@ pub struct ConvergenceStats {
     pub count: u64,
     /// Runs whose loss was measured around their end.
     pub runs: usize,
+    /// Keys of their records.
+    pub keys: Vec<String>,
     /// Steps until dev had come 90 % of the way from the guess to its best.
     pub steps: Option<Mean>,
     /// Length of theta's way.
@@ -37,7 +39,7 @@ pub struct ConvergenceStats {
 /// The runs whose landscape was measured, by model from the smallest, task, method and count.
 fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceStats> {
     type Key = (u64, String, String, String, u64, String);
-    let mut found: BTreeMap<Key, [Vec<f64>; 3]> = BTreeMap::new();
+    let mut found: BTreeMap<Key, ([Vec<f64>; 3], Vec<String>)> = BTreeMap::new();
     for entry in entries {
         let Some(landscape) = entry.record.landscape() else {
             continue;
@@ -51,14 +53,15 @@ fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceS
             row.count,
             entry.setting.clone(),
         );
-        let [steps, way, rise] = found.entry(key).or_default();
+        let ([steps, way, rise], keys) = found.entry(key).or_default();
+        keys.push(row.key.clone());
         steps.extend(steps_to(CONVERGED, &entry.record).map(|step| step as f64));
         way.push(landscape.norm);
         rise.extend(landscape.rise());
     }
-    let cell = |((parameters, model, task, method, count, _), [steps, way, rise]): (
+    let cell = |((parameters, model, task, method, count, _), ([steps, way, rise], keys)): (
         Key,
-        [Vec<f64>; 3],
+        ([Vec<f64>; 3], Vec<String>),
     )| ConvergenceStats {
         model,
         parameters,
@@ -66,6 +69,7 @@ fn convergence<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ConvergenceS
         method,
         count,
         runs: way.len(),
+        keys,
         steps: Mean::from_values(&steps),
         way: Mean::from_values(&way),
         rise: Mean::from_values(&rise),

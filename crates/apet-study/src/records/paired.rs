@@ -27,12 +27,16 @@ pub struct Paired {
     pub high: f64,
     /// Seeds.
     pub n: usize,
+    /// Keys of the records of both models with these seeds.
+    pub runs: Vec<String>,
 }
 
 /// A model: parameters, then name.
 type ModelSize = (u64, String);
-/// Scores by the seeds of placement, batches and initial values.
-type Scores = BTreeMap<[u64; 3], f64>;
+/// Scores by the seeds of placement, batches and initial values, with the keys of their records.
+type Scores = BTreeMap<[u64; 3], Scored>;
+/// A score, and the key of its record.
+type Scored = (f64, String);
 
 /// Every two models that share a task, a way to be tuned, and at least two seeds.
 fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
@@ -52,7 +56,9 @@ fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
         let scale = (header.model.parameters, spec.model.clone());
         let seeds = [spec.seeds.placement, spec.seeds.batches, spec.seeds.init];
         let ways = found.entry((spec.task.name.clone(), method)).or_default();
-        ways.entry(scale).or_default().insert(seeds, score);
+        ways.entry(scale)
+            .or_default()
+            .insert(seeds, (score, entry.row.key.clone()));
     }
     let mut all = Vec::new();
     for ((task, method), models) in &found {
@@ -62,10 +68,11 @@ fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
                     .keys()
                     .filter(|seeds| upper.contains_key(*seeds))
                     .collect();
-                let differences: Vec<f64> = shared
+                let scores: Vec<(&Scored, &Scored)> = shared
                     .into_iter()
-                    .filter_map(|seeds| Some(upper.get(seeds)? - lower.get(seeds)?))
+                    .filter_map(|seeds| Some((lower.get(seeds)?, upper.get(seeds)?)))
                     .collect();
+                let differences: Vec<f64> = scores.iter().map(|(a, b)| b.0 - a.0).collect();
                 let (Some(mean), Some(interval)) = (mean(&differences), interval95(&differences))
                 else {
                     continue;
@@ -79,6 +86,10 @@ fn paired<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Paired> {
                     low: interval.low,
                     high: interval.high,
                     n: differences.len(),
+                    runs: scores
+                        .into_iter()
+                        .flat_map(|(a, b)| [a.1.clone(), b.1.clone()])
+                        .collect(),
                 });
             }
         }

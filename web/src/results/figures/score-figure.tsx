@@ -6,7 +6,7 @@ import { distinction, query, chosenTask, colours, Empty, openPoint, HEIGHT, mode
 import { shown } from "../table/found";
 import { edition, records } from "../../records/records";
 import { PlotFigure } from "./plot";
-import type { Figure, Group } from "../../wasm/view";
+import type { Group, ScoreGroups } from "../../wasm/view";
 
 /** The height of one of several small figures. */
 const SMALL = 220;
@@ -60,7 +60,7 @@ export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) 
     const figure = records()?.scoreAgainstCount({ task: of, model, split: "test" });
     return figure && { ...figure, groups: figure.groups.filter(shows), full: figure.full.filter(shows) };
   });
-  const drawn = figures.filter((f) => f !== undefined && f.groups.length > 0) as Figure[];
+  const drawn = figures.filter((f) => f !== undefined && f.groups.length > 0) as ScoreGroups[];
   const among = drawn.flatMap((f) => f.groups);
   const methods = [...new Set(among.map((g) => methodTitle(g.method)))];
   if (drawn.length === 0) return null;
@@ -92,7 +92,7 @@ export function ScoreMultiples({ task: of, models, shows, on }: MultiplesProps) 
 }
 
 /** Draws a figure; if it is one of several, `among` has the groups of all of them, for common scales. */
-function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: Figure, among?: Group[]): Element {
+function draw(Plot: typeof import("@observablehq/plot"), width: number, figure: ScoreGroups, among?: Group[]): Element {
   const { groups, full, uniform_guess: uniform, majority_guess: majority } = figure;
   const all = among ?? groups;
   const models = modelsOf(all);
