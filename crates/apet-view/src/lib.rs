@@ -17,7 +17,7 @@
 //!   that are not drawn) and `text` (the same as Markdown, as the report has it).
 //! * A series has a `name`, what its `colour` and its `symbol` stand for, the `panel` it is in (`""` where there is one
 //!   panel), `joined` (connect its points, by x) and `points`. A point has `x`, `y`, the ends of its 95 % intervals `low`,
-//!   `high`, `x_low`, `x_high` (null where there is none), `marked` (on the Pareto front), `label` (for the tip and the text
+//!   `high`, `x_low`, `x_high` (or null), `marked` (on the Pareto front), `label` (for the tip and the text
 //!   alternative) and `runs` (keys of its records, for following it).
 //! * On a `"log"` axis a value may be 0 (the head alone tunes no parameter): it stands left of all others. On a
 //!   `"category"` axis `x` numbers the categories from 0. A unit of `"score"` is a number from -1 to 1 to be shown in
@@ -94,7 +94,7 @@ impl Records {
         value(&self.study.score_against_count(&filter_of(filter)?))
     }
 
-    /// What scores cost, and which ways to tune are not beaten.
+    /// Scores against a cost, with the Pareto front.
     ///
     /// # Errors
     /// When the filter or the cost is none.

@@ -135,9 +135,9 @@ export interface FigurePoint {
   x_high: number | null;
   /** It is on the Pareto front. */
   marked: boolean;
-  /** The point in words. */
+  /** A sentence about the point. */
   label: string;
-  /** Keys of the records behind it. */
+  /** Keys of its records. */
   runs: string[];
 }
 
@@ -274,7 +274,7 @@ export interface Estimate {
   low: number | null;
   /** null where it is beyond what was tried. */
   high: number | null;
-  /** What is behind it. */
+  /** A remark about its data. */
   note: string;
 }
 

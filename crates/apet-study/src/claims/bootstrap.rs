@@ -1,6 +1,6 @@
 //! How estimates move with the seeds: a parametric bootstrap (Efron and Tibshirani, 1993, section 6.5). Each score is
-//! drawn again around what its cell is taken for, with the standard deviation pooled over the cells of its model and
-//! task, and the estimate is computed anew. The draws come from a stream of their own: the same study has the same
+//! drawn again around the centre of its cell, with the standard deviation pooled over the cells of its model and
+//! task, and the estimate is recomputed. The draws come from a separate stream: the same study has the same
 //! estimates everywhere.
 
 use apet_record::Stream;
@@ -16,13 +16,13 @@ const DRAWS: usize = 1000;
 pub struct Estimate {
     /// Of what: a model, and a task where it is of one.
     pub of: String,
-    /// The figure; none where the study can not tell it.
+    /// The value; none where the runs do not determine it.
     pub value: Option<f64>,
     /// Lower end.
     pub low: Option<f64>,
     /// Upper end; none where it is beyond what was tried.
     pub high: Option<f64>,
-    /// What is behind it.
+    /// A remark about its data.
     pub note: String,
 }
 

@@ -11,7 +11,7 @@ pub(super) const REACHED: f64 = 0.95;
 const AS_MANY: f64 = 0.1;
 
 /// The standard deviation of what is behind means: theirs, less what seeds alone would give. `parts` are the means
-/// with the number of scores behind each.
+/// with the number of scores of each.
 pub(super) fn spread(parts: &[(f64, f64)], noise: f64) -> Option<f64> {
     let n = parts.len() as f64;
     (parts.len() > 1).then(|| {
@@ -46,7 +46,7 @@ pub(super) fn across_methods(cells_of_task: &TaskCells) -> Option<f64> {
     spread(&parts, cells_of_task.noise)
 }
 
-/// What a cell is taken for where the spread across methods is asked: what seeds add to it is taken off, or it would
+/// The centre of a cell for the spread across methods, without the contribution of the seeds: otherwise it would
 /// be in each draw twice.
 pub(super) fn without_noise(cells_of_task: &TaskCells, at: usize) -> f64 {
     let Some(cell) = cells_of_task.cells.get(at) else {
@@ -64,7 +64,7 @@ pub(super) fn without_noise(cells_of_task: &TaskCells, at: usize) -> f64 {
     }
 }
 
-/// Each method's place, the runs behind it and its APET, and its score less that of APET with as many parameters.
+/// Each method's index, the effective number of runs of it and its APET, and its score less that of APET with as many parameters.
 pub(super) fn pairs(cells_of_task: &TaskCells) -> Vec<(usize, f64, f64)> {
     let pair = |(at, pet): (usize, &MethodCell)| {
         let MethodKey::Other(_) = &pet.key else {
@@ -86,7 +86,7 @@ pub(super) fn pairs(cells_of_task: &TaskCells) -> Vec<(usize, f64, f64)> {
         .collect()
 }
 
-/// How far methods are from APET with as many parameters: the root of the mean square, less what seeds alone give.
+/// How far methods are from APET with as many parameters: the root mean square, less the contribution of the seeds.
 pub(super) fn apart(cells_of_task: &TaskCells) -> Option<f64> {
     let pairs = pairs(cells_of_task);
     let n = pairs.len() as f64;

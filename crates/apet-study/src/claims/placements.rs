@@ -59,7 +59,7 @@ pub struct Trend {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Probability of so clear a slope where there is none, two-sided.
+    /// Two-sided p-value of the slope.
     pub p: f64,
 }
 
@@ -360,7 +360,7 @@ mod tests {
         };
         let falls = found([0.06, 0.03, 0.01]);
         assert!(falls.high < 0.0 && falls.p < 0.05, "{falls:?}");
-        // Where there is none it is rarely found.
+        // A trend is rarely found in data without one.
         let false_ones = (0..100).filter(|_| found([0.03; 3]).p < 0.05).count();
         assert!(false_ones <= 12, "{false_ones} of 100");
     }

@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict as text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Supported => "supported",
@@ -62,7 +62,7 @@ pub struct ClaimResult {
     pub figures: Vec<Estimate>,
     /// How it is answered.
     pub verdict: Verdict,
-    /// Why, in a sentence.
+    /// The reason for the verdict.
     pub reason: String,
 }
 

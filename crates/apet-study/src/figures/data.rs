@@ -213,9 +213,9 @@ pub struct FigurePoint {
     pub x_high: Option<f64>,
     /// Whether it stands out: it is on the Pareto front.
     pub marked: bool,
-    /// The point in words.
+    /// A sentence about the point.
     pub label: String,
-    /// Keys of the records behind it.
+    /// Keys of its records.
     pub runs: Vec<String>,
 }
 

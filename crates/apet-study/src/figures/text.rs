@@ -1,4 +1,4 @@
-//! Numbers in words, as the figures' texts have them.
+//! Formats numbers for the texts of figures.
 
 use crate::stats::sample::Mean;
 

@@ -25,7 +25,7 @@ pub const RATES: [f64; 7] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
 pub struct Grid {
     /// What the study is called.
     pub name: String,
-    /// What it is for, in a sentence or two.
+    /// Its purpose.
     pub about: String,
     /// Models by name, from the smallest to the largest.
     pub models: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Grid {
     pub methods: Vec<GridMethod>,
     /// Seeds of batches and initial values; of placement, too, where `placements` is empty.
     pub seeds: Vec<u64>,
-    /// Seeds of placement, each with each of `seeds`, for APET where it has none of its own.
+    /// Seeds of placement, crossed with `seeds`, for APET entries without their own placements.
     pub placements: Vec<u64>,
     /// How learning rates are chosen.
     pub tune: Tune,
@@ -109,7 +109,7 @@ impl Grid {
     /// Reads a grid.
     ///
     /// # Errors
-    /// Names the field, what was found and what was expected; or the first run that can not be.
+    /// Names the field, what was found and what was expected; or the first invalid run.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         let file: File = toml::from_str(text).map_err(|e| {
             let before = e.span().and_then(|span| text.get(..span.start));

@@ -38,7 +38,7 @@ pub struct Plan {
     cells: Vec<PlanCell>,
     /// How many runs choose learning rates.
     tuning: usize,
-    /// The runs of the main stage: a cell, its seed, and a placement of its own where the grid has some. All of a seed come
+    /// The runs of the main stage: a cell, its seed, and its placement where the grid has some. All of a seed come
     /// before those of the next one: a study that ends early has seen everything.
     main: Vec<(usize, u64, Option<u64>)>,
 }
@@ -58,7 +58,7 @@ pub struct PlanCell {
     pub tuning: Range<usize>,
 }
 
-/// The seeds of placement that are crossed with the others; none where there are none, or nothing to place.
+/// The seeds of placement that are crossed with the others; empty for methods without a placement.
 fn placements<'a>(grid: &'a Grid, entry: &'a GridMethod) -> &'a [u64] {
     match (&entry.method, &entry.placements[..]) {
         (Method::Apet(_), []) => &grid.placements,
@@ -79,7 +79,7 @@ impl Plan {
     /// The runs of a grid.
     ///
     /// # Errors
-    /// When there are none or more than a million, or one can not be made.
+    /// When there are no runs or more than a million, or when one is invalid.
     pub fn new(grid: Grid) -> Result<Self, SpecError> {
         let sum = |of: &dyn Fn(&GridMethod) -> usize| {
             let cells = (grid.methods.iter()).map(|e| e.counts.len().max(1).saturating_mul(of(e)));

@@ -1,4 +1,4 @@
-//! Results of peft's method comparison as records, so that others' runs stand beside ours.
+//! Results of peft's method comparison as records, so that they can be compared with our runs.
 //!
 //! Source: `method_comparison/MetaMathQA/utils.py` in huggingface/peft, which writes one JSON object a run:
 //! `run_info` (settings), `train_info` (counts and metrics) and `meta_info` (versions).
@@ -16,7 +16,7 @@ type Fields = Map<String, Value>;
 /// than it trains: LoRA-FA freezes half of it.
 const PARAMETERS: [(&str, u64); 1] = [("meta-llama/Llama-3.2-3B", 3_212_749_824)];
 
-/// Why a result can not be taken in, in one sentence.
+/// Why a result cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("result of peft's method comparison: {field}: {problem}")]
 pub struct ComparisonError {
@@ -69,7 +69,7 @@ struct MetaInfo {
 /// The record of a result; none where the text is something else.
 ///
 /// # Errors
-/// Names the field that can not be read, what was found and what was expected.
+/// Names the field that cannot be read, what was found and what was expected.
 pub(crate) fn read(text: &str) -> Option<Result<RunRecord, ComparisonError>> {
     let begins = text.trim_start().starts_with('{');
     if !begins

@@ -1,4 +1,4 @@
-//! How runs came to where they are: how fast, how far, and how flat the loss is there.
+//! How runs converged: how fast, how far theta moved, and how flat the loss is at the end.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::stats::sample::Mean;
 /// The share of the way to its best dev score that counts as having converged.
 const CONVERGED: f64 = 0.9;
 
-/// How runs of one way to tune a model came to where they are.
+/// How runs that differ only in their seeds converged.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConvergenceStats {
     /// Model by name.

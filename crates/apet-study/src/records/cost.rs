@@ -1,4 +1,4 @@
-//! What a score costs: parameters, time, memory or steps, and which ways to tune are not beaten on both.
+//! The cost of a score in parameters, time, memory or steps, and the methods on the Pareto front.
 
 use serde::{Deserialize, Serialize};
 

@@ -36,13 +36,13 @@ pub struct Added {
     pub unchanged: usize,
 }
 
-/// Why records can not be taken in, in one sentence.
+/// Why records cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StudyError {
     /// The text is no record.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A field of a header can not be what a run wrote.
+    /// A field of a header has a value that no run writes.
     #[error("record {number}: {field}: {problem}")]
     Header {
         /// From 1, among the records of the text.
@@ -52,7 +52,7 @@ pub enum StudyError {
         /// What was found, what was expected.
         problem: String,
     },
-    /// The text is another program's result, and can not be a record.
+    /// The text is another program's result and cannot be read as a record.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
     /// The text is a table, and one of its rows no run.
@@ -103,7 +103,7 @@ impl Study {
 
     fn put(&mut self, source: &str, record: RunRecord, result: &mut Added) {
         let key = key(&record);
-        // A run that is made again begins later, and has fewer lines for a while.
+        // A rerun starts later, and has fewer lines until it catches up.
         let age = |record: &RunRecord| (record.header.started.clone(), record.lines.len());
         match self.entries.get(&key) {
             Some(old) if age(&old.record) >= age(&record) => {

@@ -84,7 +84,7 @@ impl Study {
     pub fn grouped(&self, by: &[By], runs: Option<&[String]>) -> Vec<GroupSummary> {
         let asked: Option<HashSet<&String>> = runs.map(|runs| runs.iter().collect());
         let is_asked = |row: &&Row| asked.as_ref().is_none_or(|asked| asked.contains(&row.key));
-        // Equal values have equal texts, and no number here is none.
+        // Equal values have equal texts, and no value is NaN.
         let mut found: BTreeMap<Vec<String>, (Vec<GroupValue>, Vec<&Row>)> = BTreeMap::new();
         for row in self.each_row().filter(is_asked) {
             let values: Vec<GroupValue> = by.iter().map(|by| by.value(row)).collect();

@@ -2,7 +2,7 @@
 //! it comes to a level.
 //!
 //! `y = low + (high - low) / (1 + exp(-(slope (ln count - theta) + offset)))`, by least squares. The offset makes theta the place
-//! of the level that is asked for, so its interval is that of a parameter: all theta whose best fit is not worse than
+//! of the requested level, so its interval is that of a parameter: all theta whose best fit is not worse than
 //! the best one by more than an F-test allows (profile likelihood; Bates and Watts, 1988, section 6.1).
 
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub fn threshold(scores: &[(f64, f64)], level: Level) -> Option<Threshold> {
     })
 }
 
-/// Scores by count, and the level whose place is asked for. A curve is as far from all scores of a count as from their
+/// Scores by count, and the level to be located. A curve is as far from all scores of a count as from their
 /// mean, but for a sum that no curve changes.
 struct Problem {
     /// ln count, mean score, the root of how many they are.
@@ -124,7 +124,7 @@ impl Problem {
         let range = p[1].exp();
         let share = match self.level {
             Level::Share(share) => share,
-            // A level beyond the curve's ends has no place: it is taken for next to the end, which fits nothing well.
+            // A level beyond the curve's ends has no place. A level next to the end stands for it, and fits badly.
             Level::Score(score) => ((score - p[0]) / range).clamp(1e-9, 1.0 - 1e-9),
         };
         let offset = (share / (1.0 - share)).ln();

@@ -81,7 +81,7 @@ pub fn smoothed(values: &[f64], weight: f64) -> Vec<f64> {
     values.iter().map(&mut smooth).collect()
 }
 
-/// A draw of chi-square: the sum of so many squared standard normals. Of very many its cube root is all but normal
+/// A draw of chi-square: the sum of `freedom` squared standard normals. For a large `freedom` its cube root is almost normal
 /// (Wilson and Hilferty, 1931), and one is drawn.
 pub(crate) fn chi_square(stream: &mut Stream, freedom: usize) -> f64 {
     const MANY: usize = 256;
