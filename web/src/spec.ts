@@ -1,65 +1,46 @@
 // The types of crates/apet-record that the page reads and writes. Rust validates and
 // hashes a spec; an absent field has Rust's default.
 
-export interface Spec {
-  model: string;
-  task: TaskSpec;
+import type { Method as AnyMethod, Module as AnyModule, Optimizer, Pool as AnyPool, RunSpec, Seeds, Train } from "./generated/spec";
+
+export type { TaskSpec } from "./generated/spec";
+
+/** A type whose fields `K` are present. */
+type With<T, K extends keyof T> = T & { [P in K]-?: NonNullable<T[P]> };
+type Variant<Name extends AnyMethod["name"]> = Extract<AnyMethod, { name: Name }>;
+
+/** A spec as the form holds it: the fields that the form shows are present. */
+export type Spec = Omit<RunSpec, "method" | "train" | "optimizer" | "seeds"> & {
   method: Method;
-  objective?: Objective;
-  head?: { pooling?: "mean" | "first" | "pooler" };
-  train: { steps: number; batch_size: number; eval_every: number; patience?: number; checkpoint_every?: number };
-  optimizer: { learning_rate: number; schedule?: "linear" | "constant" };
-  seeds: { placement: number; batches: number; init: number };
-  /** The theta that the run is initialised from, by the hash of its file. */
-  start?: { theta: string; hash: string };
-}
+  train: With<Train, "steps" | "batch_size" | "eval_every">;
+  optimizer: With<Optimizer, "learning_rate">;
+  seeds: Required<Seeds>;
+};
 
-export type Objective = "class_head" | "label_words";
+export type Objective = NonNullable<RunSpec["objective"]>;
+export type Pooling = NonNullable<NonNullable<RunSpec["head"]>["pooling"]>;
+export type Schedule = NonNullable<Optimizer["schedule"]>;
 
-export interface TaskSpec {
-  name: string;
-  text_column?: string;
-  text_pair_column?: string;
-  label_column?: string;
-  train_rows?: number;
-  max_length?: number;
-}
-
-export const MODULES = ["attention", "ffn", "norm", "bias", "embedding", "pooler"] as const;
+/** The kinds of modules that the form offers. */
+export const MODULES = ["attention", "ffn", "norm", "bias", "embedding", "pooler"] as const satisfies readonly AnyModule[];
 export type Module = (typeof MODULES)[number];
-
-export interface Pool {
-  modules: Module[];
-  parts?: string[];
-  layers?: { first: number; last: number };
-  sites?: string;
-}
+export type Pool = With<AnyPool, "modules">;
 
 /** How APET's parameters are selected; absent options have Rust's defaults. */
-export type Select = { by: Selector; [option: string]: unknown };
-export type Selector =
-  | "element"
-  | "rows"
-  | "columns"
-  | "diagonal"
-  | "magnitude"
-  | "gradient"
-  | "snip"
-  | "unit"
-  | "lora_scalar"
-  | "mask";
+export type Select = NonNullable<Variant<"apet">["select"]>;
+export type Selector = Select["by"];
 
+/** The methods of the form; `combined` and results of other programs have no place in it. */
 export type Method =
-  /** `count` is a number, a share ("0.01%"), or that of a baseline ("as lora"). */
-  | { name: "apet"; count: number | string; pool: Pool; select?: Select }
-  | { name: "lora"; rank: number; alpha: number; targets: string[] }
-  | { name: "prompt"; tokens: number; deviation?: number }
-  | { name: "adapter"; bottleneck: number; deviation?: number; after?: string[] }
-  | { name: "ia3"; outputs?: string[]; inputs?: string[] }
-  | { name: "layer_norm" }
-  | { name: "bitfit" }
-  | { name: "head" }
-  | { name: "full"; pool?: Pool };
+  | (With<Variant<"apet">, "pool"> & { pool: Pool })
+  | With<Variant<"lora">, "rank" | "alpha" | "targets">
+  | With<Variant<"prompt">, "tokens">
+  | With<Variant<"adapter">, "bottleneck">
+  | Variant<"ia3">
+  | Variant<"layer_norm">
+  | Variant<"bitfit">
+  | Variant<"head">
+  | Variant<"full">;
 export type MethodName = Method["name"];
 
 export interface ModelInfo {

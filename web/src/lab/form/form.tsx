@@ -1,7 +1,7 @@
 // The form of the Lab: model and task, method, training, device.
 
 import { useState } from "preact/hooks";
-import type { Objective } from "../../spec";
+import type { Objective, Pooling, Schedule } from "../../spec";
 import { megabytes } from "../../format";
 import { offered } from "../../storage/own-models";
 import { serverDevices } from "../../storage/catalogue";
@@ -121,7 +121,7 @@ function TrainFields() {
               { value: "linear", title: "linear decay" },
               { value: "constant", title: "constant" },
             ]}
-            onChange={(v) => change((s) => void (s.optimizer.schedule = v as "linear" | "constant"))}
+            onChange={(v) => change((s) => void (s.optimizer.schedule = v as Schedule))}
           />
           <SelectField
             label="Objective"
@@ -140,7 +140,7 @@ function TrainFields() {
               { value: "first", title: "first token" },
               { value: "pooler", title: "pooler" },
             ]}
-            onChange={(v) => change((s) => void (s.head = { pooling: v as "mean" | "first" | "pooler" }))}
+            onChange={(v) => change((s) => void (s.head = { pooling: v as Pooling }))}
           />
         </div>
       </details>

@@ -1,6 +1,6 @@
 // The method and its options.
 
-import { MODULES, type Method, type MethodName, type Module, type Pool, type Selector } from "../../spec";
+import { MODULES, type Method, type MethodName, type Module, type Pool, type Select, type Selector } from "../../spec";
 import { METHODS } from "../../format";
 import { InitialiseFrom } from "./initialise-from";
 import { change, chooseMethod, spec } from "../choices";
@@ -83,7 +83,7 @@ function ApetFields({ method }: { method: Apet }) {
         label="Selection"
         value={method.select?.by ?? "element"}
         options={Object.entries(SELECTORS).map(([value, title]) => ({ value, title }))}
-        onChange={(by) => edit<Apet>({ select: { by: by as Selector } })}
+        onChange={(by) => edit<Apet>({ select: { by } as Select })}
       />
       <fieldset class="choice">
         <legend>Chosen among</legend>

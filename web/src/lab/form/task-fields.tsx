@@ -94,7 +94,7 @@ function ColumnField({
   onChange,
 }: {
   label: string;
-  value: string | undefined;
+  value: string | null | undefined;
   columns: string[];
   onChange(column: string): void;
 }) {
