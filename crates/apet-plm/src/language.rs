@@ -45,7 +45,7 @@ impl TargetLogits {
 
 /// The forward pass of rows whose targets will be scored.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct TargetPass<'a> {
     plm: &'a Plm,
     /// The forward pass.
     pub pass: Pass<'a>,
@@ -55,7 +55,7 @@ pub struct Asked<'a> {
     counts: Vec<usize>,
 }
 
-impl Asked<'_> {
+impl TargetPass<'_> {
     /// The targets' scores, from the last states of the pass.
     pub fn score(&self, states: Tensor<2>, hooks: &dyn LayerHooks) -> TargetLogits {
         let states = states.select(0, self.places.clone());
@@ -78,16 +78,20 @@ impl Plm {
         rows: &[&Prompted],
         hooks: &dyn LayerHooks,
     ) -> Result<TargetLogits, PlmError> {
-        let asked = self.ask(rows, hooks)?;
-        let states = asked.pass.whole(hooks);
-        Ok(asked.score(states, hooks))
+        let targets = self.target_pass(rows, hooks)?;
+        let states = targets.pass.whole(hooks);
+        Ok(targets.score(states, hooks))
     }
 
     /// The forward pass of the rows, with the positions of their targets.
     ///
     /// # Errors
     /// As [`Plm::target_logits`].
-    pub fn ask(&self, rows: &[&Prompted], hooks: &dyn LayerHooks) -> Result<Asked<'_>, PlmError> {
+    pub fn target_pass(
+        &self,
+        rows: &[&Prompted],
+        hooks: &dyn LayerHooks,
+    ) -> Result<TargetPass<'_>, PlmError> {
         let targets: Vec<i32> = rows
             .iter()
             .flat_map(|row| self.scored(row))
@@ -132,7 +136,7 @@ impl Plm {
                 (Pass::new(&self.network, source, Some(target)), places)
             }
         };
-        Ok(Asked {
+        Ok(TargetPass {
             plm: self,
             pass,
             places: self.ints(places),

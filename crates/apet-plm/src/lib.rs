@@ -35,7 +35,7 @@ pub use hooks::{
     Frozen, INPUT, InsertionPoint, InsertionPointId, LayerHooks, Linear, Norm, Param, Rows, Site,
     SiteId, Table,
 };
-pub use language::{Asked, Prompted, TargetLogits};
+pub use language::{Prompted, TargetLogits, TargetPass};
 pub use memory_limits::MemoryLimits;
 pub use model::{Plm, PlmFiles};
 pub use pass::{ForwardState, Pass};

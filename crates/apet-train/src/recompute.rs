@@ -2,7 +2,7 @@
 //! forward pass keeps only the input of each block; the backward pass recomputes each block together
 //! with the tensors that its gradients need. This costs one more forward pass, and needs the memory of one block.
 
-use apet_plm::{Asked, Batch, Encoded, ForwardState, Pass, Prompted};
+use apet_plm::{Batch, Encoded, ForwardState, Pass, Prompted, TargetPass};
 use apet_record::Objective;
 use apet_theta::{Partial, Tuned};
 use burn::{Tensor, tensor::Gradients};
@@ -12,7 +12,7 @@ use crate::{TrainError, Trainer, timings::StepPhase};
 /// A pass of rows through the model.
 enum Way<'a> {
     Classes(Box<(Batch, Pass<'a>)>),
-    Words(Box<Asked<'a>>),
+    Words(Box<TargetPass<'a>>),
 }
 
 impl Trainer<'_> {
@@ -31,7 +31,7 @@ impl Trainer<'_> {
         let way = self.way(rows, &frozen)?;
         let pass = match &way {
             Way::Classes(own) => &own.1,
-            Way::Words(asked) => &asked.pass,
+            Way::Words(targets) => &targets.pass,
         };
         // Blocks below the lowest one with trainable parameters are not recomputed.
         let first = match self.theta.layout().lowest_block(self.plm().architecture()) {
@@ -76,7 +76,7 @@ impl Trainer<'_> {
             Objective::LabelWords => {
                 let asked: Vec<Prompted> = self.asked_of(rows).collect();
                 let asked: Vec<&Prompted> = asked.iter().collect();
-                Way::Words(Box::new(self.plm().ask(&asked, tap)?))
+                Way::Words(Box::new(self.plm().target_pass(&asked, tap)?))
             }
         })
     }
@@ -94,7 +94,7 @@ impl Trainer<'_> {
                 let states = self.plm().rows_of(batch, last);
                 self.class_loss(batch, states, rows, tap)
             }
-            Way::Words(asked) => asked.score(last, tap).losses().mean(),
+            Way::Words(targets) => targets.score(last, tap).losses().mean(),
         }
     }
 

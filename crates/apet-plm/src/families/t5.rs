@@ -267,7 +267,7 @@ impl EncoderDecoder for T5 {
     }
 
     fn decoder<'a>(&'a self, source: &'a Batch, encoded: &'a Tensor<2>) -> Box<dyn Blocks + 'a> {
-        Box::new(Writing {
+        Box::new(DecoderPass {
             t5: self,
             source,
             encoded,
@@ -277,13 +277,13 @@ impl EncoderDecoder for T5 {
 
 /// The decoder with its encoder's output.
 #[derive(Debug)]
-pub(crate) struct Writing<'t> {
+pub(crate) struct DecoderPass<'t> {
     t5: &'t T5,
     source: &'t Batch,
     encoded: &'t Tensor<2>,
 }
 
-impl Blocks for Writing<'_> {
+impl Blocks for DecoderPass<'_> {
     fn embed(&self, target: &Batch, hooks: &dyn LayerHooks) -> Tensor<2> {
         hooks.embed(&self.t5.words, target.ids())
     }
