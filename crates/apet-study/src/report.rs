@@ -42,8 +42,7 @@ struct ReportInputs<'a> {
 impl ReportInputs<'_> {
     /// The figures of the report that are of one task, or of the whole study.
     fn figures(&self, scope: Scope) -> impl Iterator<Item = &'static Figure> + use<> {
-        const ALL: &[Figure] = &FIGURES;
-        let figures = ALL.iter();
+        let figures = FIGURES.iter();
         figures.filter(move |figure| figure.in_report && figure.scope == scope)
     }
 

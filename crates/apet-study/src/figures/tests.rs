@@ -50,7 +50,7 @@ fn every_file_is_registered() {
 /// Figures without runs are empty, and have no text but for the verdicts of the claims.
 #[test]
 fn no_runs_give_no_points() {
-    for figure in &FIGURES {
+    for figure in FIGURES {
         let data = figure.data(&Study::new(), &FigureQuery::default());
         assert!(data.content.series.is_empty(), "{}", figure.id);
         let text = &data.content.text;
@@ -68,7 +68,7 @@ fn points_lead_back_to_runs() {
         ..FigureQuery::default()
     };
     let mut drawn = BTreeSet::new();
-    for figure in &FIGURES {
+    for figure in FIGURES {
         let content = figure.data(&study, &query).content;
         for point in content.series.iter().flat_map(|series| &series.points) {
             drawn.insert(figure.id);
