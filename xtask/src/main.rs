@@ -5,6 +5,8 @@ mod build;
 mod fuzz;
 mod generate;
 mod lab;
+#[cfg(test)]
+mod layout;
 mod peers;
 mod setup;
 mod step;

@@ -73,14 +73,14 @@ impl Runs {
         });
         for end in ends {
             let runs = Arc::downgrade(&runs);
-            let make = move || {
+            let work = move || {
                 while let Ok(job) = end.recv() {
                     if let Some(runs) = runs.upgrade() {
-                        runs.make(job);
+                        runs.run_job(job);
                     }
                 }
             };
-            thread::Builder::new().name("run".into()).spawn(make)?;
+            thread::Builder::new().name("run".into()).spawn(work)?;
         }
         Ok(runs)
     }
@@ -104,7 +104,7 @@ impl Runs {
     }
 
     /// Makes a run, unless it was stopped while it waited.
-    fn make(&self, number: usize) {
+    fn run_job(&self, number: usize) {
         let Some(job) = self.jobs().get(number).cloned() else {
             return;
         };

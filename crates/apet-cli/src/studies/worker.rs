@@ -145,7 +145,7 @@ impl Worker<'_> {
         };
         let mut told = false;
         loop {
-            match self.make(run, &spec)? {
+            match self.run_once(run, &spec)? {
                 RunOutcome::Finished => println!("run {run} is done: {}", spec.id()),
                 RunOutcome::AlreadyDone => println!("run {run} was done before: {}", spec.id()),
                 RunOutcome::TakenBy(holder) => {
@@ -183,7 +183,7 @@ impl Worker<'_> {
                     continue;
                 }
                 bar.inc(1);
-                match self.make(run, &spec) {
+                match self.run_once(run, &spec) {
                     Ok(RunOutcome::Finished) => made += 1,
                     Ok(RunOutcome::AlreadyDone) => {}
                     Ok(RunOutcome::TakenBy(_)) => later.push(run),
@@ -227,7 +227,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn make(&self, run: usize, spec: &RunSpec) -> Result<RunOutcome> {
+    fn run_once(&self, run: usize, spec: &RunSpec) -> Result<RunOutcome> {
         let id = spec.id();
         let record = self.folder.record(&id);
         if record.exists() {
