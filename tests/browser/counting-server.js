@@ -176,7 +176,7 @@ export function shards(file) {
 }
 
 /**
- * The header of a checkpoint whose token table has so many rows, and the size that the file would have.
+ * The header of a checkpoint with `rows` rows in its token table, and the size that the file would have.
  * @param {Buffer} file
  * @param {number} rows
  */
