@@ -116,7 +116,7 @@ impl Inputs {
 /// A model's output with a theta, in the form of the figures: all rows concatenated.
 fn output(plm: &Plm, theta: &Theta, task: &str, inputs: &Inputs) -> Vec<f32> {
     let constants = theta.constants();
-    let tap = theta.tap(&constants);
+    let tap = theta.hooks(&constants);
     let rows = inputs.rows();
     if let Some(decoder) = &inputs.decoder {
         let prompted: Vec<Prompted> = rows

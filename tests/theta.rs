@@ -18,7 +18,7 @@ use apet_record::{
     Select, Stream, Unit,
 };
 use apet_tasks::{Answer, Example, Task};
-use apet_theta::{ALL, AttachPoint, Layout, Leaves, Structure, Theta, Weight};
+use apet_theta::{ALL, AttachPoint, Layout, Leaves, Theta, Weight};
 use apet_train::{GradientWorkers, Shard, ShardGradient, Trainer};
 use burn::{
     Tensor,
@@ -158,7 +158,7 @@ fn output(plm: &Plm, tap: &dyn LayerHooks) -> Tensor<2> {
 
 /// A smooth scalar function of the model's whole output.
 fn loss(plm: &Plm, theta: &Theta, leaves: &Leaves) -> Tensor<1> {
-    let out = output(plm, &theta.tap(leaves));
+    let out = output(plm, &theta.hooks(leaves));
     let [rows, width] = out.dims();
     let mut stream = Stream::new("test weights", 1);
     let weights: Vec<f32> = (0..rows * width).map(|_| stream.normal() as f32).collect();
@@ -215,10 +215,7 @@ fn gradients_are_the_slopes_of_the_loss() {
             let weights: Vec<Weight> = theta.weights().to_vec();
             let mut kinds: HashMap<&str, Vec<usize>> = HashMap::new();
             for (number, weight) in weights.iter().enumerate() {
-                kinds
-                    .entry(weight.structure.name())
-                    .or_default()
-                    .push(number);
+                kinds.entry(weight.part).or_default().push(number);
             }
             let ends = kinds.values().flat_map(|of| [of[0], of[of.len() - 1]]);
             for number in ends {
@@ -267,8 +264,7 @@ fn what_is_added_equals_dense_weights() {
                 Err(e) => {
                     let text = e.to_string();
                     let no_tensor = tuned.weights().iter().any(|w| {
-                        matches!(w.at, AttachPoint::InsertionPoint(_))
-                            || matches!(w.structure, Structure::Bias)
+                        matches!(w.at, AttachPoint::InsertionPoint(_)) || w.part == "bias"
                     });
                     assert!(
                         no_tensor && text.contains("no tensor of the model"),
@@ -287,7 +283,7 @@ fn what_is_added_equals_dense_weights() {
             dense.set_values(tensor(&all));
             let of = |theta: &Theta| {
                 let leaves = theta.leaves();
-                let out = values(output(&plm, &theta.tap(&leaves)).inner());
+                let out = values(output(&plm, &theta.hooks(&leaves)).inner());
                 let mut gradients = loss(&plm, theta, &leaves).backward();
                 (out, values(theta.gradient(&leaves, &mut gradients)))
             };
@@ -308,8 +304,7 @@ fn what_is_added_equals_dense_weights() {
 /// Gradients of sparse, low-rank and whole-tensor weights from dW, if nothing scales the layer.
 fn chain(plm: &Plm, tuned: &Theta, (at, gradient): (&[f32], &[f32]), dense: &Theta, full: &[f32]) {
     let scaled = |site| {
-        let scales =
-            |w: &&Weight| matches!(w.structure, Structure::ScaleInput | Structure::ScaleOutput);
+        let scales = |w: &&Weight| ["scale_input", "scale_output"].contains(&w.part);
         tuned
             .weights()
             .iter()
@@ -332,16 +327,20 @@ fn chain(plm: &Plm, tuned: &Theta, (at, gradient): (&[f32], &[f32]), dense: &The
             .unwrap();
         let dw = &full[whole.offset..whole.offset + whole.len()];
         let own = |w: &Weight| w.offset..w.offset + w.len();
-        let expected: Vec<f32> = match &weight.structure {
-            Structure::Owned => dw.to_vec(),
-            Structure::Sparse { positions, .. } => {
+        let delta = &tuned.layout().deltas[weight.delta].delta;
+        let expected: Vec<f32> = match weight.part {
+            "dense" => dw.to_vec(),
+            "sparse" => {
+                let [positions, _] = delta.positions();
                 positions.iter().map(|&p| dw[p as usize]).collect()
             }
-            Structure::LowRankA => {
+            "low_rank_a" => {
                 factor_a = Some(weight);
                 continue;
             }
-            Structure::LowRankB { scale } => {
+            "low_rank_b" => {
+                let target = weight.at.target(plm.architecture());
+                let scale = delta.entry(target).scale.unwrap();
                 let first = factor_a.take().unwrap();
                 let (rank, inputs) = (first.shape[0], first.shape[1]);
                 let (a, b) = (&at[own(first)], &at[own(weight)]);
@@ -367,12 +366,8 @@ fn chain(plm: &Plm, tuned: &Theta, (at, gradient): (&[f32], &[f32]), dense: &The
         close(&weight.name, &gradient[own(weight)], &expected, floor);
         compared += 1;
     }
-    let has = tuned.weights().iter().any(|w| {
-        matches!(
-            w.structure,
-            Structure::Sparse { .. } | Structure::LowRankB { .. } | Structure::Owned
-        )
-    });
+    let compares = ["sparse", "low_rank_b", "dense"];
+    let has = tuned.weights().iter().any(|w| compares.contains(&w.part));
     assert!(compared > 0 || !has, "nothing was compared");
 }
 
@@ -401,7 +396,7 @@ fn neutral_starts_change_nothing() {
                 _ => true,
             };
             let leaves = neutral.constants();
-            let found = values(output(&plm, &neutral.tap(&leaves)));
+            let found = values(output(&plm, &neutral.hooks(&leaves)));
             // Adding 0 and multiplying by 1 are exact.
             assert_eq!(found == frozen, starts, "{family} {}", method.label());
         }
@@ -426,7 +421,7 @@ fn files_keep_every_bit() {
                 theta.weights().iter().map(|w| w.name.clone()).collect()
             };
             assert_eq!(names(&before), names(&after));
-            let out = |theta: &Theta| values(output(&plm, &theta.tap(&theta.constants())));
+            let out = |theta: &Theta| values(output(&plm, &theta.hooks(&theta.constants())));
             let same = out(&before)
                 .iter()
                 .map(|v| v.to_bits())
@@ -714,14 +709,7 @@ fn a_model_of_7_billion_is_described_at_once() {
     assert_eq!(first.info.trainable_parameters, 4096);
     assert_eq!(first.info.positions_hash, again.info.positions_hash);
     assert_ne!(first.info.positions_hash, other.info.positions_hash);
-    let kept: u64 = first
-        .weights
-        .iter()
-        .map(|w| match &w.structure {
-            Structure::Sparse { index, positions } => index.bytes() + 8 * positions.len() as u64,
-            _ => 0,
-        })
-        .sum();
+    let kept: u64 = first.index_bytes(&architecture);
     assert!(kept < 50 << 20, "{kept} bytes");
     assert_eq!(first.describe(&architecture).trainable_parameters, 4096);
 }
@@ -1077,7 +1065,7 @@ fn a_shared_gradient_is_the_gradient() {
             }
             let other = crew.trainers[0].shard_gradient(vec![0.0; 3], &[]);
             let refused = block_on(other).unwrap_err().to_string();
-            assert!(refused.contains("3 values of"), "{refused}");
+            assert!(refused.contains("found 3 values"), "{refused}");
         }
     }
 }
@@ -1186,9 +1174,7 @@ fn full_tuning_may_have_a_pool() {
     );
     let owned = theta.weights().iter().filter(|w| w.site().is_some());
     let of_pool = |w: &Weight| {
-        matches!(w.structure, Structure::Owned)
-            && w.name.contains("layer.1.attention.")
-            && w.name.ends_with(".weight")
+        w.part == "dense" && w.name.contains("layer.1.attention.") && w.name.ends_with(".weight")
     };
     assert!(owned.clone().all(of_pool), "{:?}", theta.weights());
     assert_eq!(owned.count(), 4);

@@ -3,7 +3,7 @@
 
 use apet_plm::{Batch, Dtype, Encoded, Frozen, Kind, Plm, PlmFiles, Prompted, Safetensors, Site};
 use apet_record::{Method, Pooling, RunSpec};
-use apet_theta::{Layout, Leaves, Theta, Tuned, Used};
+use apet_theta::{DeltaHooks, Layout, Leaves, Theta, Used};
 use burn::{
     Tensor,
     tensor::{DType, Device, Int, TensorData},
@@ -232,8 +232,8 @@ impl Everything {
         self
     }
 
-    fn tap(&self) -> Tuned<'_> {
-        self.theta.tap(&self.leaves)
+    fn hooks(&self) -> DeltaHooks<'_> {
+        self.theta.hooks(&self.leaves)
     }
 }
 
@@ -265,9 +265,9 @@ fn bert(device: &Device, bounds: Bounds) {
     }
     let everything = Everything::new(plm, Pooling::Pooler, 3);
     let everything = everything.with_head("bert-tiny", "classifier.", device);
-    let tap = everything.tap();
-    let states = plm.states(&batch, &tap);
-    let logits = tap.head(plm.pool(&batch, states, Pooling::Pooler, &tap));
+    let hooks = everything.hooks();
+    let states = plm.states(&batch, &hooks);
+    let logits = hooks.head(plm.pool(&batch, states, Pooling::Pooler, &hooks));
     let stored = f32s(&golden.file(), "logits");
     golden.close("logits", &values(logits.clone().inner()), &stored);
     let loss = cross_entropy(logits, &golden.ints("labels"), device);
@@ -293,8 +293,8 @@ fn mpnet(device: &Device, bounds: Bounds) {
         "classifier.out_proj.weight",
         "classifier.out_proj.bias",
     ];
-    let tap = everything.tap();
-    let first = plm.pool(&batch, plm.states(&batch, &tap), Pooling::First, &tap);
+    let hooks = everything.hooks();
+    let first = plm.pool(&batch, plm.states(&batch, &hooks), Pooling::First, &hooks);
     let file = read(&fixture("mpnet-tiny/model.safetensors"));
     let file = SafeTensors::deserialize(&file).unwrap();
     let layer = |x: Tensor<2>, name: &str| {
@@ -330,8 +330,8 @@ fn decoder(name: &str, prefix: &str, device: &Device, bounds: Bounds) -> Golden 
     let encoded: Vec<Encoded> = rows.iter().cloned().map(plain).collect();
     let batch = plm.batch(&encoded.iter().collect::<Vec<_>>());
     let everything = Everything::new(plm, Pooling::Mean, 2);
-    let tap = everything.tap();
-    let logits = plm.logits(&batch, &tap).unwrap();
+    let hooks = everything.hooks();
+    let logits = plm.logits(&batch, &hooks).unwrap();
     let stored = format!("{prefix}logits");
     let mask = format!("{prefix}attention_mask");
     golden.states(
@@ -484,7 +484,7 @@ fn t5_of(name: &str, device: &Device, bounds: Bounds) {
         .collect();
     let prompted: Vec<&Prompted> = prompted.iter().collect();
     let everything = Everything::new(plm, Pooling::Mean, 2);
-    let scored = plm.target_logits(&prompted, &everything.tap()).unwrap();
+    let scored = plm.target_logits(&prompted, &everything.hooks()).unwrap();
     let stored = f32s(&golden.file(), "logits");
     let kept: Vec<f32> = stored
         .chunks_exact(stored.len() / labels.len())

@@ -20,11 +20,9 @@ mod stream;
 pub use budget::{Baseline, Budget};
 pub use canonical::{canonical_json, content_id};
 pub use header::{DeviceInfo, Header, ModelInfo, SoftwareInfo, TaskInfo, ThetaInfo};
-pub use method::{Field, MethodInfo, MethodSpec, Values};
-pub use methods::{
-    Adapter, Apet, Bitfit, Combined, Foreign, Full, Head as HeadOnly, Ia3, LayerNorm, Lora, Method,
-    Prompt, SubLayer,
-};
+pub use method::{MethodField, MethodInfo, MethodSpec, Values};
+pub use methods::Head as HeadOnly;
+pub use methods::*;
 pub use metric::{Metric, Words};
 pub use pool::{Layers, Module, Part, Pool};
 pub use record::{

@@ -35,7 +35,7 @@ pub struct MethodInfo {
     /// The paper that introduced it; empty if there is none.
     pub reference: &'static str,
     /// The fields that a form or the command line sets, in the order of a form.
-    pub fields: &'static [Field],
+    pub fields: &'static [MethodField],
 }
 
 impl MethodInfo {
@@ -47,7 +47,7 @@ impl MethodInfo {
 
 /// A field of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Field {
+pub struct MethodField {
     /// The name in a spec.
     pub name: &'static str,
     /// The label in a form.

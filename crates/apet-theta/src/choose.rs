@@ -12,7 +12,10 @@ use apet_record::{
 };
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{apet::Placed, budget, pool::Pool};
+use crate::{
+    budget,
+    pool::{Placed, Pool},
+};
 
 /// A selection that looks at the model, the data or a file.
 #[derive(Debug)]
@@ -70,7 +73,11 @@ impl<'a> Choice<'a> {
         let pool = Pool::new(&architecture.sites, used, pool)?;
         let count = budget::count(count, architecture);
         if count > pool.size() {
-            return Err(crate::apet::too_many(count, pool.size(), "the pool has"));
+            return Err(crate::selectors::too_many(
+                count,
+                pool.size(),
+                "the pool has",
+            ));
         }
         Ok(Self {
             select,
@@ -183,7 +190,7 @@ impl<'a> Choice<'a> {
             let drawn = Stream::new("placement", seed).sample(size, self.count);
             let sizes = placed.iter().enumerate();
             let sizes = sizes.map(|(at, (_, places))| (at, places.len() as u64));
-            let kept = crate::apet::split(sizes, &drawn)
+            let kept = crate::selectors::split(sizes, &drawn)
                 .into_iter()
                 .map(|(at, kept)| {
                     let (id, places) = &placed[at];

@@ -7,8 +7,9 @@ use apet_plm::ModelArchitecture;
 use serde::Serialize;
 
 use crate::{
+    delta::Cells,
     theta::Layout,
-    weight::{AttachPoint, Operation, Structure, Weight},
+    weight::{AttachPoint, Operation, Weight},
 };
 
 /// What theta consists of. The head is not counted.
@@ -84,8 +85,9 @@ impl Layout {
         let mut sites = Vec::new();
         for weight in self.weights.iter().filter(|w| !w.is_head()) {
             let count = weight.len() as u64;
-            let operation = weight.structure.operation().map_or("", Operation::name);
-            let structure = weight.structure.name();
+            let kind = self.deltas[weight.delta].delta.kind();
+            let operation = kind.operation.map_or("", Operation::name);
+            let structure = weight.part;
             *operations.entry(operation).or_default() += count;
             *structures.entry(structure).or_default() += count;
             *layers.entry(weight.layer(architecture)).or_default() += count;
@@ -127,7 +129,8 @@ impl Layout {
                 .entry((weight.layer(architecture), part))
                 .or_default()
                 .0 += weight.len() as u64;
-            grids.extend(grid(weight, architecture, cells.max(1)));
+            let changed = self.deltas[weight.delta].delta.cells();
+            grids.extend(grid(weight, changed, architecture, cells.max(1)));
         }
         let blocks = blocks
             .into_iter()
@@ -194,7 +197,12 @@ fn name_of<'a>(weight: &'a Weight, architecture: &'a ModelArchitecture) -> &'a s
     }
 }
 
-fn grid(weight: &Weight, architecture: &ModelArchitecture, most: usize) -> Option<Grid> {
+fn grid(
+    weight: &Weight,
+    changed: Cells<'_>,
+    architecture: &ModelArchitecture,
+    most: usize,
+) -> Option<Grid> {
     let AttachPoint::Site(site) = weight.at else {
         return None;
     };
@@ -206,14 +214,14 @@ fn grid(weight: &Weight, architecture: &ModelArchitecture, most: usize) -> Optio
     let cells = shape.map(|size| size.min(most));
     let mut counts = vec![0u32; cells[0] * cells[1]];
     let cell = |at: usize, axis: usize| at * cells[axis] / shape[axis];
-    match &weight.structure {
-        Structure::Sparse { positions, .. } => {
+    match changed {
+        Cells::At(positions) => {
             for &position in positions {
                 let (row, column) = (position as usize / shape[1], position as usize % shape[1]);
                 counts[cell(row, 0) * cells[1] + cell(column, 1)] += 1;
             }
         }
-        Structure::Owned => {
+        Cells::All => {
             // Rows that fall into each cell, times columns.
             let sizes = [0, 1].map(|axis| {
                 let mut sizes = vec![0u32; cells[axis]];
@@ -226,7 +234,7 @@ fn grid(weight: &Weight, architecture: &ModelArchitecture, most: usize) -> Optio
                 }
             }
         }
-        _ => return None,
+        Cells::None => return None,
     }
     Some(Grid {
         site: site.name.clone(),

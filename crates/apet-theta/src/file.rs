@@ -20,20 +20,18 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    method::Recipe,
+    delta::{Attached, Entry, Positions},
+    deltas::kinds,
+    error::FileError,
+    layout_builder::LayoutBuilder,
     theta::{Layout, Theta},
-    weight::{AdapterPart, AttachPoint, Structure, Weight},
+    weight::AttachPoint,
 };
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
 /// Where the header has it.
 const KEY: &str = "apet_theta";
-
-/// A theta file that does not fit, in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FileError(pub(crate) String);
 
 /// What the header says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,112 +70,53 @@ fn is_zero(size: &usize) -> bool {
 }
 
 impl Record {
-    /// The line that a weight begins; none where it belongs to the one before.
-    fn of(weight: &Weight, architecture: &ModelArchitecture) -> Option<Self> {
-        let at = match weight.at {
-            AttachPoint::Site(site) => &architecture.sites[site].name,
-            AttachPoint::InsertionPoint(place) => &architecture.insertion_points[place].name,
-            AttachPoint::Head => "head",
-        };
-        let mut record = Self {
-            at: at.into(),
-            structure: weight.structure.name().into(),
-            size: 0,
-            in_a: 0,
-            rank: 0,
-            scale: None,
-        };
-        match &weight.structure {
-            Structure::Sparse { positions, .. } => record.size = positions.len(),
-            Structure::LowRankB { scale } => {
-                record.structure = "low_rank".into();
-                record.size = weight.shape[1];
-                record.scale = Some(*scale);
-            }
-            Structure::LowRankScalars {
-                rank, scale, a, b, ..
-            } => {
-                (record.size, record.in_a, record.rank) = (a.len() + b.len(), a.len(), *rank);
-                record.scale = Some(*scale);
-            }
-            Structure::Prompt => record.size = weight.shape[0],
-            Structure::Adapter(AdapterPart::DownBias) => {
-                record.structure = "adapter".into();
-                record.size = weight.len();
-            }
-            Structure::HeadBias => {
-                record.structure = "head".into();
-                record.size = weight.len();
-            }
-            Structure::LowRankA | Structure::Adapter(_) | Structure::HeadWeight => return None,
-            Structure::Owned | Structure::Bias | Structure::ScaleOutput | Structure::ScaleInput => {
-            }
+    /// The line of a delta.
+    fn new(attached: &Attached, architecture: &ModelArchitecture) -> Self {
+        let target = attached.at.target(architecture);
+        let entry = attached.delta.entry(target);
+        Self {
+            at: target.name().into(),
+            structure: attached.delta.kind().name.into(),
+            size: entry.size,
+            in_a: entry.in_a,
+            rank: entry.rank,
+            scale: entry.scale,
         }
-        Some(record)
     }
 
-    /// Puts it into a recipe for a model; takes its positions from the front of `positions`.
-    fn put(&self, plm: &Plm, positions: &mut &[u64], recipe: &mut Recipe) -> Result<(), FileError> {
-        let (architecture, device) = (plm.architecture(), plm.device());
+    /// Adds its delta to a layout for a model; takes the delta's positions from the front of
+    /// `positions`.
+    fn add(
+        &self,
+        architecture: &ModelArchitecture,
+        positions: &mut Positions<'_>,
+        layout: &mut LayoutBuilder,
+    ) -> Result<(), FileError> {
         let wrong = |problem: String| FileError(format!("{}: {problem}", self.at));
-        let mut take = |count: usize, scalars: usize| {
-            let Some((here, rest)) = positions.split_at_checked(count) else {
-                return Err(wrong("has fewer positions than values".into()));
-            };
-            *positions = rest;
-            let ascend = here.windows(2).all(|w| w[0] < w[1]);
-            if !ascend || here.last().is_some_and(|&last| last >= scalars as u64) {
-                return Err(wrong(format!(
-                    "has positions that are not ascending below {scalars}"
-                )));
-            }
-            Ok(here.to_vec())
+        let point = architecture.insertion_points.iter();
+        let point = point.clone().position(|point| point.name == self.at);
+        let site = || architecture.sites.iter().position(|s| s.name == self.at);
+        let at = match point {
+            _ if self.structure == "head" => AttachPoint::Head,
+            Some(point) => AttachPoint::InsertionPoint(point),
+            None => AttachPoint::Site(site().ok_or_else(|| {
+                wrong(format!("{} has no such tensor or place", architecture.name))
+            })?),
         };
-        if self.structure == "head" {
-            recipe.head(self.size, architecture.config.hidden());
-            return Ok(());
-        }
-        let no_such = |other: &str| wrong(format!("a \"{other}\" can not be put there"));
-        if let Some(id) = architecture
-            .insertion_points
-            .iter()
-            .position(|p| p.name == self.at)
-        {
-            let place = &architecture.insertion_points[id];
-            match self.structure.as_str() {
-                "prompt" => recipe.prompt(id, place, self.size, 0.0),
-                "adapter" => recipe.adapter(id, place, self.size, 0.0),
-                other => return Err(no_such(other)),
-            }
-            return Ok(());
-        }
-        let Some(id) = architecture.sites.iter().position(|s| s.name == self.at) else {
-            let name = &architecture.name;
-            return Err(wrong(format!("{name} has no such tensor or place")));
+        let entry = Entry {
+            size: self.size,
+            in_a: self.in_a,
+            rank: self.rank,
+            scale: self.scale,
         };
-        let site = &architecture.sites[id];
-        let is_linear = site.linear_layer().is_some();
-        match self.structure.as_str() {
-            "dense" => recipe.own(id, site),
-            "sparse" => recipe.sparse(id, site, take(self.size, site.len())?, device),
-            "low_rank" if is_linear => {
-                recipe.low_rank(id, site, self.size, self.scale.unwrap_or(1.0));
-            }
-            "low_rank_scalars"
-                if is_linear
-                    && self.in_a <= self.size
-                    && self.rank <= site.shape[0].max(site.shape[1]) =>
-            {
-                let a = take(self.in_a, self.rank * site.shape[1])?;
-                let b = take(self.size - self.in_a, self.rank * site.shape[0])?;
-                let factors = (self.rank, self.scale.unwrap_or(1.0));
-                recipe.low_rank_scalars(id, site, factors, (a, b), device);
-            }
-            "bias" if is_linear => recipe.bias(id, site),
-            "scale_output" if is_linear => recipe.scale_output(id, site),
-            "scale_input" if is_linear => recipe.scale_input(id, site),
-            other => return Err(no_such(other)),
-        }
+        let target = at.target(architecture);
+        let kind = kinds().find(|kind| kind.name == self.structure);
+        let delta = match kind {
+            Some(kind) => (kind.read)(&entry, target, positions).map_err(&wrong)?,
+            None => None,
+        };
+        let no_such = || wrong(format!("a \"{}\" can not be put there", self.structure));
+        layout.add(at, target, delta.ok_or_else(no_such)?);
         Ok(())
     }
 }
@@ -201,22 +140,17 @@ impl Theta {
                 "found {found} values, theta has {expected}"
             )));
         }
-        let weights = self.weights().iter();
+        let deltas = self.layout().deltas.iter();
         let contents = Contents {
             version: VERSION,
             init: self.init(),
             info: self.info().clone(),
-            weights: weights
-                .filter_map(|w| Record::of(w, architecture))
-                .collect(),
+            weights: deltas.map(|own| Record::new(own, architecture)).collect(),
         };
         let contents = serde_json::to_string(&contents).map_err(|e| FileError(e.to_string()))?;
         metadata.insert(KEY.into(), contents);
-        let places = self
-            .weights()
-            .iter()
-            .flat_map(|w| w.structure.places())
-            .flatten();
+        let deltas = self.layout().deltas.iter();
+        let places = deltas.flat_map(|own| own.delta.positions()).flatten();
         let places: Vec<u8> = places
             .flat_map(|&place| (place as u32).to_le_bytes())
             .collect();
@@ -259,9 +193,9 @@ impl Theta {
         architecture: &ModelArchitecture,
     ) -> Result<(), FileError> {
         let lines = |theta: &Self| -> Vec<(Record, Vec<u64>)> {
-            let lines = theta.weights().iter().filter_map(|weight| {
-                let places = weight.structure.places().concat();
-                Some((Record::of(weight, architecture)?, places))
+            let lines = theta.layout().deltas.iter().map(|own| {
+                let positions = own.delta.positions().concat();
+                (Record::new(own, architecture), positions)
             });
             lines.collect()
         };
@@ -271,8 +205,7 @@ impl Theta {
         }
         let differs = (0..own.len().max(others.len())).find(|&at| own.get(at) != others.get(at));
         let Some(at) = differs else {
-            let scalars = |w: &Weight| matches!(w.structure, Structure::LowRankScalars { .. });
-            if self.init() != other.init() && self.weights().iter().any(scalars) {
+            if self.init() != other.init() && self.has_drawn_constants() {
                 return Err(FileError(format!(
                     "found frozen factors of the seed {}, expected those of {}",
                     self.init(),
@@ -346,8 +279,11 @@ impl Theta {
             .into_iter()
             .map(|b| u32::from_le_bytes(b).into())
             .collect();
-        let mut recipe = Recipe::default();
-        let mut rest = positions.as_slice();
+        let mut layout = LayoutBuilder::default();
+        let mut rest = Positions {
+            rest: &positions,
+            device: plm.device(),
+        };
         let values: Vec<f32> = words("values", Dtype::F32)?
             .into_iter()
             .map(f32::from_le_bytes)
@@ -361,12 +297,12 @@ impl Theta {
                     values.len()
                 )));
             }
-            record.put(plm, &mut rest, &mut recipe)?;
+            record.add(plm.architecture(), &mut rest, &mut layout)?;
         }
-        let mut layout = Layout::from_recipe(&contents.info.method, recipe, plm.architecture());
+        let mut layout = Layout::from_builder(&contents.info.method, layout, plm.architecture());
         layout.info = contents.info;
         let len = layout.len();
-        if values.len() != len || !rest.is_empty() {
+        if values.len() != len || !rest.rest.is_empty() {
             return Err(FileError(format!(
                 "found {} values, its weights have {len} on {}",
                 values.len(),

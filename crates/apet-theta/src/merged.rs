@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apet_plm::{Dtype, Plm, Rows, TensorInfo, Weights, floats};
 use apet_record::{Objective, Pooling};
 
-use crate::{file::FileError, theta::Theta};
+use crate::{error::FileError, theta::Theta};
 
 /// A tensor's shape and numbers.
 type Tensor = (Vec<usize>, Vec<f32>);

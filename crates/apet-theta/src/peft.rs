@@ -15,56 +15,11 @@
 //! several sites here: low-rank pairs of its parts are written as one of the sum of their
 //! ranks, with blocks of 0, and read back as pairs.
 
-mod method;
+pub(crate) mod config;
+pub(crate) mod format;
+pub(crate) mod module;
+pub(crate) mod piece;
+pub(crate) mod pieces;
 mod read;
-mod write;
-
-use apet_plm::{ModelArchitecture, Site, SiteId};
-
-pub use write::Adapter;
-
-use crate::file::FileError;
-
-/// peft's name of what wraps a model.
-const WRAPPED: &str = "base_model.model.";
-
-/// A module of a checkpoint, in the order of the model: the linear layer, norm or table that
-/// has a weight, and the sites that it consists of.
-struct Module {
-    /// Its path, as in the model class that has no head.
-    path: String,
-    /// The sites of its weight.
-    weights: Vec<SiteId>,
-}
-
-fn config_error(problem: String) -> FileError {
-    FileError(format!("adapter_config.json: {problem}"))
-}
-
-/// All modules of a model.
-fn modules(architecture: &ModelArchitecture) -> Vec<Module> {
-    let mut modules: Vec<Module> = Vec::new();
-    for (id, site) in architecture.sites.iter().enumerate() {
-        let Some(module) = site.tensor.strip_suffix(".weight") else {
-            continue;
-        };
-        let path = architecture.bare(module);
-        match modules.iter_mut().find(|m| m.path == path) {
-            Some(module) => module.weights.push(id),
-            None => modules.push(Module {
-                path: path.to_owned(),
-                weights: vec![id],
-            }),
-        }
-    }
-    modules
-}
-
-/// The rows of a fused module that are those of a site, in its order.
-fn rows_of(site: &Site) -> Vec<usize> {
-    let rows = 0..site.shape[0];
-    match site.rows {
-        None => rows.collect(),
-        Some(of) => rows.map(|row| of.of(row)).collect(),
-    }
-}
+pub(crate) mod reader;
+pub(crate) mod write;

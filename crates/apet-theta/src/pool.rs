@@ -3,6 +3,9 @@
 use apet_plm::{Site, SiteId};
 use apet_record::{Pool as PoolSpec, SpecError};
 
+/// For each tensor that has any selected scalars, their row-major positions, ascending.
+pub type Placed = Vec<(SiteId, Vec<u64>)>;
+
 /// The tensors that a pool's description selects, in the order of the model.
 #[derive(Clone, Debug)]
 pub struct Pool {

@@ -1,8 +1,8 @@
 //! theta itself: one flat vector and its layout.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-use apet_plm::{INPUT, InsertionPoint, Kind, ModelArchitecture, Plm, Site};
+use apet_plm::{INPUT, InsertionPoint, Kind, ModelArchitecture, Plm, Site, SiteId};
 use apet_record::{Objective, RunSpec, SpecError, Stream, ThetaInfo};
 use burn::{
     Tensor,
@@ -12,17 +12,21 @@ use burn::{
 use safetensors::tensor::TensorView;
 
 use crate::{
-    apet::Placed,
-    file::FileError,
-    method::{self, Ground, Recipe},
-    tap::Tuned,
-    weight::{AttachPoint, Initial, Structure, Weight},
+    delta::{Attached, ConstantSource, DeltaConstant, DeltaTensors, DeltaValues},
+    delta_hooks::DeltaHooks,
+    deltas::{self, head::ClassHead},
+    error::FileError,
+    layout_builder::{BuildContext, LayoutBuilder},
+    pool::Placed,
+    weight::{AttachPoint, Initial, Weight},
 };
 
 /// What theta consists of, before it has values: enough to count and to plan.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Every weight, in the order of the flat vector; the head comes last.
+    /// Every delta; the head comes last.
+    pub deltas: Vec<Attached>,
+    /// The tensors of all deltas, in the order of the flat vector.
     pub weights: Vec<Weight>,
     /// Counts.
     pub info: ThetaInfo,
@@ -35,15 +39,8 @@ pub struct Theta {
     values: Tensor<1>,
     /// Seed of the initial values.
     init: u64,
-    /// Frozen factors A of low-rank deltas of which only scalars are tuned, by weight.
-    fixed: HashMap<usize, Fixed>,
-}
-
-/// A frozen factor, on the host and on the device.
-#[derive(Clone, Debug)]
-struct Fixed {
-    values: Vec<f32>,
-    tensor: Tensor<2>,
+    /// The constants of each delta.
+    constants: Vec<Vec<DeltaConstant>>,
 }
 
 /// The weights as tensors of a forward pass, in the order of [`Theta::weights`].
@@ -118,44 +115,71 @@ impl Layout {
         device: &Device,
         (site, place): Used<'_>,
     ) -> Result<Self, SpecError> {
-        let ground = Ground {
+        let context = BuildContext {
             architecture,
             site,
-            place,
+            insertion_point: place,
             placement: spec.seeds.placement,
             chosen,
             device,
         };
-        let mut recipe = method::recipe(&spec.method, &ground)?;
+        let mut layout = deltas::build(&spec.method, &context)?;
         if let Some(classes) = classes {
-            recipe.head(classes, architecture.config.hidden());
+            let at = AttachPoint::Head;
+            layout.push(at, at.target(architecture), ClassHead::new(classes));
         }
-        Ok(Self::from_recipe(spec.method.name(), recipe, architecture))
+        Ok(Self::from_builder(spec.method.name(), layout, architecture))
     }
 
-    /// Counts what a recipe lists.
-    pub(crate) fn from_recipe(
+    /// Counts the parameters of all deltas.
+    pub(crate) fn from_builder(
         method: &str,
-        recipe: Recipe,
+        layout: LayoutBuilder,
         architecture: &ModelArchitecture,
     ) -> Self {
-        let weights = recipe.weights;
+        let weights = layout.weights;
         let count = |head: bool| -> u64 {
             let counted = weights.iter().filter(|w| w.is_head() == head);
             counted.map(|w| w.len() as u64).sum()
         };
         let info = ThetaInfo {
             method: method.into(),
-            requested_parameters: recipe.requested_parameters,
+            requested_parameters: layout.requested_parameters,
             trainable_parameters: count(false),
             head: count(true),
             weights: weights.iter().filter(|w| !w.is_head()).count(),
-            candidate_parameters: recipe.pool,
-            positions_hash: positions_hash(&weights, architecture),
-            note: recipe.note,
+            candidate_parameters: layout.candidates,
+            positions_hash: positions_hash(&layout.deltas, &weights, architecture),
+            note: layout.note,
             extra: Default::default(),
         };
-        Self { weights, info }
+        Self {
+            deltas: layout.deltas,
+            weights,
+            info,
+        }
+    }
+
+    /// Bytes of the deltas' indices and constants on a device.
+    pub fn index_bytes(&self, architecture: &ModelArchitecture) -> u64 {
+        let deltas = self.deltas.iter();
+        let bytes = deltas.map(|own| own.delta.index_bytes(own.at.target(architecture)));
+        bytes.sum()
+    }
+
+    /// The sites whose layers' inputs the gradient needs.
+    pub fn input_sites(&self) -> BTreeSet<SiteId> {
+        let deltas = self.deltas.iter();
+        let deltas = deltas.filter(|attached| attached.delta.needs_input());
+        deltas.filter_map(|attached| attached.at.site()).collect()
+    }
+
+    /// Numbers that the gradient keeps of a block for each token, its layers' inputs not included.
+    pub fn activations(&self, architecture: &ModelArchitecture, block: usize) -> usize {
+        let deltas = self.deltas.iter();
+        let deltas = deltas.filter(|attached| attached.at.layer(architecture) == Some(block));
+        let kept = deltas.map(|own| own.delta.activations(own.at.target(architecture)));
+        kept.sum()
     }
 
     /// Scalars in all, those of the head too.
@@ -234,12 +258,12 @@ impl Theta {
     /// Gives a layout its initial values, drawn under `seed`.
     pub fn of(plm: &Plm, seed: u64, layout: Layout) -> Self {
         let values = initial_values(plm, &layout.weights, seed);
-        let fixed = fixed_factors(plm.device(), &layout.weights, seed);
+        let constants = constants(plm, &layout.deltas, seed);
         Self {
             layout,
             values,
             init: seed,
-            fixed,
+            constants,
         }
     }
 
@@ -255,13 +279,37 @@ impl Theta {
 
     /// The classification head among `values`: classes, weight, bias.
     pub(crate) fn head(&self, values: &[f32]) -> Option<(usize, Vec<f32>, Vec<f32>)> {
-        let of = |is: fn(&Structure) -> bool| {
-            let weight = self.weights().iter().find(|w| is(&w.structure))?;
-            Some(values[weight.offset..weight.offset + weight.len()].to_vec())
-        };
-        let weight = of(|structure| matches!(structure, Structure::HeadWeight))?;
-        let bias = of(|structure| matches!(structure, Structure::HeadBias))?;
+        let deltas = &self.layout.deltas;
+        let number = deltas.iter().position(|own| own.at == AttachPoint::Head)?;
+        let own = self.delta_values(number, values);
+        let (weight, bias) = (own.of(0).to_vec(), own.of(1).to_vec());
         Some((bias.len(), weight, bias))
+    }
+
+    /// Whether a delta has constants that were drawn under the seed of the initial values.
+    pub(crate) fn has_drawn_constants(&self) -> bool {
+        let mut constants = self.constants.iter().flatten();
+        constants.any(|constant| !constant.host.is_empty())
+    }
+
+    /// The tensors of a delta in a forward pass.
+    fn tensors<'a>(&'a self, delta: usize, leaves: &'a Leaves) -> DeltaTensors<'a> {
+        let weights = self.layout.deltas[delta].weights.clone();
+        DeltaTensors {
+            leaves: &leaves.0[weights.clone()],
+            weights: &self.layout.weights[weights],
+            constants: &self.constants[delta],
+        }
+    }
+
+    /// The values of a delta, of all of theta's.
+    pub(crate) fn delta_values<'a>(&'a self, delta: usize, theta: &'a [f32]) -> DeltaValues<'a> {
+        let weights = self.layout.deltas[delta].weights.clone();
+        DeltaValues {
+            theta,
+            weights: &self.layout.weights[weights],
+            constants: &self.constants[delta],
+        }
     }
 
     /// Tokens that it puts before the embedded input.
@@ -304,9 +352,11 @@ impl Theta {
         Leaves(leaves.map(|t| t.autodiff().require_grad()).collect())
     }
 
-    /// The tap that carries `leaves` into a model's forward pass.
-    pub fn tap<'a>(&'a self, leaves: &'a Leaves) -> Tuned<'a> {
-        Tuned::new(self, leaves)
+    /// The hooks that carry `leaves` into a model's forward pass.
+    pub fn hooks<'a>(&'a self, leaves: &'a Leaves) -> DeltaHooks<'a> {
+        let deltas = self.layout.deltas.iter().enumerate();
+        let deltas = deltas.map(|(number, attached)| (attached, self.tensors(number, leaves)));
+        DeltaHooks::new(deltas.collect())
     }
 
     /// The gradient of all of theta as one flat vector; a weight the loss does not depend on has 0.
@@ -329,29 +379,6 @@ impl Theta {
     /// Seed of the initial values.
     pub(crate) fn init(&self) -> u64 {
         self.init
-    }
-
-    /// The frozen factor A of a weight, where it has one.
-    pub(crate) fn fixed(&self, weight: usize) -> Option<&Tensor<2>> {
-        self.fixed.get(&weight).map(|fixed| &fixed.tensor)
-    }
-
-    /// A and B in full of a weight that tunes scalars of them, with its `values`: row-major.
-    pub(crate) fn factors(&self, weight: usize, values: &[f32]) -> Option<(Vec<f32>, Vec<f32>)> {
-        let Structure::LowRankScalars { a, b, index, .. } = &self.weights()[weight].structure
-        else {
-            return None;
-        };
-        let (of_a, of_b) = values.split_at(a.len());
-        let mut whole_a = self.fixed.get(&weight)?.values.clone();
-        for (&at, value) in a.iter().zip(of_a) {
-            whole_a[at as usize] += value;
-        }
-        let mut whole_b = vec![0.0; index[1].dims().rows * index[1].dims().cols];
-        for (&at, value) in b.iter().zip(of_b) {
-            whole_b[at as usize] = *value;
-        }
-        Some((whole_a, whole_b))
     }
 
     /// A head that no class of transformers has, as a safetensors file: `weight`
@@ -392,7 +419,9 @@ fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {
             )
         };
         match (w.initial, w.at) {
-            (Initial::Frozen, AttachPoint::Site(site)) => plm.value(site).cast(DType::F32),
+            (Initial::Frozen(of), AttachPoint::Site(site)) => {
+                of(plm.value(site).cast(DType::F32), &plm.sites()[site].shape)
+            }
             (Initial::Uniform { bound }, _) => drawn(&mut |s| (2.0 * s.uniform() - 1.0) * bound),
             (Initial::Normal { deviation }, _) => drawn(&mut |s| s.normal() * deviation),
             (Initial::One, _) => Tensor::ones([w.len()], plm.device()),
@@ -402,21 +431,23 @@ fn initial_values(plm: &Plm, weights: &[Weight], seed: u64) -> Tensor<1> {
     Tensor::cat(parts.collect(), 0)
 }
 
-/// The factors A that are not tuned themselves, drawn as LoRA's.
-fn fixed_factors(device: &Device, weights: &[Weight], seed: u64) -> HashMap<usize, Fixed> {
+/// The constants of all deltas.
+fn constants(plm: &Plm, deltas: &[Attached], seed: u64) -> Vec<Vec<DeltaConstant>> {
     let mut stream = Stream::new("init factors", seed);
-    let factor = |(number, weight): (usize, &Weight)| {
-        let Structure::LowRankScalars { index, .. } = &weight.structure else {
-            return None;
+    let constants = deltas.iter().map(|attached| {
+        let frozen = || {
+            let site = attached.at.site()?;
+            Some(plm.value(site).cast(DType::F32))
         };
-        let (rank, inputs) = (index[0].dims().rows, index[0].dims().cols);
-        let bound = (inputs as f64).powf(-0.5);
-        let draw = |_| ((2.0 * stream.uniform() - 1.0) * bound) as f32;
-        let values: Vec<f32> = (0..rank * inputs).map(draw).collect();
-        let tensor = floats(device, values.clone()).reshape([rank, inputs]);
-        Some((number, Fixed { values, tensor }))
-    };
-    weights.iter().enumerate().filter_map(factor).collect()
+        let mut source = ConstantSource {
+            stream: &mut stream,
+            frozen: &frozen,
+            device: plm.device(),
+        };
+        let target = attached.at.target(plm.architecture());
+        attached.delta.constants(target, &mut source)
+    });
+    constants.collect()
 }
 
 fn floats(device: &Device, values: Vec<f32>) -> Tensor<1> {
@@ -425,17 +456,22 @@ fn floats(device: &Device, values: Vec<f32>) -> Tensor<1> {
 }
 
 /// Names count without what may stand before them in a checkpoint.
-fn positions_hash(weights: &[Weight], architecture: &ModelArchitecture) -> String {
+fn positions_hash(
+    deltas: &[Attached],
+    weights: &[Weight],
+    architecture: &ModelArchitecture,
+) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut any = false;
-    for weight in weights {
-        let places = weight.structure.places();
-        if places.iter().all(|places| places.is_empty()) {
+    for attached in deltas {
+        let positions = attached.delta.positions();
+        if positions.iter().all(|positions| positions.is_empty()) {
             continue;
         }
         any = true;
-        hasher.update(architecture.bare(&weight.name).as_bytes());
-        for position in places.into_iter().flatten() {
+        let name = &weights[attached.weights.start].name;
+        hasher.update(architecture.bare(name).as_bytes());
+        for position in positions.into_iter().flatten() {
             hasher.update(&position.to_le_bytes());
         }
     }

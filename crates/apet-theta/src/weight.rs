@@ -1,7 +1,7 @@
 //! W_i: one tunable weight, where it is attached and how it acts.
 
-use apet_kernels::SparseIndex;
-use apet_plm::{InsertionPointId, ModelArchitecture, SiteId};
+use apet_plm::{InsertionPoint, InsertionPointId, ModelArchitecture, Site, SiteId};
+use burn::Tensor;
 
 /// How a weight is attached (paper, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,148 +36,105 @@ pub enum AttachPoint {
     Head,
 }
 
-/// How a weight acts.
-#[derive(Clone, Debug)]
-pub enum Structure {
-    /// Values at drawn places of a site, added to the frozen tensor.
-    Sparse {
-        /// Row-major places, ascending, in the site's own shape.
-        positions: Vec<u64>,
-        /// The same on the device, in the shape the operation wants.
-        index: Box<SparseIndex>,
-    },
-    /// A copy of a site's tensor, used in its place.
-    Owned,
-    /// A of the low-rank delta (scale) B A, `[rank, in]`.
-    LowRankA,
-    /// B of the low-rank delta, `[out, rank]`.
-    LowRankB {
-        /// alpha / rank.
-        scale: f64,
-    },
-    /// Scalars inside the factors of a low-rank delta, as changes of their initial values:
-    /// A is drawn and kept, B is 0. The values of A come first.
-    LowRankScalars {
-        /// Rank of the factors.
-        rank: usize,
-        /// alpha / rank.
-        scale: f64,
-        /// Places in A, `[rank, in]`.
-        a: Vec<u64>,
-        /// Places in B, `[out, rank]`.
-        b: Vec<u64>,
-        /// The same on the device.
-        index: Box<[SparseIndex; 2]>,
-    },
-    /// A bias where a linear layer has none, `[out]`.
-    Bias,
-    /// Multiplies a linear layer's output, `[out]`.
-    ScaleOutput,
-    /// Multiplies a linear layer's input, `[in]`.
-    ScaleInput,
-    /// Virtual tokens, `[tokens, hidden]`.
-    Prompt,
-    /// A tensor of an adapter.
-    Adapter(AdapterPart),
-    /// The classification head's weight, `[classes, hidden]`.
-    HeadWeight,
-    /// The classification head's bias, `[classes]`.
-    HeadBias,
+/// What stands at an attach point of a model.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A tensor of the model.
+    Site(&'a Site),
+    /// An insertion point.
+    InsertionPoint(&'a InsertionPoint),
+    /// The classification head, on states of this width.
+    Head(usize),
 }
 
-/// A tensor of an adapter h + W_up gelu(W_down h + b_down) + b_up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdapterPart {
-    /// W_down, `[bottleneck, width]`.
-    DownWeight,
-    /// b_down, `[bottleneck]`.
-    DownBias,
-    /// W_up, `[width, bottleneck]`.
-    UpWeight,
-    /// b_up, `[width]`.
-    UpBias,
-}
-
-impl AdapterPart {
-    /// All of them, in the order of theta.
-    pub(crate) const ALL: [Self; 4] = [
-        Self::DownWeight,
-        Self::DownBias,
-        Self::UpWeight,
-        Self::UpBias,
-    ];
-
-    /// Its name behind the place's.
-    pub(crate) fn name(self) -> &'static str {
+impl AttachPoint {
+    /// What stands there in a model.
+    pub fn target(self, architecture: &ModelArchitecture) -> Target<'_> {
         match self {
-            Self::DownWeight => "adapter.down.weight",
-            Self::DownBias => "adapter.down.bias",
-            Self::UpWeight => "adapter.up.weight",
-            Self::UpBias => "adapter.up.bias",
-        }
-    }
-
-    pub(crate) fn shape(self, bottleneck: usize, width: usize) -> Vec<usize> {
-        match self {
-            Self::DownWeight => vec![bottleneck, width],
-            Self::DownBias => vec![bottleneck],
-            Self::UpWeight => vec![width, bottleneck],
-            Self::UpBias => vec![width],
+            Self::Site(site) => Target::Site(&architecture.sites[site]),
+            Self::InsertionPoint(point) => {
+                Target::InsertionPoint(&architecture.insertion_points[point])
+            }
+            Self::Head => Target::Head(architecture.config.hidden()),
         }
     }
 }
 
-impl Structure {
-    /// How it is attached; the head is part of no operation.
-    pub fn operation(&self) -> Option<Operation> {
+impl AttachPoint {
+    /// The site, if it is one.
+    pub fn site(self) -> Option<SiteId> {
         match self {
-            Self::HeadWeight | Self::HeadBias => None,
-            Self::Prompt => Some(Operation::Concat),
-            Self::Adapter(_) => Some(Operation::Plug),
-            _ => Some(Operation::Add),
+            Self::Site(site) => Some(site),
+            Self::InsertionPoint(_) | Self::Head => None,
         }
     }
 
-    /// Row-major places of what is sparse in it.
-    pub fn places(&self) -> [&[u64]; 2] {
+    /// The block it lies in, if it lies in one.
+    pub fn layer(self, architecture: &ModelArchitecture) -> Option<usize> {
         match self {
-            Self::Sparse { positions, .. } => [positions, &[]],
-            Self::LowRankScalars { a, b, .. } => [a, b],
-            _ => [&[], &[]],
+            Self::Site(site) => architecture.sites[site].layer,
+            Self::InsertionPoint(point) => architecture.insertion_points[point].layer,
+            Self::Head => None,
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    /// Its name in files.
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Site(site) => &site.name,
+            Self::InsertionPoint(point) => &point.name,
+            Self::Head(_) => "head",
         }
     }
 
-    /// A word for it, in files and descriptions.
-    pub fn name(&self) -> &'static str {
+    /// The tensor, if it is one.
+    pub fn site(self) -> Option<&'a Site> {
         match self {
-            Self::Sparse { .. } => "sparse",
-            Self::Owned => "dense",
-            Self::LowRankA => "low_rank_a",
-            Self::LowRankB { .. } => "low_rank_b",
-            Self::LowRankScalars { .. } => "low_rank_scalars",
-            Self::Bias => "bias",
-            Self::ScaleOutput => "scale_output",
-            Self::ScaleInput => "scale_input",
-            Self::Prompt => "prompt",
-            Self::Adapter(AdapterPart::DownWeight) => "adapter_down_weight",
-            Self::Adapter(AdapterPart::DownBias) => "adapter_down_bias",
-            Self::Adapter(AdapterPart::UpWeight) => "adapter_up_weight",
-            Self::Adapter(AdapterPart::UpBias) => "adapter_up_bias",
-            Self::HeadWeight => "head_weight",
-            Self::HeadBias => "head_bias",
+            Self::Site(site) => Some(site),
+            Self::InsertionPoint(_) | Self::Head(_) => None,
         }
+    }
+
+    /// The weight of a linear layer, if it is one.
+    pub fn linear(self) -> Option<&'a Site> {
+        self.site().filter(|site| site.linear_layer().is_some())
+    }
+
+    /// Its shape; an insertion point and the head have a width.
+    pub fn shape(self) -> Vec<usize> {
+        match self {
+            Self::Site(site) => site.shape.clone(),
+            Self::InsertionPoint(point) => vec![point.width],
+            Self::Head(width) => vec![width],
+        }
+    }
+
+    /// Rows and columns; a vector is one column.
+    pub fn matrix(self) -> [usize; 2] {
+        match self.shape()[..] {
+            [rows, columns] => [rows, columns],
+            ref other => [other.iter().product(), 1],
+        }
+    }
+
+    /// The name of what is added to a linear layer: the layer's name and `suffix`.
+    pub fn beside(self, suffix: &str) -> String {
+        let layer = self.site().and_then(Site::linear_layer);
+        format!("{}.{suffix}", layer.unwrap_or_default())
     }
 }
 
 /// Values that a weight starts with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Initial {
     /// 0: theta starts neutral.
     Zero,
     /// 1.
     One,
-    /// The site's frozen values.
-    Frozen,
+    /// Computed from the site's frozen values, flat and in f32, and its shape.
+    Frozen(fn(Tensor<1>, &[usize]) -> Tensor<1>),
     /// Uniform between -bound and bound.
     Uniform {
         /// Largest magnitude.
@@ -198,8 +155,10 @@ pub struct Weight {
     pub name: String,
     /// Where it acts.
     pub at: AttachPoint,
-    /// How it acts.
-    pub structure: Structure,
+    /// What it is to its delta, in descriptions: `low_rank_a`.
+    pub part: &'static str,
+    /// Index of its delta in [`Layout::deltas`](crate::Layout).
+    pub delta: usize,
     /// Shape; a sparse weight is `[values]`.
     pub shape: Vec<usize>,
     /// What it starts with.
@@ -226,18 +185,11 @@ impl Weight {
 
     /// The site it acts at, if it does at one.
     pub fn site(&self) -> Option<SiteId> {
-        match self.at {
-            AttachPoint::Site(site) => Some(site),
-            _ => None,
-        }
+        self.at.site()
     }
 
     /// The block it acts in, if it does in one.
     pub fn layer(&self, architecture: &ModelArchitecture) -> Option<usize> {
-        match self.at {
-            AttachPoint::Site(site) => architecture.sites[site].layer,
-            AttachPoint::InsertionPoint(place) => architecture.insertion_points[place].layer,
-            AttachPoint::Head => None,
-        }
+        self.at.layer(architecture)
     }
 }

@@ -1,11 +1,9 @@
 //! What a run will take, before anything of it is there: counted from config.json and spec.
 
-use std::collections::BTreeSet;
-
 use apet_kernels::WIDE_NUMBERS;
-use apet_plm::{Footprint, Kind, ModelArchitecture, SiteId, Tokens};
+use apet_plm::{Footprint, Kind, ModelArchitecture, Tokens};
 use apet_record::{Dtype, Method, Objective, RunSpec, SpecError, ThetaInfo};
-use apet_theta::{AdapterPart, Layout, Structure, Weight};
+use apet_theta::Layout;
 use burn::tensor::Device;
 
 use crate::score::EVAL_ROWS;
@@ -71,21 +69,10 @@ impl Plan {
     ) -> Result<Self, SpecError> {
         let layout = Layout::new(architecture, spec, classes, None, &Device::flex())?;
         let theta = layout.len() as u64 * F32;
-        let index = layout.weights.iter().map(|weight| match &weight.structure {
-            Structure::Sparse { index, positions } => index.bytes() + 8 * positions.len() as u64,
-            Structure::LowRankScalars { index, .. } => {
-                // The factor A that is kept, and both indices.
-                let dims = index[0].dims();
-                let places = 8 * weight.len() as u64;
-                let a = (dims.rows * dims.cols) as u64 * F32;
-                a + places + index.iter().map(|index| index.bytes()).sum::<u64>()
-            }
-            _ => 0,
-        });
         Ok(Self {
             parameters: architecture.parameters(),
             weights: architecture.bytes(spec.dtype),
-            theta_bytes: theta + index.sum::<u64>(),
+            theta_bytes: theta + layout.index_bytes(architecture),
             optimizer: 2 * theta,
             step: Step::new(architecture, spec, classes, &layout).bytes(),
             theta: layout.info,
@@ -235,13 +222,7 @@ impl<'a> Step<'a> {
         let (own, source) = (self.tokens(block.tokens), self.source);
         let mut kept = own * block.kept as u128 + source * block.kept_of_source as u128;
         // A layer's input is kept where a gradient is made of it.
-        let of_input = self.layout.weights.iter().filter(|weight| {
-            !matches!(
-                weight.structure,
-                Structure::ScaleOutput | Structure::ScaleInput | Structure::Bias
-            )
-        });
-        let of_input: BTreeSet<SiteId> = of_input.filter_map(Weight::site).collect();
+        let of_input = self.layout.input_sites();
         let is_tuned = |ends: &[&str]| {
             of_input.iter().any(|&site| {
                 let site = &self.architecture.sites[site];
@@ -254,23 +235,7 @@ impl<'a> Step<'a> {
                 kept += self.tokens(input.tokens) * input.width as u128;
             }
         }
-        for weight in &self.layout.weights {
-            if weight.layer(self.architecture) != Some(block.block) {
-                continue;
-            }
-            let numbers = match &weight.structure {
-                // What lies between A and B.
-                Structure::LowRankA => weight.shape[0],
-                Structure::LowRankScalars { rank, .. } => *rank,
-                // What is scaled.
-                Structure::ScaleOutput | Structure::ScaleInput => weight.len(),
-                // An adapter's input, and its narrow states before and after GELU.
-                Structure::Adapter(AdapterPart::UpBias) => weight.len(),
-                Structure::Adapter(AdapterPart::DownBias) => 2 * weight.len(),
-                _ => 0,
-            };
-            kept += own * numbers as u128;
-        }
+        kept += own * self.layout.activations(self.architecture, block.block) as u128;
         self.rows * kept
     }
 

@@ -305,7 +305,7 @@ impl<'a> Pretrainer<'a> {
         } else {
             batch
         };
-        let tap = self.theta.tap(leaves);
+        let tap = self.theta.hooks(leaves);
         let states = self.plm.pass(&batch, &tap).whole(&tap);
         let guessed = states.select(0, self.ints(&riddles.places));
         let logits = self.plm.token_scores(guessed, &tap);

@@ -4,7 +4,7 @@
 
 use apet_plm::{Batch, Encoded, ForwardState, Pass, Prompted, TargetPass};
 use apet_record::Objective;
-use apet_theta::{Partial, Tuned};
+use apet_theta::{DeltaHooks, Partial};
 use burn::{Tensor, tensor::Gradients};
 
 use crate::{TrainError, Trainer, timings::StepPhase};
@@ -27,7 +27,7 @@ impl Trainer<'_> {
         share: f64,
     ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let constants = self.theta.constants();
-        let frozen = self.theta.tap(&constants);
+        let frozen = self.theta.hooks(&constants);
         let way = self.way(rows, &frozen)?;
         let pass = match &way {
             Way::Classes(own) => &own.1,
@@ -48,7 +48,7 @@ impl Trainer<'_> {
 
         self.stopwatch.lap(StepPhase::Forward);
         let leaves = self.theta.leaves();
-        let tap = self.theta.tap(&leaves);
+        let tap = self.theta.hooks(&leaves);
         let mut partial = Partial::default();
         let last = tracked(flow);
         let loss = self.loss_of(&way, last.states.clone(), rows, &tap) * share;
@@ -65,7 +65,7 @@ impl Trainer<'_> {
         Ok((self.theta.whole(partial), loss.inner()))
     }
 
-    fn way(&self, rows: &[usize], tap: &Tuned<'_>) -> Result<Way<'_>, TrainError> {
+    fn way(&self, rows: &[usize], tap: &DeltaHooks<'_>) -> Result<Way<'_>, TrainError> {
         Ok(match self.spec().objective {
             Objective::ClassHead => {
                 let texts: Vec<&Encoded> = self.texts(rows).collect();
@@ -86,7 +86,7 @@ impl Trainer<'_> {
         way: &Way<'_>,
         last: Tensor<2>,
         rows: &[usize],
-        tap: &Tuned<'_>,
+        tap: &DeltaHooks<'_>,
     ) -> Tensor<1> {
         match way {
             Way::Classes(own) => {

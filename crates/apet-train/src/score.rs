@@ -3,7 +3,7 @@
 use apet_plm::{Encoded, Prompted};
 use apet_record::{Metric, Objective};
 use apet_tasks::metrics;
-use apet_theta::{Leaves, Tuned};
+use apet_theta::{DeltaHooks, Leaves};
 use burn::Tensor;
 
 use crate::{
@@ -159,7 +159,7 @@ impl Trainer<'_> {
                 read(Tensor::cat(parts.collect(), 0)).await
             }
             Objective::LabelWords => {
-                let tap = self.theta.tap(&constants);
+                let tap = self.theta.hooks(&constants);
                 let mut scores = Vec::with_capacity(rows.len() * self.words.len());
                 for part in rows.chunks((EVAL_ROWS / self.words.len()).max(1)) {
                     let asked = part
@@ -173,7 +173,11 @@ impl Trainer<'_> {
         }
     }
 
-    async fn likely(&self, asked: Vec<Prompted>, tap: &Tuned<'_>) -> Result<Vec<f64>, TrainError> {
+    async fn likely(
+        &self,
+        asked: Vec<Prompted>,
+        tap: &DeltaHooks<'_>,
+    ) -> Result<Vec<f64>, TrainError> {
         let asked: Vec<&Prompted> = asked.iter().collect();
         Ok(self.plm().log_likelihoods(&asked, tap).await?)
     }
@@ -183,7 +187,7 @@ impl Trainer<'_> {
         let texts: Vec<&Encoded> = rows.iter().map(|&r| &from.texts[r]).collect();
         let plm = self.plm();
         let batch = plm.batch(&texts);
-        let tap = self.theta.tap(leaves);
+        let tap = self.theta.hooks(leaves);
         let states = plm.states(&batch, &tap);
         tap.head(plm.pool(&batch, states, self.spec().head.pooling, &tap))
     }
@@ -191,7 +195,7 @@ impl Trainer<'_> {
     /// The text that the model generates after each prompt, up to its end token or the end of the line.
     async fn written(&self, from: &Rows, rows: &[usize]) -> Result<Vec<String>, TrainError> {
         let constants = self.theta.constants();
-        let tap = self.theta.tap(&constants);
+        let tap = self.theta.hooks(&constants);
         let plm = self.plm();
         let mut written = Vec::with_capacity(rows.len());
         for part in rows.chunks(EVAL_ROWS) {
@@ -214,7 +218,7 @@ impl Trainer<'_> {
         texts: &[Target],
     ) -> Result<f64, TrainError> {
         let constants = self.theta.constants();
-        let tap = self.theta.tap(&constants);
+        let tap = self.theta.hooks(&constants);
         let mut loss = 0.0;
         for part in rows.chunks(EVAL_ROWS) {
             let asked = part.iter().map(|&row| from.asked(row, &texts[row].ids));

@@ -3,7 +3,7 @@
 use apet_plm::{Batch, Encoded, Plm, PlmError, Prompted};
 use apet_record::{Metric, Objective, RunSpec, SpecError, Stream};
 use apet_tasks::{Example, Task};
-use apet_theta::{Leaves, Placed, Theta, Tuned};
+use apet_theta::{DeltaHooks, Leaves, Placed, Theta};
 use burn::{
     Tensor,
     tensor::{DType, Int, TensorData},
@@ -303,7 +303,7 @@ impl<'a> Trainer<'a> {
 
     /// Mean loss of training rows, `[1]`: over the rows, or over the tokens of the correct answers.
     fn loss(&self, rows: &[usize], leaves: &Leaves) -> Result<Tensor<1>, TrainError> {
-        let tap = self.theta.tap(leaves);
+        let tap = self.theta.hooks(leaves);
         match self.spec.objective {
             Objective::ClassHead => {
                 let texts: Vec<&Encoded> = self.texts(rows).collect();
@@ -325,7 +325,7 @@ impl<'a> Trainer<'a> {
         batch: &Batch,
         states: Tensor<3>,
         rows: &[usize],
-        tap: &Tuned<'_>,
+        tap: &DeltaHooks<'_>,
     ) -> Tensor<1> {
         let pooling = self.spec.head.pooling;
         let logits = tap.head(self.plm.pool(batch, states, pooling, tap));

@@ -8,8 +8,6 @@ pub(super) const LONG_FILES: &[(&str, &str)] = &[
     ("crates/apet-kernels/src/check.rs", "to be split"),
     ("crates/apet-record/src/record.rs", "to be split"),
     ("crates/apet-record/src/spec.rs", "to be split"),
-    ("crates/apet-theta/src/peft/read.rs", "to be split"),
-    ("crates/apet-theta/src/peft/write.rs", "to be split"),
     ("crates/apet-train/src/pretrain.rs", "to be split"),
 ];
 
@@ -38,8 +36,6 @@ pub(super) const CYCLES: &[(&str, &str)] = &[
     ("apet-study", "plan::grid"),
     ("apet-tasks", "metrics"),
     ("apet-tasks", "read"),
-    ("apet-theta", "method"),
-    ("apet-theta", "theta"),
     ("apet-train", "trainer"),
     ("apet-web", "lab"),
     ("xtask", "bench"),
@@ -56,6 +52,10 @@ pub(super) const OLD_NAMES: &[(&str, &str, &str)] = &[
     ("apet-plm", "Place", "InsertionPoint"),
     ("apet-plm", "through", "run_blocks"),
     ("apet-theta", "At", "AttachPoint"),
+    ("apet-theta", "Tuned", "DeltaHooks"),
+    ("apet-theta", "Structure", "DeltaKind"),
+    ("apet-theta", "Ground", "BuildContext"),
+    ("apet-theta", "Recipe", "LayoutBuilder"),
     ("", "Share", "Shard"),
     ("", "Help", "ShardGradient"),
     ("", "Helpers", "GradientWorkers"),

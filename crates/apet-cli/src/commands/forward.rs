@@ -49,7 +49,7 @@ pub(crate) fn forward(store: &Store, args: &ForwardArgs) -> Result<()> {
     let opened = device::open(&args.device)?;
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let theta = ConstantTheta::open(store, args.theta.as_deref(), &plm)?;
-    let tap = &*theta.tap();
+    let tap = &*theta.hooks();
     let max_length = args.max_length.unwrap_or(plm.max_length().min(128));
     ensure!(
         (3..=plm.max_length()).contains(&max_length),

@@ -62,7 +62,7 @@ pub(crate) fn generate(store: &Store, args: &GenerateArgs) -> Result<()> {
     let plm = model::load(store, &args.model, args.dtype.dtype(), &opened)?;
     let load_seconds = begun.elapsed().as_secs_f64();
     let theta = ConstantTheta::open(store, args.theta.as_deref(), &plm)?;
-    let tap = &*theta.tap();
+    let tap = &*theta.hooks();
     let ahead = tap.virtual_tokens(INPUT);
     let room = plm.max_length().saturating_sub(args.most + ahead);
     ensure!(

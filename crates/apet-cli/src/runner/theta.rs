@@ -59,9 +59,9 @@ impl ConstantTheta {
     }
 
     /// What it does in a forward pass.
-    pub(crate) fn tap(&self) -> Box<dyn LayerHooks + '_> {
+    pub(crate) fn hooks(&self) -> Box<dyn LayerHooks + '_> {
         match &self.0 {
-            Some((theta, constants)) => Box::new(theta.tap(constants)),
+            Some((theta, constants)) => Box::new(theta.hooks(constants)),
             None => Box::new(Frozen),
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpecError,
-    method::{Field, MethodInfo, MethodSpec, Values, check_deviation, refuse},
+    method::{MethodField, MethodInfo, MethodSpec, Values, check_deviation, refuse},
 };
 
 /// Bottleneck adapters after attention and feed-forward layers (Houlsby et al., 2019):
@@ -48,7 +48,7 @@ impl MethodSpec for Adapter {
         description: "Bottleneck layers after attention and feed-forward layers.",
         learning_rate: 1e-3,
         reference: "Houlsby et al., 2019, \"Parameter-Efficient Transfer Learning for NLP\"",
-        fields: &[Field {
+        fields: &[MethodField {
             name: "bottleneck",
             title: "Width of the bottlenecks",
             description: "Width of the bottlenecks.",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Budget, Pool, Select, SpecError,
-    method::{Field, MethodInfo, MethodSpec, Values, refuse},
+    method::{MethodField, MethodInfo, MethodSpec, Values, refuse},
     spec::is_default,
 };
 
@@ -41,19 +41,19 @@ impl MethodSpec for Apet {
         learning_rate: 1e-3,
         reference: "Chen et al., 2023, \"Exploring the Impact of Model Scaling on Parameter-Efficient Tuning\"",
         fields: &[
-            Field {
+            MethodField {
                 name: "count",
                 title: "Number of parameters",
                 description: "The number of parameters, a percentage of the model, or the number another method has.",
                 values: Values::Budget,
             },
-            Field {
+            MethodField {
                 name: "select",
                 title: "Selection",
                 description: "How the parameters are selected.",
                 values: Values::Select,
             },
-            Field {
+            MethodField {
                 name: "pool",
                 title: "Chosen among",
                 description: "The tensors the parameters are selected from.",

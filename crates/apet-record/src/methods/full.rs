@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Pool, SpecError,
-    method::{Field, MethodInfo, MethodSpec, Values},
+    method::{MethodField, MethodInfo, MethodSpec, Values},
 };
 
 /// Every tensor of the model, or every tensor of a pool.
@@ -24,7 +24,7 @@ impl MethodSpec for Full {
         description: "Every weight of the model.",
         learning_rate: 5e-5,
         reference: "",
-        fields: &[Field {
+        fields: &[MethodField {
             name: "pool",
             title: "Chosen among",
             description: "The tensors that are tuned; every one by default.",

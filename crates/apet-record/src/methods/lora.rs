@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpecError,
-    method::{Field, MethodInfo, MethodSpec, Values, refuse},
+    method::{MethodField, MethodInfo, MethodSpec, Values, refuse},
 };
 
 /// Low-rank deltas (alpha / r) B A on linear layers (Hu et al., 2022).
@@ -49,19 +49,19 @@ impl MethodSpec for Lora {
         learning_rate: 1e-3,
         reference: "Hu et al., 2022, \"LoRA: Low-Rank Adaptation of Large Language Models\"",
         fields: &[
-            Field {
+            MethodField {
                 name: "rank",
                 title: "Rank",
                 description: "Rank of each update.",
                 values: Values::Count,
             },
-            Field {
+            MethodField {
                 name: "alpha",
                 title: "Alpha",
                 description: "The update is scaled by alpha / rank.",
                 values: Values::Number,
             },
-            Field {
+            MethodField {
                 name: "targets",
                 title: "Linear layers",
                 description: "The last parts of their names, such as query, key, value, dense.",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpecError,
-    method::{Field, MethodInfo, MethodSpec, Values, check_deviation, refuse},
+    method::{MethodField, MethodInfo, MethodSpec, Values, check_deviation, refuse},
     spec::MOST,
 };
 
@@ -35,7 +35,7 @@ impl MethodSpec for Prompt {
         description: "Virtual tokens in front of the input.",
         learning_rate: 1e-2,
         reference: "Lester et al., 2021, \"The Power of Scale for Parameter-Efficient Prompt Tuning\"",
-        fields: &[Field {
+        fields: &[MethodField {
             name: "tokens",
             title: "Virtual tokens",
             description: "The number of virtual tokens.",

@@ -1,42 +1,46 @@
 //! APET's selectors: which parameters of a pool are tuned (paper, section 2).
 
 use apet_plm::{InsertionPoint, InsertionPointId, Site, SiteId};
-use apet_record::{Budget, Method, Pool as PoolSpec, Select, SpecError, Stream, Unit};
+use apet_record::{Adapter, Apet, Lora, Pool as PoolSpec, Select, SpecError, Stream, Unit};
 
 use crate::{
     budget,
-    method::{Ground, Recipe},
-    pool::{Filter, Pool},
+    deltas::{
+        adapter::Bottleneck, dense::Dense, lora::LowRank, lora_scalar::LowRankScalars,
+        sparse::Sparse,
+    },
+    layout_builder::{BuildContext, LayoutBuilder},
+    pool::{Filter, Placed, Pool},
+    weight::{AttachPoint, Target},
 };
-
-/// For each tensor that got any, its ascending places.
-pub type Placed = Vec<(SiteId, Vec<u64>)>;
 
 /// Adds what a selector draws; `number` tells the methods of one theta apart.
 pub(crate) fn add(
-    (count, pool, select): (Budget, &PoolSpec, &Select),
+    apet: &Apet,
     number: usize,
-    ground: &Ground<'_>,
-    recipe: &mut Recipe,
+    context: &BuildContext<'_>,
+    layout: &mut LayoutBuilder,
 ) -> Result<(), SpecError> {
-    let count = budget::count(count, ground.architecture);
-    let mut stream = Stream::new(&purpose(number), ground.placement);
-    recipe.pool += match select {
-        Select::Unit { units } => draw_units(units, count, pool, ground, &mut stream, recipe)?,
+    let (pool, select) = (&apet.pool, &apet.select);
+    let count = budget::count(apet.count, context.architecture);
+    let mut stream = Stream::new(&purpose(number), context.placement);
+    let sites = &context.architecture.sites;
+    layout.candidates += match select {
+        Select::Unit { units } => draw_units(units, count, pool, context, &mut stream, layout)?,
         Select::LoraScalar {
             rank,
             alpha,
             targets,
         } => {
-            let filter = Filter::new(&ground.architecture.sites, pool)?;
-            let mut layers = ground.linear(targets, "method.select.targets")?;
+            let filter = Filter::new(sites, pool)?;
+            let mut layers = context.linear(targets, "method.select.targets")?;
             layers.retain(|(_, site)| filter.has(&site.name, site.layer));
             let scale = (*rank, alpha / *rank as f64);
-            draw_scalars(&layers, scale, count, ground, &mut stream, recipe)?
+            draw_scalars(&layers, scale, count, context, &mut stream, layout)?
         }
         _ => {
-            let pool = Pool::new(&ground.architecture.sites, ground.site, pool)?;
-            let (placed, size) = match (select, ground.chosen) {
+            let pool = Pool::new(sites, context.site, pool)?;
+            let (placed, size) = match (select, context.chosen) {
                 (Select::Rows {}, _) => lines(&pool, Axis::Rows, count, &mut stream)?,
                 (Select::Columns {}, _) => lines(&pool, Axis::Columns, count, &mut stream)?,
                 (Select::Diagonal {}, _) => diagonal(&pool, count, &mut stream)?,
@@ -46,7 +50,8 @@ pub(crate) fn add(
                 (_, Some(chosen)) => (chosen.clone(), pool.size()),
             };
             for (id, positions) in placed {
-                recipe.sparse(id, &ground.architecture.sites[id], positions, ground.device);
+                let delta = Sparse::new(&sites[id], positions, context.device);
+                layout.push(AttachPoint::Site(id), Target::Site(&sites[id]), delta);
             }
             size
         }
@@ -183,9 +188,9 @@ fn draw_scalars(
     layers: &[(SiteId, &Site)],
     (rank, scale): (usize, f64),
     count: u64,
-    ground: &Ground<'_>,
+    context: &BuildContext<'_>,
     stream: &mut Stream,
-    recipe: &mut Recipe,
+    layout: &mut LayoutBuilder,
 ) -> Result<u64, SpecError> {
     let of_a = |site: &Site| (rank * site.shape[1]) as u64;
     let of_b = |site: &Site| (rank * site.shape[0]) as u64;
@@ -199,12 +204,14 @@ fn draw_scalars(
         return Err(too_many(count, size, "the factors have"));
     }
     for (id, drawn) in split(parts(), &stream.sample(size, count)) {
-        let site = &ground.architecture.sites[id];
+        let site = &context.architecture.sites[id];
         let in_a = of_a(site);
         let at = drawn.partition_point(|&p| p < in_a);
         let (a, b) = drawn.split_at(at);
         let b = b.iter().map(|p| p - in_a).collect();
-        recipe.low_rank_scalars(id, site, (rank, scale), (a.to_vec(), b), ground.device);
+        let target = Target::Site(site);
+        let delta = LowRankScalars::new((rank, scale), (a.to_vec(), b), target, context.device);
+        layout.push(AttachPoint::Site(id), target, delta);
     }
     Ok(size)
 }
@@ -234,43 +241,30 @@ fn draw_units(
     units: &[Unit],
     count: u64,
     spec: &PoolSpec,
-    ground: &Ground<'_>,
+    context: &BuildContext<'_>,
     stream: &mut Stream,
-    recipe: &mut Recipe,
+    layout: &mut LayoutBuilder,
 ) -> Result<u64, SpecError> {
-    let filter = Filter::new(&ground.architecture.sites, spec)?;
+    let filter = Filter::new(&context.architecture.sites, spec)?;
     let (mut modules, mut tensors) = (Vec::new(), Vec::new());
-    let (
-        Method::Lora(apet_record::Lora {
-            rank,
-            alpha,
-            targets,
-        }),
-        Method::Adapter(apet_record::Adapter {
-            bottleneck,
-            deviation,
-            ..
-        }),
-    ) = (Method::lora(), Method::adapter())
-    else {
-        return Ok(0);
-    };
+    let (lora, adapter) = (Lora::default(), Adapter::default());
     if units.contains(&Unit::Lora) {
-        let layers = ground.linear(&targets, "method.select.units")?;
+        let layers = context.linear(&lora.targets, "method.select.units")?;
         let layers = layers
             .into_iter()
             .filter(|(_, s)| filter.has(&s.name, s.layer));
-        modules.extend(layers.map(|(id, site)| Candidate::Lora(id, site, rank)));
+        modules.extend(layers.map(|(id, site)| Candidate::Lora(id, site, lora.rank)));
     }
     if units.contains(&Unit::Adapter) {
-        let places = ground
-            .places()
+        let places = context
+            .insertion_points()
             .filter(|(_, p, _)| filter.has(&p.name, p.layer));
-        modules.extend(places.map(|(id, place, _)| Candidate::Adapter(id, place, bottleneck)));
+        modules
+            .extend(places.map(|(id, place, _)| Candidate::Adapter(id, place, adapter.bottleneck)));
     }
     if units.contains(&Unit::Tensor) {
-        let pool = Pool::new(&ground.architecture.sites, ground.site, spec)?;
-        let sites = &ground.architecture.sites;
+        let pool = Pool::new(&context.architecture.sites, context.site, spec)?;
+        let sites = &context.architecture.sites;
         tensors.extend(
             pool.sites()
                 .iter()
@@ -294,12 +288,17 @@ fn draw_units(
             taken += 1;
             match unit {
                 Candidate::Lora(id, site, rank) => {
-                    recipe.low_rank(id, site, rank, alpha / rank as f64);
+                    let delta = LowRank::new(rank, lora.alpha);
+                    layout.push(AttachPoint::Site(id), Target::Site(site), delta);
                 }
-                Candidate::Adapter(id, place, bottleneck) => {
-                    recipe.adapter(id, place, bottleneck, deviation);
+                Candidate::Adapter(id, point, bottleneck) => {
+                    let at = AttachPoint::InsertionPoint(id);
+                    let delta = Bottleneck::new(bottleneck, adapter.deviation);
+                    layout.push(at, Target::InsertionPoint(point), delta);
                 }
-                Candidate::Tensor(id, site) => recipe.own(id, site),
+                Candidate::Tensor(id, site) => {
+                    layout.push(AttachPoint::Site(id), Target::Site(site), Dense);
+                }
             }
         }
     }
@@ -316,7 +315,7 @@ fn draw_units(
             0 => "the pool has no more units",
             _ => "each of the other units is larger than what was left for it",
         };
-        recipe.note = format!(
+        layout.note = format!(
             "{taken} of {all} units drawn; {left} parameters of the count are not used: {why}"
         );
     }
