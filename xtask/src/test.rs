@@ -180,10 +180,19 @@ fn lints(count: &mut TestCount) {
 
 fn native_tests(filter: Option<&str>, store: &OsString) -> Result<TestCount> {
     let mut count = TestCount::default();
-    // xtask is not among the native crates: its dependencies use a separate profile.
+    // xtask is not among the native crates: its dependencies use a separate profile. It turns on the schema of a
+    // spec, whose tests run here.
     for mut tests in [
         native("test")?,
-        cargo(["test", "--profile", "xtask", "-p", "xtask"])?,
+        cargo([
+            "test",
+            "--profile",
+            "xtask",
+            "-p",
+            "xtask",
+            "-p",
+            "apet-record",
+        ])?,
     ] {
         tests.arg("--no-fail-fast").env("APET_HOME", store);
         tests.args(filter.into_iter().flat_map(|text| ["--", text]));

@@ -1,8 +1,5 @@
 //! APET's budget: the number of parameters to select.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The number of parameters that APET selects.
@@ -116,13 +113,14 @@ impl<'de> Deserialize<'de> for Budget {
     }
 }
 
-impl JsonSchema for Budget {
-    fn schema_name() -> Cow<'static, str> {
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Budget {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         "Budget".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
             "description": "The number of parameters: 10000, a share of the model such as \"0.01%\", or \"as lora\".",
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string" }],
         })

@@ -11,6 +11,7 @@ mod methods;
 mod metric;
 mod pool;
 mod record;
+#[cfg(feature = "schema")]
 pub mod schema;
 mod select;
 mod spec;

@@ -1,7 +1,6 @@
 //! All methods. A method is one file here and one file of the same name in `apet-theta`, and a line
 //! in the registry of each.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +16,8 @@ macro_rules! methods {
         $(pub use $module::$variant;)*
 
         /// The method: which deltas a run trains in addition to the head. Counts never include the head.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(tag = "name", rename_all = "snake_case")]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]
         pub enum Method {
@@ -88,7 +88,8 @@ pub use adapter::SubLayer;
 pub(crate) use lora::{lora_alpha, lora_rank, lora_targets};
 
 /// Several methods in one theta.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Combined {
     /// The methods; none of them is combined itself.

@@ -1,10 +1,10 @@
 //! Metrics by name; apet-tasks computes them.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A metric for a task's answers, from 0 to 1 (Matthews from -1); higher is better.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of correct classes.
@@ -54,7 +54,8 @@ impl Metric {
 }
 
 /// The verbalizer: a language model's word for a class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Words {
     /// Its label: `positive`.

@@ -1,13 +1,13 @@
 //! RunSpec: everything that decides a run, and nothing else.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{MAX_SEED, Method, Metric, Start, Words, content_id};
 
 /// One run, as JSON. Every field except `model` and `task.name` has a default;
 /// an unknown field is an error that names it. Equal specs have equal [`RunSpec::id`]s.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Name of the pretrained language model, as in `apet fetch`: `"minilm-l6"`.
@@ -18,7 +18,7 @@ pub struct RunSpec {
     #[serde(default)]
     pub method: Method,
     /// The training objective.
-    #[schemars(extend("default" = "class_head"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "class_head")))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: Objective,
     /// How hidden states become class scores.
@@ -26,7 +26,7 @@ pub struct RunSpec {
     pub head: Head,
     /// The number format of the frozen matrices. Arithmetic with them, theta, the
     /// optimizer and the loss are f32.
-    #[schemars(extend("default" = "f32"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "f32")))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub dtype: Dtype,
     /// Steps, batches, evaluation.
@@ -49,7 +49,8 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// The training objective.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// The class, by a classification head on pooled states.
@@ -71,7 +72,8 @@ impl Objective {
 }
 
 /// Number formats of weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// IEEE 754 single precision.
@@ -103,7 +105,8 @@ impl Dtype {
 }
 
 /// A task by name, with this run's limits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
     /// `"rotten_tomatoes"`, `"sst2"`, `"sentences"`, or the name of a user's own task.
@@ -122,7 +125,7 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
     /// The verbalizer: a language model's words for the classes.
-    #[schemars(extend("default" = "labels"))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "labels")))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub words: Words,
     /// Class names of a user's own task, in the order of their numbers; the values found in train if empty.
@@ -138,7 +141,7 @@ pub struct TaskSpec {
     #[serde(default)]
     pub train_rows: usize,
     /// Number of training rows of each class, drawn with `seeds.batches`, instead of `train_rows`; 0 sets no limit.
-    #[schemars(extend("default" = 0))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = 0)))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub shots: usize,
     /// Number of dev rows, the first ones; 0 uses all.
@@ -148,12 +151,12 @@ pub struct TaskSpec {
     #[serde(default)]
     pub test_rows: usize,
     /// Maximum length of a sequence in tokens, including special tokens.
-    #[schemars(range(min = 3, max = MOST))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 3, max = MOST)))]
     #[serde(default = "max_length")]
     pub max_length: usize,
     /// Maximum length in tokens of an answer that is a text, in training and in generation; 0 is the task's own.
-    #[schemars(extend("default" = 0))]
-    #[schemars(range(max = MOST))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = 0)))]
+    #[cfg_attr(feature = "schema", schemars(range(max = MOST)))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub target_length: usize,
 }
@@ -211,7 +214,8 @@ impl TaskSpec {
 }
 
 /// The classification head: a linear layer on pooled hidden states, always trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// How a sequence becomes one vector.
@@ -220,7 +224,8 @@ pub struct Head {
 }
 
 /// How a sequence of hidden states becomes one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// Mean over the tokens that are not padding.
@@ -244,37 +249,38 @@ impl Pooling {
 }
 
 /// Steps, batches and evaluation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// Optimizer steps.
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub steps: usize,
     /// Rows in a batch.
-    #[schemars(range(min = 1, max = MOST))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = MOST)))]
     pub batch_size: usize,
     /// Batches whose gradients are averaged into one step.
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub accumulation: usize,
     /// Steps between evaluations on dev; the last step is always evaluated.
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub eval_every: usize,
     /// Evaluations without a better dev score after which the run stops early; 0 never stops.
     pub patience: usize,
     /// Steps between checkpoints; 0 writes them at evaluations only.
     pub checkpoint_every: usize,
     /// Whether a batch has rows of similar length: less padding, but orders are no longer equally likely.
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     #[serde(skip_serializing_if = "is_default")]
     pub group_by_length: bool,
     /// Whether blocks are recomputed in the backward pass instead of keeping their activations: less memory,
     /// more time, the same gradient.
-    #[schemars(extend("default" = false))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
     #[serde(skip_serializing_if = "is_default")]
     pub gradient_checkpointing: bool,
     /// Number of random directions along which the loss is measured at the end, in addition to theta's path; 0 measures nothing.
-    #[schemars(extend("default" = 0))]
-    #[schemars(range(max = MOST))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = 0)))]
+    #[cfg_attr(feature = "schema", schemars(range(max = MOST)))]
     #[serde(skip_serializing_if = "is_default")]
     pub landscape: usize,
 }
@@ -296,24 +302,25 @@ impl Default for Train {
 }
 
 /// AdamW (Loshchilov and Hutter, 2019) with global-norm clipping; the paper's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
     /// Peak learning rate.
-    #[schemars(range(min = 0.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0)))]
     pub learning_rate: f64,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
     /// Added to the root of the second moment.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub epsilon: f64,
     /// Decoupled weight decay.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub weight_decay: f64,
     /// Maximum norm of theta's gradient; 0 does not clip.
-    #[schemars(range(min = 0.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0)))]
     pub clip_norm: f64,
     /// Schedule of the learning rate.
     pub schedule: Schedule,
@@ -323,7 +330,8 @@ pub struct Optimizer {
 }
 
 /// Settings for some of theta's weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// A regular expression to search in the weight's name: `"^head\\."`, `"lora_B$"`.
@@ -375,7 +383,8 @@ impl Optimizer {
 }
 
 /// The schedule of the learning rate over a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// Decreases linearly to 0 after the last step, without warm-up.
@@ -385,17 +394,18 @@ pub enum Schedule {
 }
 
 /// One seed for each purpose, at most 2^53 - 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Seeds {
     /// Seed of APET's placement.
-    #[schemars(range(max = MAX_SEED))]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_SEED)))]
     pub placement: u64,
     /// Seed of the choice and order of training rows.
-    #[schemars(range(max = MAX_SEED))]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_SEED)))]
     pub batches: u64,
     /// Seed of the initial values.
-    #[schemars(range(max = MAX_SEED))]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_SEED)))]
     pub init: u64,
 }
 

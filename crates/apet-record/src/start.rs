@@ -1,12 +1,12 @@
 //! A theta from which a run is initialised.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::SpecError;
 
 /// The theta from which a run is initialised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Start {
     /// Name for errors.

@@ -1,6 +1,5 @@
 //! Bottleneck adapters.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +9,8 @@ use crate::{
 
 /// Bottleneck adapters after attention and feed-forward layers (Houlsby et al., 2019):
 /// h + W_up gelu(W_down h + b_down) + b_up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Adapter {
     /// Width of the bottleneck.
@@ -22,7 +22,8 @@ pub struct Adapter {
 }
 
 /// A sub-layer of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SubLayer {
     /// Self-attention with its output layer.

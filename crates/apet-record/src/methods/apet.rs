@@ -1,6 +1,5 @@
 //! APET: any number of parameters in arbitrary positions.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +9,8 @@ use crate::{
 };
 
 /// APET: a number of parameters in arbitrary positions (paper, section 2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Apet {
     /// The number of parameters; exact, except with [`Select::Unit`], which stays at or below it.

@@ -1,6 +1,5 @@
 //! IA3: learned scales of activations.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +8,8 @@ use crate::{
 };
 
 /// Learned scales of keys, values and the feed-forward layers' inner states (Liu et al., 2022).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Ia3 {
     /// Linear layers whose outputs are scaled, named as LoRA's targets.
