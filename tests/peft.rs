@@ -15,7 +15,7 @@ use apet_plm::{
     Dtype, Encoded, Kind, LayerHooks, Plm, PlmFiles, Prompted, ReadAt, Safetensors, Weights,
 };
 use apet_record::{
-    Apet, Combined, Lora, Method, Objective, Pool, Pooling, Prompt, RunSpec, Select, Stream,
+    Apet, Combined, Dora, Lora, Method, Objective, Pool, Pooling, Prompt, RunSpec, Select, Stream,
 };
 use apet_theta::{Layout, Merged, Theta};
 use burn::{
@@ -329,10 +329,6 @@ fn adapters_that_do_not_fit_are_refused() {
     let plm = load("bert-tiny");
     for (name, expected) in [
         (
-            "bert-lora-dora",
-            "use_dora: found true, which theta can not hold",
-        ),
-        (
             "bert-lora-bias",
             "bias: found \"all\", which theta can not hold",
         ),
@@ -469,6 +465,11 @@ fn methods() -> Vec<(&'static str, Method)> {
             targets: targets.iter().map(|&t| t.into()).collect(),
         })
     };
+    let dora = Method::Dora(Dora {
+        rank: 3,
+        alpha: 6.0,
+        targets: vec!["query".into(), "value".into()],
+    });
     let scalars = Select::LoraScalar {
         rank: 4,
         alpha: 8.0,
@@ -481,6 +482,7 @@ fn methods() -> Vec<(&'static str, Method)> {
     vec![
         ("lora", lora(&["query", "value"])),
         ("lora-all", lora(&["all-linear"])),
+        ("dora", dora),
         ("lora-scalars", apet(300, Pool::default(), scalars)),
         ("prompt", prompt),
         ("ia3", Method::ia3()),
@@ -549,7 +551,10 @@ fn adapters_written_here_are_read_back() {
                     theta.info().trainable_parameters
                 )));
                 assert!(again.info().trainable_parameters >= theta.info().trainable_parameters);
-            } else if !name.starts_with("lora-scalars") {
+            } else if !name.starts_with("lora-scalars")
+                && !(name.starts_with("dora") && model == "bloom-tiny")
+            {
+                // A fused layer's parts all have magnitudes in peft.
                 assert_eq!(
                     again.info().trainable_parameters,
                     theta.info().trainable_parameters,

@@ -14,8 +14,8 @@ use apet_plm::{
     Safetensors,
 };
 use apet_record::{
-    Apet, Budget, Combined, Full, Layers, Method, Objective, Part, Pool, Pooling, Prompt, RunSpec,
-    Select, Stream, Unit,
+    Apet, Budget, Combined, Dora, Full, Layers, Method, Objective, Part, Pool, Pooling, Prompt,
+    RunSpec, Select, Stream, Unit,
 };
 use apet_tasks::{Answer, Example, Task};
 use apet_theta::{ALL, AttachPoint, Layout, Leaves, Theta, Weight};
@@ -76,6 +76,14 @@ fn apet(count: u64, select: Select) -> Method {
     })
 }
 
+fn dora() -> Method {
+    Method::Dora(Dora {
+        rank: 3,
+        alpha: 6.0,
+        ..Dora::default()
+    })
+}
+
 /// Every method and selector that needs only the model.
 fn methods() -> Vec<Method> {
     let scalars = Select::LoraScalar {
@@ -97,6 +105,7 @@ fn methods() -> Vec<Method> {
         Method::adapter(),
         Method::lora(),
         Method::ia3(),
+        dora(),
         apet(300, Select::Element),
         apet(300, Select::Rows {}),
         apet(300, Select::Columns {}),
@@ -190,6 +199,9 @@ fn gradients_are_the_slopes_of_the_loss() {
     for family in FAMILIES {
         let plm = load(family);
         for method in methods() {
+            if method == dora() {
+                continue; // its gradient takes norms as constants, see below
+            }
             let mut theta = theta(&plm, &method);
             let at = shaken(&theta, 0.02);
             theta.set_values(tensor(&at));
@@ -244,6 +256,94 @@ fn gradients_are_the_slopes_of_the_loss() {
                 (found - expected).abs() <= BOUND * expected.abs() + 1e-3 * whole,
                 "{family} {}: slope {found}, gradient {expected}",
                 method.label()
+            );
+        }
+    }
+}
+
+/// DoRA's gradient takes the norms of W + s B A as constants, as peft's does. So it matches the slope of a dense
+/// model's loss whose weights are m (W + s B A) / n with the norms n of the point.
+#[test]
+fn doras_gradient_has_constant_norms() {
+    const STEP: f32 = 4e-3;
+    for family in FAMILIES {
+        let plm = load(family);
+        let mut tuned = theta(&plm, &dora());
+        let at = shaken(&tuned, 0.02);
+        tuned.set_values(tensor(&at));
+        let leaves = tuned.leaves();
+        let mut gradients = loss(&plm, &tuned, &leaves).backward();
+        let gradient = values(tuned.gradient(&leaves, &mut gradients));
+        let dense = theta(&plm, &Method::full());
+        let frozen = values(dense.values());
+        // W + s B A of every delta, with its magnitudes and where it lies in the dense values.
+        let deltas = |at: &[f32]| -> Vec<(usize, usize, Vec<f64>, Vec<f64>)> {
+            let of = |w: &Weight| at[w.offset..w.offset + w.len()].iter();
+            let deltas = tuned.layout().deltas.iter().map(|attached| {
+                let [a, b, m] = &tuned.weights()[attached.weights.clone()] else {
+                    panic!("three tensors");
+                };
+                let target = attached.at.target(plm.architecture());
+                let scale = attached.delta.entry(target).scale.unwrap();
+                let start = dense.weights().iter().find(|w| w.at == attached.at);
+                let (start, [rows, width]) = (start.unwrap().offset, target.matrix());
+                let rank = a.shape[0];
+                let (a, b): (Vec<f32>, Vec<f32>) =
+                    (of(a).copied().collect(), of(b).copied().collect());
+                let whole = (0..rows * width).map(|place| {
+                    let (row, column) = (place / width, place % width);
+                    let product = (0..rank)
+                        .map(|r| f64::from(b[row * rank + r]) * f64::from(a[r * width + column]));
+                    f64::from(frozen[start + place]) + scale * product.sum::<f64>()
+                });
+                (
+                    start,
+                    width,
+                    whole.collect(),
+                    of(m).map(|&v| f64::from(v)).collect(),
+                )
+            });
+            deltas.collect()
+        };
+        let norm = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let norms: Vec<Vec<f64>> = deltas(&at)
+            .iter()
+            .map(|(_, width, whole, _)| whole.chunks_exact(*width).map(norm).collect())
+            .collect();
+        let loss_at = |along: &[f32], step: f32| -> f64 {
+            let moved: Vec<f32> = at.iter().zip(along).map(|(v, d)| v + step * d).collect();
+            let mut all = frozen.clone();
+            for ((start, width, whole, magnitudes), norms) in deltas(&moved).iter().zip(&norms) {
+                for (row, (m, norm)) in magnitudes.iter().zip(norms).enumerate() {
+                    for column in 0..*width {
+                        let place = row * width + column;
+                        all[start + place] = (m * whole[place] / norm) as f32;
+                    }
+                }
+            }
+            let mut held = dense.clone();
+            held.set_values(tensor(&all));
+            f64::from(values(loss(&plm, &held, &held.constants()))[0])
+        };
+        let slope = |along: &[f32]| -> f64 {
+            let central = |step: f32| {
+                (loss_at(along, step) - loss_at(along, -step)) / (2.0 * f64::from(step))
+            };
+            (4.0 * central(STEP / 2.0) - central(STEP)) / 3.0
+        };
+        let whole = dot(&gradient, &gradient).sqrt();
+        for weight in tuned.weights() {
+            let own = weight.offset..weight.offset + weight.len();
+            let norm = dot(&gradient[own.clone()], &gradient[own.clone()]).sqrt();
+            let mut along = vec![0f32; at.len()];
+            for place in own {
+                along[place] = (f64::from(gradient[place]) / norm.max(1e-30)) as f32;
+            }
+            let found = slope(&along);
+            assert!(
+                (found - norm).abs() <= 1e-2 * norm + 2e-4 * whole,
+                "{family} {}: slope {found}, gradient {norm}",
+                weight.name
             );
         }
     }

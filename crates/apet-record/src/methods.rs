@@ -74,6 +74,7 @@ macro_rules! methods {
 methods! { $
     apet::Apet,
     lora::Lora,
+    dora::Dora,
     prompt::Prompt,
     adapter::Adapter,
     ia3::Ia3,

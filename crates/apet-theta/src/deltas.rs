@@ -23,6 +23,7 @@ macro_rules! deltas {
 deltas! {
     lora,
     lora_scalar,
+    dora,
     prompt,
     ia3,
     layer_norm,

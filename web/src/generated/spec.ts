@@ -123,6 +123,21 @@ export type Method =
     }
   | {
       /**
+       * The delta is scaled by alpha / r.
+       */
+      alpha?: number;
+      name: "dora";
+      /**
+       * Rank r of each delta.
+       */
+      rank?: number;
+      /**
+       * The linear layers, named as LoRA's targets.
+       */
+      targets?: string[];
+    }
+  | {
+      /**
        * Standard deviation of their initial values.
        */
       deviation?: number;
@@ -309,6 +324,21 @@ export interface RunSpec {
         /**
          * The linear layers: a [`Part`](crate::Part) by name, or the end of a layer's name: `"query"`,
          * `"SelfAttention.q"`, `"all-linear"`.
+         */
+        targets?: string[];
+      }
+    | {
+        /**
+         * The delta is scaled by alpha / r.
+         */
+        alpha?: number;
+        name: "dora";
+        /**
+         * Rank r of each delta.
+         */
+        rank?: number;
+        /**
+         * The linear layers, named as LoRA's targets.
          */
         targets?: string[];
       }
