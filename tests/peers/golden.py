@@ -61,7 +61,9 @@ def llama(folder, stored):
 
 def gpt_neox(folder, stored):
     """GPTNeoXForCausalLM: see rotary."""
-    return rotary(load(transformers.GPTNeoXForCausalLM, folder), stored)
+    found = rotary(load(transformers.GPTNeoXForCausalLM, folder), stored)
+    # transformers 5 renames the head on loading; checkpoints have the old name.
+    return {name.replace("lm_head.", "embed_out."): value for name, value in found.items()}
 
 
 def rotary(model, stored):
