@@ -289,7 +289,7 @@ impl Best {
     fn extend(&mut self, site: SiteId, scores: impl IntoIterator<Item = f32>) {
         for (position, score) in scores.into_iter().enumerate() {
             let scored = Scored {
-                // No number is no reason to be chosen.
+                // A NaN is never selected.
                 score: if score.is_nan() {
                     f32::NEG_INFINITY
                 } else {

@@ -148,7 +148,7 @@ pub struct Positions<'a> {
 }
 
 impl Positions<'_> {
-    /// Takes `count` positions in a tensor of so many scalars.
+    /// Takes `count` positions in a tensor with this number of scalars.
     ///
     /// # Errors
     /// When there are fewer, or they are not ascending positions of the tensor.

@@ -1,5 +1,5 @@
-//! What a theta consists of, in words and counts, and where its parameters lie, as data
-//! for a picture.
+//! The contents of a theta as names and counts, and the positions of its parameters as data
+//! for a figure.
 
 use std::collections::BTreeMap;
 
@@ -181,7 +181,7 @@ fn part_of(weight: &Weight, architecture: &ModelArchitecture) -> Option<String> 
     }
 }
 
-/// A bias and the weight beside it are told apart.
+/// A bias has another part than the weight of its layer.
 fn part_of_site(site: &apet_plm::Site) -> &'static str {
     match site.module {
         apet_record::Module::Bias => "bias",

@@ -1,4 +1,4 @@
-//! theta as a file of its own: safetensors with the flat vector, every position, and in the
+//! theta as a separate file: safetensors with the flat vector, every position, and in the
 //! header what stands where. It is read back onto the same model without a spec.
 //!
 //! | tensor | type | what |

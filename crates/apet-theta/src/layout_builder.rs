@@ -36,7 +36,7 @@ impl BuildContext<'_> {
         all.filter(|(_, site)| (self.site)(site))
     }
 
-    /// The used places behind a sub-layer, with their numbers.
+    /// The used insertion points that follow a sub-layer, with their numbers.
     pub fn insertion_points(
         &self,
     ) -> impl Iterator<Item = (InsertionPointId, &InsertionPoint, SubLayer)> {

@@ -29,7 +29,7 @@ impl Merged {
     /// Works theta with `values` into the checkpoint `base` that `plm` was loaded from.
     ///
     /// # Errors
-    /// Names what no tensor of the model can hold, or what can not be read.
+    /// Names what no tensor of the model can hold, or what cannot be read.
     pub async fn new(
         base: Box<dyn Weights>,
         theta: &Theta,

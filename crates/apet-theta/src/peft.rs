@@ -1,6 +1,6 @@
 //! Adapters of Hugging Face peft: `adapter_config.json` and `adapter_model.safetensors`
-//! become theta, and theta becomes them. What one side can not hold is refused with the
-//! reason, never dropped.
+//! become theta, and theta becomes them. What one side cannot hold fails with the
+//! reason and is never dropped.
 //!
 //! | peft's type | theta's weights | read | written |
 //! |---|---|---|---|

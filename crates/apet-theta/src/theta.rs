@@ -102,7 +102,7 @@ impl Layout {
         }
     }
 
-    /// The same over the sites that are `used`, with a head for so many `classes` or none:
+    /// The same over the sites that are `used`, with a head for `classes` classes or without one:
     /// for another forward pass.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl Layout {
     }
 
     /// The lowest block that a gradient goes through, where there is one. What lies outside the blocks
-    /// counts as the block behind it.
+    /// counts as the block after it.
     pub fn lowest_block(&self, architecture: &ModelArchitecture) -> Option<usize> {
         let block = |weight: &Weight| match weight.at {
             AttachPoint::Head => None,

@@ -24,7 +24,7 @@ impl Theta {
     /// the bytes of `adapter_model.safetensors`.
     ///
     /// # Errors
-    /// Names the field or tensor, and why theta can not hold it.
+    /// Names the field or tensor, and why theta cannot hold it.
     pub fn from_peft(plm: &Plm, config: &str, weights: &[u8]) -> Result<Self, FileError> {
         let architecture = plm.architecture();
         let config = Config::parse(config)?;
@@ -47,7 +47,7 @@ impl Theta {
     }
 
     /// What an adapter's head is for, by the `task_type` of its `adapter_config.json`: transformers'
-    /// classifiers take the pooler's output, generators answer in words.
+    /// classifiers take the pooler's output, generators answer with text.
     ///
     /// # Errors
     /// When it is no JSON object.

@@ -42,7 +42,7 @@ impl Theta {
     /// repository or a directory.
     ///
     /// # Errors
-    /// Names what of theta peft can not hold, and what to do instead; or the device fails.
+    /// Names the part of theta that peft cannot hold, and what to do instead; or the device fails.
     pub async fn to_peft(
         &self,
         plm: &Plm,
