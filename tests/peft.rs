@@ -309,10 +309,7 @@ fn adapters_of_peft_are_methods_to_go_on_with() {
     for (config, said) in [
         ("[]", "expected an object"),
         (r#"{"peft_type": "LORA", "r": 1.5}"#, "r: found 1.5"),
-        (
-            r#"{"peft_type": "LORA", "r": 2}"#,
-            "lora_alpha: found no number",
-        ),
+        (r#"{"peft_type": "LORA", "r": 2}"#, "lora_alpha: is missing"),
         (
             r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": "q|v"}"#,
             "target_modules: found \"q|v\", expected a list",
@@ -330,7 +327,7 @@ fn adapters_that_do_not_fit_are_refused() {
     for (name, expected) in [
         (
             "bert-lora-bias",
-            "bias: found \"all\", which theta can not hold",
+            "bias: found \"all\", which theta cannot hold",
         ),
         (
             "bert-lora-extra",
@@ -362,7 +359,7 @@ fn adapters_that_do_not_fit_are_refused() {
         &config.replace("\"lora_alpha\": 6", "\"lora_alpha\": null"),
         &weights,
     );
-    assert!(text.contains("lora_alpha: found no number"), "{text}");
+    assert!(text.contains("lora_alpha: is missing"), "{text}");
     for length in [0, 9, weights.len() / 2, weights.len() - 1] {
         let text = refusal(&config, &weights[..length]);
         assert!(text.contains("expected a safetensors file"), "{text}");

@@ -94,7 +94,7 @@ impl BuildDeltas for Foreign {
         Err(SpecError {
             field: "method.name".into(),
             problem: format!(
-                "found {:?} of {}, which is shown beside other runs and can not be run here",
+                "found {:?} of {}, a run of another program, which can be compared but not run here",
                 self.experiment, self.program
             ),
         })

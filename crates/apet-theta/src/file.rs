@@ -115,7 +115,7 @@ impl Record {
             Some(kind) => (kind.read)(&entry, target, positions).map_err(&wrong)?,
             None => None,
         };
-        let no_such = || wrong(format!("a \"{}\" can not be put there", self.structure));
+        let no_such = || wrong(format!("a \"{}\" cannot be attached there", self.structure));
         layout.add(at, target, delta.ok_or_else(no_such)?);
         Ok(())
     }

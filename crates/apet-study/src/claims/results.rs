@@ -156,13 +156,13 @@ pub(super) fn falling(
     let (claim, measure, unit, thing) = match number {
         1 => (
             "Small models: methods differ noticeably; with scale the difference becomes marginal.",
-            "Standard deviation across prompt, BitFit, adapter, LoRA and other methods at their own counts, less what seeds alone give.",
+            "Standard deviation across prompt, BitFit, adapter, LoRA and other methods at their own counts, after subtracting the spread that seeds cause.",
             "points",
             "the spread across methods",
         ),
         2 => (
             "Scale mitigates the effect of where tunable parameters are.",
-            "Distance of each method from APET with as many parameters in arbitrary positions (root mean square), less what seeds alone give.",
+            "Distance of each method from APET with as many parameters in arbitrary positions (root mean square), after subtracting the spread that seeds cause.",
             "points",
             "the distance from arbitrary positions",
         ),
@@ -184,7 +184,7 @@ pub(super) fn falling(
         (Some(first), Some(last), None) if figures.len() > 1 => {
             let unknown = if first.low.is_some() { last } else { first };
             format!(
-                "The study can not tell it for {}, or how sure it is.",
+                "The study cannot estimate it, or its interval, for {}.",
                 unknown.of
             )
         }

@@ -102,7 +102,7 @@ impl Delta for NewBias {
     }
 
     fn to_peft(&self, _target: Target<'_>, _values: &DeltaValues<'_>) -> Result<Piece, String> {
-        Err("is a bias of a layer that has none, which peft can not add; export it as apet".into())
+        Err("is a bias of a layer that has none, which peft cannot add; export it as apet".into())
     }
 
     fn activations(&self, _target: Target<'_>) -> usize {

@@ -217,7 +217,7 @@ pub(crate) fn pair_fields(config: &Config) -> Result<(usize, f64, Vec<String>), 
     let rank = config.whole("r")? as usize;
     let alpha = config.number("lora_alpha");
     let mut alpha =
-        alpha.ok_or_else(|| Config::error("lora_alpha: found no number, expected one".into()))?;
+        alpha.ok_or_else(|| Config::error("lora_alpha: is missing, expected a number".into()))?;
     if config.is_true("use_rslora") {
         alpha *= (rank as f64).sqrt(); // scaled by alpha / sqrt(r) there
     }
@@ -247,7 +247,7 @@ pub(crate) fn pair_scale(config: &Config, path: &str, rank: usize) -> Result<f64
         (None, true) => 2.0 * rank as f64,
         (None, false) => {
             return Err(Config::error(
-                "lora_alpha: found no number, expected one".into(),
+                "lora_alpha: is missing, expected a number".into(),
             ));
         }
     };

@@ -197,7 +197,7 @@ fn read(
         let Some(stored) = reader.tensors.remove(&name) else {
             return Err(tensor_error(
                 &name,
-                "is missing: its places are not stored, so they can not be read; save it with save_precomputed_indices",
+                "is missing: its places are not stored, so they cannot be read; save it with save_precomputed_indices",
             ));
         };
         let Numbers::Ints(places) = stored.numbers else {

@@ -163,7 +163,7 @@ impl Config {
                 };
             if is_set && !harmless {
                 return Err(Self::error(format!(
-                    "{field}: found {value}, which theta can not hold; expected it unset"
+                    "{field}: found {value}, which theta cannot hold; expected it unset"
                 )));
             }
         }

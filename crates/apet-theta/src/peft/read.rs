@@ -73,7 +73,7 @@ impl Theta {
         match method.last() {
             Some(method) => method(&config),
             None => Err(Config::error(format!(
-                "peft_type: found \"{}\", expected {} to go on with",
+                "peft_type: found \"{}\", expected {} to initialise a run",
                 config.word("peft_type"),
                 types(|format| format.method.is_some())
             ))),

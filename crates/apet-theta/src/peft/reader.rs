@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         match self.tensors.keys().next() {
             Some(name) => Err(tensor_error(
                 name,
-                "is no tensor of this kind of adapter, so theta can not hold it",
+                "is no tensor of this kind of adapter, so theta cannot hold it",
             )),
             None => Ok(()),
         }
