@@ -252,7 +252,14 @@ impl Worker<'_> {
         }
         let own = work.join(&self.name);
         let name = record_name(&id, self.device);
-        take_over_checkpoint(&work, &own, &name)?;
+        let taken_over = take_over_checkpoint(&work, &own, &name);
+        if let Err(error) = taken_over {
+            // A worker that was suspended here finds the folder gone: the new holder finished the run and removed it.
+            return match lease.is_held() {
+                true => Err(error),
+                false => Ok(RunOutcome::TakenBy("another".into())),
+            };
+        }
         let data = task_folder(
             self.store,
             self.folder.manifest.data.as_deref(),
