@@ -1,5 +1,7 @@
 // Formats numbers and names for people to read.
 
+import { METHODS } from "./generated/methods";
+
 const whole = new Intl.NumberFormat("en");
 const and = new Intl.ListFormat("en-GB");
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -37,19 +39,8 @@ export function when(rfc3339: string): string {
   return Number.isNaN(date.getTime()) ? "–" : moment.format(date);
 }
 
-export const METHODS = {
-  apet: { title: "APET", says: "Any number of parameters at arbitrary positions." },
-  lora: { title: "LoRA", says: "Low-rank updates of selected linear layers." },
-  prompt: { title: "Prompt", says: "Virtual tokens in front of the input." },
-  adapter: { title: "Adapter", says: "Bottleneck layers after attention and feed-forward layers." },
-  ia3: { title: "IA3", says: "Scales of keys, values and inner feed-forward activations." },
-  layer_norm: { title: "LayerNorm tuning", says: "The scales and biases of every LayerNorm." },
-  bitfit: { title: "BitFit", says: "Every bias of the model; new biases if it has none." },
-  head: { title: "Head only", says: "Only the classifier on top of the frozen model." },
-  full: { title: "Full", says: "Every weight of the model." },
-} as const;
-
-export const methodTitle = (name: string) => (name in METHODS ? METHODS[name as keyof typeof METHODS].title : name);
+/** A method's title; the name itself for a run of another program. */
+export const methodTitle = (name: string) => METHODS.find((method) => method.name === name)?.title ?? name;
 
 const METRICS: Record<string, string> = {
   f1: "F1",

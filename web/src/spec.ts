@@ -33,14 +33,7 @@ export type Selector = Select["by"];
 /** The methods of the form; `combined` and results of other programs have no place in it. */
 export type Method =
   | (With<Variant<"apet">, "pool"> & { pool: Pool })
-  | With<Variant<"lora">, "rank" | "alpha" | "targets">
-  | With<Variant<"prompt">, "tokens">
-  | With<Variant<"adapter">, "bottleneck">
-  | Variant<"ia3">
-  | Variant<"layer_norm">
-  | Variant<"bitfit">
-  | Variant<"head">
-  | Variant<"full">;
+  | Exclude<AnyMethod, { name: "apet" | "combined" | "foreign" }>;
 export type MethodName = Method["name"];
 
 export interface ModelInfo {

@@ -51,7 +51,7 @@ impl MethodSpec for Adapter {
         reference: "Houlsby et al., 2019, \"Parameter-Efficient Transfer Learning for NLP\"",
         fields: &[MethodField {
             name: "bottleneck",
-            title: "Width of the bottlenecks",
+            title: "Bottleneck size",
             description: "Width of the bottlenecks.",
             values: Values::Count,
         }],

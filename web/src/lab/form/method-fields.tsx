@@ -1,13 +1,12 @@
 // The method and its options.
 
 import { MODULES, type Method, type MethodName, type Module, type Pool, type Select, type Selector } from "../../spec";
-import { METHODS } from "../../format";
+import { METHODS } from "../../generated/methods";
 import { InitialiseFrom } from "./initialise-from";
 import { change, chooseMethod, spec } from "../choices";
 import { Check, CountField, Field, NumberField, SelectField } from "./fields";
 import { plan } from "../run/state";
 
-const NAMES = Object.keys(METHODS) as MethodName[];
 const MODULE_TITLES: Record<Module, string> = {
   attention: "Attention",
   ffn: "Feed-forward",
@@ -33,33 +32,25 @@ const SELECTORS: Record<Exclude<Selector, "mask">, string> = {
 /** The fields of the method. */
 export function MethodFields() {
   const { method } = spec.value;
+  const info = METHODS.find((info) => info.name === method.name);
   return (
     <section class="group" aria-labelledby="method-title">
       <h2 id="method-title">Trained parameters</h2>
       <SelectField
         label="Method"
         value={method.name}
-        options={NAMES.map((value) => ({ value, title: METHODS[value].title }))}
+        options={METHODS.map(({ name, title }) => ({ value: name, title }))}
         onChange={(name) => chooseMethod(name as MethodName)}
       />
-      <p class="hint">{METHODS[method.name].says} The classifier on top is always trained, and counted separately.</p>
-      {method.name === "apet" && <ApetFields method={method} />}
-      {method.name === "lora" && <LoraFields method={method} />}
-      {method.name === "prompt" && (
-        <NumberField
-          label="Virtual tokens"
-          value={method.tokens}
-          min={1}
-          onChange={(tokens) => edit<Prompt>({ tokens })}
-        />
-      )}
-      {method.name === "adapter" && (
-        <NumberField
-          label="Bottleneck size"
-          value={method.bottleneck}
-          min={1}
-          onChange={(bottleneck) => edit<AdapterMethod>({ bottleneck })}
-        />
+      <p class="hint">{info?.description} The classifier on top is always trained, and counted separately.</p>
+      {method.name === "apet" ? (
+        <ApetFields method={method} />
+      ) : (
+        <div class="pair">
+          {info?.fields.map((field) => (
+            <MethodField key={`${method.name}.${field.name}`} field={field} />
+          ))}
+        </div>
       )}
       <InitialiseFrom />
     </section>
@@ -67,9 +58,7 @@ export function MethodFields() {
 }
 
 type Apet = Extract<Method, { name: "apet" }>;
-type Lora = Extract<Method, { name: "lora" }>;
-type Prompt = Extract<Method, { name: "prompt" }>;
-type AdapterMethod = Extract<Method, { name: "adapter" }>;
+type FieldInfo = (typeof METHODS)[number]["fields"][number];
 
 const edit = <M extends Method>(changes: Partial<M>) =>
   change((s) => void (s.method = { ...s.method, ...changes } as Method));
@@ -137,28 +126,28 @@ function LayerFields({ pool }: { pool: Pool }) {
   );
 }
 
-function LoraFields({ method }: { method: Lora }) {
+/** One field of a method; pools are edited for APET only. */
+function MethodField({ field }: { field: FieldInfo }) {
+  const { name, title, values } = field;
+  const value = (spec.value.method as Record<string, unknown>)[name];
+  const set = (value: unknown) => change((s) => void (s.method = { ...s.method, [name]: value } as Method));
+  if (values === "count" || values === "number") {
+    const real = values === "number";
+    return <NumberField label={title} value={Number(value)} min={real ? 0 : 1} real={real} onChange={set} />;
+  }
+  if (values !== "names") return null;
+  const id = `method-${name}`;
   const words = (text: string) => text.split(/[\s,]+/).filter(Boolean);
   return (
-    <>
-      <div class="pair">
-        <NumberField label="Rank" value={method.rank} min={1} onChange={(rank) => edit<Lora>({ rank })} />
-        <NumberField label="Alpha" value={method.alpha} min={0} real onChange={(alpha) => edit<Lora>({ alpha })} />
-      </div>
-      <Field
-        label="Linear layers"
-        for="lora-targets"
-        hint="The last parts of their names, such as query, key, value, dense."
-      >
-        <input
-          id="lora-targets"
-          type="text"
-          autocomplete="off"
-          spellcheck={false}
-          defaultValue={method.targets.join(", ")}
-          onChange={(e) => edit<Lora>({ targets: words(e.currentTarget.value) })}
-        />
-      </Field>
-    </>
+    <Field label={title} for={id} hint={field.description}>
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        defaultValue={(value as string[]).join(", ")}
+        onChange={(e) => set(words(e.currentTarget.value))}
+      />
+    </Field>
   );
 }

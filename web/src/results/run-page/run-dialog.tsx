@@ -1,7 +1,8 @@
 // The page of a run: its origin, curves, notes, exact spec, and actions on it.
 
 import { useEffect, useRef } from "preact/hooks";
-import { count, duration, megabytes, METHODS, methodTitle, score, when } from "../../format";
+import { METHODS } from "../../generated/methods";
+import { count, duration, megabytes, methodTitle, score, when } from "../../format";
 import { deleteRow } from "../../records/deletion";
 import { lab } from "../../records/lab-actions";
 import { records, rows } from "../../records/records";
@@ -132,7 +133,7 @@ function Page({ row, close }: { row: Row; close(): void }) {
           </button>
         )}
         {/* The form cannot hold several methods at once. */}
-        {lab.value && !ofAnotherProgram && row.method in METHODS && (
+        {lab.value && !ofAnotherProgram && METHODS.some((method) => method.name === row.method) && (
           <button
             type="button"
             disabled={lab.value.isBusy()}
