@@ -524,7 +524,7 @@ fn a_killed_run_is_resumed_to_the_same_losses() {
     assert!(!record.steps().is_empty());
 
     let said = refused(&mut home.run(options));
-    assert!(said.contains("--resume goes on"), "{said}");
+    assert!(said.contains("--resume continues"), "{said}");
     succeeds(
         home.command(&format!("run --resume {run}"))
             .arg("--data")

@@ -31,6 +31,8 @@ fn a_pythia_of_the_catalogue_is_fetched_and_runs() {
     let expected = "parameters, expected 14067712 for pythia-14m";
     assert!(said.ends_with(expected), "{said}");
 
+    // Another machine: this one has the first config in the hub's cache.
+    let machine = Machine::with(&hub);
     hub.put(FILES[0], config);
     machine.succeeds(&["pythia-14m"], &[]);
     assert!(machine.stored("pythia-14m", FILES[2]) == pythia(128, 512));
