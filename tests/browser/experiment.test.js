@@ -110,7 +110,7 @@ test("an experiment on one question has its own description and runs, and reuses
   await processor(page);
   const choice = (/** @type {string} */ name) => section(page).getByLabel(name, { exact: true });
   for (const [name, runs, words] of /** @type {const} */ ([
-    ["Methods", 45, /differences between them become marginal/],
+    ["Methods", 45, /their differences become marginal/],
     ["Positions", 36, /positions matter less as the model grows/],
     ["Counts", 54, /low and the high threshold/],
     ["Everything", 117, /both shrink with scale/],

@@ -62,6 +62,10 @@ pub trait Delta: Debug + Send + Sync {
     fn cells(&self) -> Cells<'_>;
 }
 
+/// Reads a delta as a theta file describes it; none if it cannot stand at the target.
+pub(crate) type ReadDelta =
+    fn(&Entry, Target<'_>, &mut Positions<'_>) -> Result<Option<Arc<dyn Delta>>, String>;
+
 /// Facts about all deltas of a kind.
 pub struct DeltaKind {
     /// Its name in theta's file: `low_rank`.
@@ -72,8 +76,8 @@ pub struct DeltaKind {
     pub exclusive: bool,
     /// What of the model a merge changes.
     pub merge: Merge,
-    /// Reads a delta as a theta file describes it; none if it cannot stand at the target.
-    pub read: fn(&Entry, Target<'_>, &mut Positions<'_>) -> Result<Option<Arc<dyn Delta>>, String>,
+    /// How it is read from a theta file.
+    pub read: ReadDelta,
 }
 
 impl Debug for DeltaKind {

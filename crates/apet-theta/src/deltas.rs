@@ -61,11 +61,11 @@ pub(crate) fn build(
 ) -> Result<LayoutBuilder, SpecError> {
     let mut layout = LayoutBuilder::default();
     for (number, part) in method.parts().iter().enumerate() {
-        let before = layout.len();
+        let before = layout.parameters();
         with_method!(part, part => {
             part.build(number, context, &mut layout)?;
             let requested = part.requested(context);
-            layout.requested_parameters += requested.unwrap_or(layout.len() - before);
+            layout.requested_parameters += requested.unwrap_or(layout.parameters() - before);
         });
     }
     layout.check_exclusive()?;

@@ -131,8 +131,8 @@ impl LayoutBuilder {
         self.deltas.push(Attached { at, delta, weights });
     }
 
-    /// Scalars of all deltas.
-    pub fn len(&self) -> u64 {
+    /// The number of scalars of all deltas.
+    pub fn parameters(&self) -> u64 {
         self.offset as u64
     }
 

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// Makes the method that adds the same deltas as an adapter.
+pub(crate) type ReadMethod = fn(&Config) -> Result<Method, FileError>;
+
 /// A form of peft's adapters, registered with the deltas it holds.
 pub struct PeftFormat {
     /// What pieces call it.
@@ -23,7 +26,7 @@ pub struct PeftFormat {
     /// Whether it is the form of an adapter of its `peft_type`.
     pub claims: fn(&Config) -> bool,
     /// The method that adds the same deltas, if there is one.
-    pub method: Option<fn(&Config) -> Result<Method, FileError>>,
+    pub method: Option<ReadMethod>,
     /// Reads an adapter's deltas.
     pub read: fn(&mut Reader<'_>, &mut Found) -> Result<(), FileError>,
     /// The sites whose frozen tensors the writer needs.

@@ -60,6 +60,9 @@ impl From<Vec<i32>> for Data {
     }
 }
 
+/// A site and its pieces.
+pub(crate) type SitePieces<'a> = (SiteId, Vec<&'a Piece>);
+
 impl<'a> Pieces<'a> {
     /// A site of the model.
     pub fn site(&self, id: SiteId) -> &'a Site {
@@ -74,11 +77,11 @@ impl<'a> Pieces<'a> {
     }
 
     /// The modules that theta changes, each with the pieces at each of its sites.
-    pub fn modules(&self) -> Vec<(Module, Vec<(SiteId, Vec<&Piece>)>)> {
+    pub fn modules(&self) -> Vec<(Module, Vec<SitePieces<'_>>)> {
         modules(self.architecture)
             .into_iter()
             .filter_map(|module| {
-                let parts: Vec<(SiteId, Vec<&Piece>)> = module
+                let parts: Vec<SitePieces<'_>> = module
                     .weights
                     .iter()
                     .map(|&id| (id, self.at(id).collect()))
