@@ -492,7 +492,7 @@ fn a_study_is_one_table_and_one_report() {
     // One of another version is refused,
     let other = place.records("study/runs").pop().unwrap();
     let whole = fs::read_to_string(&other).unwrap();
-    let newer = whole.replacen("\"record\":\"1.0\"", "\"record\":\"2.0\"", 1);
+    let newer = whole.replacen("\"record\":\"1.1\"", "\"record\":\"2.0\"", 1);
     assert_ne!(newer, whole);
     fs::write(&other, newer).unwrap();
     for words in [

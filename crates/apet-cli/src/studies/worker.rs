@@ -252,13 +252,13 @@ impl Worker<'_> {
         }
         let own = work.join(&self.name);
         let name = record_name(&id, self.device);
-        let taken_over = take_over_checkpoint(&work, &own, &name);
-        if let Err(error) = taken_over {
-            // A worker that was suspended here finds the folder gone: the new holder finished the run and removed it.
-            return match lease.is_held() {
-                true => Err(error),
-                false => Ok(RunOutcome::TakenBy("another".into())),
-            };
+        if let Err(error) = take_over_checkpoint(&work, &own, &name) {
+            if lease.is_held() {
+                return Err(error);
+            }
+            // Suspended in the middle of it: the new holder has finished the run and removed the folder.
+            fs::remove_dir_all(&own).ok();
+            return Ok(RunOutcome::TakenBy("another".into()));
         }
         let data = task_folder(
             self.store,
