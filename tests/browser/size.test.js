@@ -21,8 +21,10 @@ async function packed(pattern) {
 }
 
 for (const [what, pattern, most] of /** @type {const} */ ([
-  ["the wasm of the Lab", /apet_web.*\.wasm$/, 4_000_000],
-  ["the wasm of Results", /apet_view.*\.wasm$/, 600_000],
+  // 4.0 and 0.6 MB until GPT-NeoX, DoRA and the registry of figures. Results has two sets of exports for figures until
+  // the page draws the registry's.
+  ["the wasm of the Lab", /apet_web.*\.wasm$/, 4_050_000],
+  ["the wasm of Results", /apet_view.*\.wasm$/, 620_000],
   ["the page's code without wasm", /\.(html|js|css)$/, 250_000],
 ])) {
   test(`${what} is under ${most / 1000} kB packed`, async (t) => {
