@@ -103,9 +103,9 @@ impl Family for GptNeoX {
         let block = |block| {
             let mut footprint = shape.block(block, Tokens::Source);
             if c.use_parallel_residual {
-                // Both norms read the same states, which wait for the attention's output.
+                // Both norms read the same states, which are kept once. While the feed-forward layer runs, the
+                // attention's output is held in place of a second input.
                 footprint.kept -= c.hidden_size;
-                footprint.through_inner += c.hidden_size;
             }
             footprint
         };
