@@ -103,9 +103,9 @@ impl Family for GptNeoX {
         let block = |block| {
             let mut footprint = shape.block(block, Tokens::Source);
             if c.use_parallel_residual {
-                // Both norms read the same states, which are kept once. While the feed-forward layer runs, the
-                // attention's output is held in place of a second input.
-                footprint.kept -= c.hidden_size;
+                // Both norms read the states that the previous block returned, so a parallel block keeps two states
+                // fewer than a sequential one. tests/plan.rs compares this with real steps.
+                footprint.kept -= 2 * c.hidden_size;
             }
             footprint
         };
