@@ -24,7 +24,6 @@
 //!   percent.
 //! * `series` is empty where the runs do not answer the question; the view then shows `question`.
 
-use apet_record::Method;
 use apet_study::{By, Cost, FIGURES, FigureQuery, Filter, Grid, PRESETS, Plan, Study};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -195,15 +194,6 @@ impl Records {
     }
 }
 
-/// Facts about every method, in the order of a menu: name, title, description, default learning rate, fields.
-///
-/// # Errors
-/// Only if the engine is out of memory.
-#[wasm_bindgen(unchecked_return_type = "MethodInfo[]")]
-pub fn methods() -> Result<JsValue, JsError> {
-    value(&Method::INFO)
-}
-
 /// The figures that there are, those of the report first and in its order.
 ///
 /// # Errors
@@ -371,11 +361,6 @@ mod tests {
             ("Experiment", demo),
             ("Mean", traded["cost"].clone()),
             ("ParetoPoint", traded),
-            ("MethodInfo", serde_json::to_value(Method::INFO[0]).unwrap()),
-            (
-                "MethodField",
-                serde_json::to_value(Method::INFO[0].fields[0]).unwrap(),
-            ),
             ("GroupSummary", serde_json::to_value(&summed[0]).unwrap()),
             ("Threshold", serde_json::to_value(threshold).unwrap()),
             ("Thresholds", serde_json::to_value(&thresholds[0]).unwrap()),

@@ -313,28 +313,3 @@ export interface Experiment {
   about: string;
   runs: Planned[];
 }
-
-/** Facts about a method. */
-export interface MethodInfo {
-  /** Its name in a spec. */
-  name: string;
-  /** Its name in a menu. */
-  title: string;
-  /** One sentence. */
-  description: string;
-  /** Peak learning rate of a run that names none. */
-  learning_rate: number;
-  /** The paper that introduced it; empty if there is none. */
-  reference: string;
-  /** The fields that a form sets, in the order of a form. */
-  fields: MethodField[];
-}
-
-/** A field of a method. */
-export interface MethodField {
-  name: string;
-  title: string;
-  /** One sentence. */
-  description: string;
-  values: "count" | "number" | "names" | "budget" | "pool" | "select";
-}
